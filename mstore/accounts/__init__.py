@@ -1,0 +1,1 @@
+"""The account database: who has an account, under which names, on which mailstore."""

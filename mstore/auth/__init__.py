@@ -1,0 +1,1 @@
+"""Authentication: the client side for the protocols, the server side for authproxyd."""

@@ -1,0 +1,53 @@
+"""The error tree: what can go wrong, named for the condition; protocols turn each into their own reply."""
+
+
+class MStoreError(Exception):
+    """Root of all conditions that M-Store itself raises; ``str()`` is fit to be shown to a user."""
+
+
+class NotFound(MStoreError):
+    """The mailbox, message or account named does not exist (RFC 5530 NONEXISTENT)."""
+
+
+class Exists(MStoreError):
+    """What was to be created is there already (RFC 5530 ALREADYEXISTS)."""
+
+
+class Invalid(MStoreError):
+    """A value that can never be right: a mailbox name, a flag, a date (RFC 5530 CANNOT)."""
+
+
+class ReadOnly(MStoreError):
+    """A change was asked of something opened read-only."""
+
+
+class Denied(MStoreError):
+    """The identity may not do this (RFC 5530 NOPERM)."""
+
+
+class Busy(MStoreError):
+    """A lock was not to be had before its deadline (RFC 5530 INUSE); trying again later may succeed."""
+
+
+class LimitReached(MStoreError):
+    """A limit on number, length or depth forbids it (RFC 5530 LIMIT)."""
+
+
+class TooBig(MStoreError):
+    """The message is larger than the site accepts (RFC 7889 TOOBIG)."""
+
+
+class OverQuota(MStoreError):
+    """The account's quota does not allow it (RFC 5530 OVERQUOTA)."""
+
+
+class Corrupt(MStoreError):
+    """A file of the store does not hold what its checksums promise (RFC 5530 CORRUPTION)."""
+
+
+class StorageFailed(MStoreError):
+    """The system refused a read or a write: disk full, I/O error, read-only (RFC 5530 SERVERBUG)."""
+
+
+class Unavailable(MStoreError):
+    """A helper process or a database cannot be reached just now (RFC 5530 UNAVAILABLE)."""

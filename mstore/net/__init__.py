@@ -1,0 +1,1 @@
+"""Connections: buffered streams, TLS, and what a session is given to work with."""

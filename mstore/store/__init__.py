@@ -1,0 +1,1 @@
+"""Accounts, mailboxes and messages: what the protocols call."""
