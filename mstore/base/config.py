@@ -1,0 +1,265 @@
+"""Reads ms.conf into :class:`Settings`.
+
+Lines are ``option value …``; blank lines and lines that begin with ``#`` are ignored; a value with blanks
+stands in double quotes. All errors are found in one pass, each with file, line and option, and the nearest
+known name where a name is unknown.
+"""
+
+from __future__ import annotations
+
+import difflib
+import grp
+import os
+import pwd
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mstore.base.errors import MStoreError
+from mstore.base.options import Option, Settings, declared
+
+LONGEST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a configuration file; line 0 is the file as a whole."""
+
+    path: Path
+    line: int
+    option: str
+    text: str
+
+    def __str__(self) -> str:
+        where = f"{self.path}:{self.line}" if self.line else str(self.path)
+        return f"{where}: {self.option}: {self.text}" if self.option else f"{where}: {self.text}"
+
+
+class ConfigErrors(MStoreError):
+    """A configuration that cannot be used, with everything that is wrong with it."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+@dataclass
+class _Given:
+    """What the lines gave for one attribute, and where the first of them stands."""
+
+    line: int
+    items: list[Any]
+    keys: set[object]
+
+
+_WORD = re.compile(r'"([^"]*)"|([^\s"]+)')
+
+
+class Parser:
+    """One reading of one file; ``problems`` grows as it goes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problems: list[Problem] = []
+        self.given: dict[str, _Given] = {}
+        options = declared()
+        self._plain = {option.name: (name, option) for name, option in options.items() if not option.prefix}
+        self._prefixes = [(name, option) for name, option in options.items() if option.prefix]
+
+    def problem(self, line: int, option: str, text: str) -> None:
+        """Remember that something is wrong."""
+        self.problems.append(Problem(self.path, line, option, text))
+
+    def parse(self, text: str) -> Settings | None:
+        """Read the whole text; None when nothing usable came of it."""
+        for number, raw in enumerate(text.split("\n"), 1):
+            line = raw.strip()
+            if line and not line.startswith("#"):
+                self._line(number, line)
+        found: dict[str, Any] = {}
+        options = declared()
+        for name, given in self.given.items():
+            gather = options[name].gather
+            found[name] = gather(given.items) if gather else given.items[0]
+        return Settings(**found)
+
+    def _line(self, number: int, line: str) -> None:
+        name, *_ = line.split(None, 1)
+        rest = line[len(name) :]
+        words = [quoted or plain for quoted, plain in _WORD.findall(rest)]
+        if _WORD.sub("", rest).strip():
+            self.problem(number, name, "has a quotation mark without its partner")
+            return
+        attribute, option, key = self._find(name)
+        if option is None:
+            self.problem(number, name, f"unknown option{self._nearest(name)}")
+            return
+        try:
+            value = option.kind.parse(words)
+        except ValueError as error:
+            self.problem(number, name, str(error))
+            return
+        self._keep(number, name, attribute, option, key, value)
+
+    def _find(self, name: str) -> tuple[str, Option | None, str]:
+        attribute, option = self._plain.get(name, ("", None))
+        if option is not None:
+            return attribute, option, ""
+        for attribute, prefixed in self._prefixes:
+            rest = name.removeprefix(prefixed.name)
+            if rest != name and re.fullmatch(r"[a-z0-9][a-z0-9_-]*", rest):
+                return attribute, prefixed, rest
+        return "", None, ""
+
+    def _nearest(self, name: str) -> str:
+        known = [*self._plain, *(option.name + "plain" for _, option in self._prefixes)]
+        # Compared without punctuation, so that admin-domain finds admin_domain.
+        by_letters = {re.sub("[-_]", "", option): option for option in known}
+        near = difflib.get_close_matches(re.sub("[-_]", "", name.lower()), by_letters, n=1, cutoff=0.6)
+        return f"; did you mean {by_letters[near[0]]}?" if near else ""
+
+    def _keep(self, number: int, name: str, attribute: str, option: Option, key: str, value: Any) -> None:
+        item = (key, value) if option.prefix else value
+        # Options that gather into a mapping have a key each; the others are given once, or are a list.
+        unique: object = name
+        if option.gather is dict:
+            unique = item[0]
+        elif option.gather is not None:
+            unique = object()
+        given = self.given.setdefault(attribute, _Given(number, [], set()))
+        if unique in given.keys:
+            what = f"{unique} again" if option.gather is dict and not option.prefix else "given again"
+            self.problem(number, name, f"{what} (first on line {given.line})")
+            return
+        given.keys.add(unique)
+        given.items.append(item)
+
+    def line_of(self, attribute: str) -> int:
+        """The line that gave an attribute, 0 when it has its default."""
+        given = self.given.get(attribute)
+        return given.line if given else 0
+
+
+def _check_files(parser: Parser, settings: Settings) -> None:
+    if not settings.mailstores and not any(problem.option == "mailstore" for problem in parser.problems):
+        parser.problem(0, "mailstore", "at least one is needed, as in: mailstore main /var/md/store/mail")
+    paths: dict[Path, str] = {}
+    for name, path in settings.mailstores.items():
+        if path in paths:
+            line = parser.line_of("mailstores")
+            parser.problem(line, "mailstore", f"{name} and {paths[path]} share {path}")
+        paths[path] = name
+    for rule in settings.ms_assignment_policy:
+        for name in rule.mailstores:
+            if name not in settings.mailstores:
+                line = parser.line_of("ms_assignment_policy")
+                parser.problem(line, "ms-assignment-policy", f"there is no mailstore {name!r}")
+
+
+def _check_login(parser: Parser, settings: Settings) -> None:
+    mechanisms = (settings.authproxy_authmech, settings.authproxy_legacy_authmech)
+    if "rimap" in mechanisms and settings.authproxy_rimap_host is None:
+        parser.problem(0, "authproxy-rimap-host", "is needed by the mechanism rimap")
+    if settings.authproxy_legacy_authmech is not None and settings.authproxy_authmech != "authdb":
+        line = parser.line_of("authproxy_legacy_authmech")
+        parser.problem(line, "authproxy-legacy-authmech", "needs authproxy-authmech authdb")
+
+
+def _check_tls(parser: Parser, settings: Settings) -> None:
+    pair = {"tls-certificate": settings.tls_certificate, "tls-key": settings.tls_key}
+    for name, path in pair.items():
+        if path is not None:
+            try:
+                missing = not path.is_file()
+            except OSError:
+                missing = False  # Not ours to see; whoever reads it will say more.
+            if missing:
+                parser.problem(parser.line_of(name.replace("-", "_")), name, f"there is no file {path}")
+    needed_by = [name for name in ("imapd_tls_listen", "pop3d_tls_listen") if getattr(settings, name)]
+    given = [name for name, path in pair.items() if path is not None]
+    for name in pair:
+        if name in given:
+            continue
+        if needed_by:
+            option = needed_by[0].replace("_", "-")
+            parser.problem(parser.line_of(needed_by[0]), option, f"needs {name}")
+        elif given:
+            parser.problem(parser.line_of(given[0].replace("-", "_")), given[0], f"needs {name}")
+
+
+def _check_ports(parser: Parser, settings: Settings) -> None:
+    seen: list[tuple[str, str, int]] = []
+    for attribute in ("imapd_listen", "imapd_tls_listen", "pop3d_listen", "pop3d_tls_listen"):
+        name = attribute.replace("_", "-")
+        for address in getattr(settings, attribute):
+            for other, host, port in seen:
+                if port == address.port and (host == address.host or "*" in (host, address.host)):
+                    parser.problem(parser.line_of(attribute), name, f"{address} is taken by {other}")
+                    break
+            seen.append((name, address.host, address.port))
+
+
+def _check_user(parser: Parser, settings: Settings) -> None:
+    line = parser.line_of("runtime_user")
+    if settings.runtime_user is None:
+        if os.geteuid() == 0:
+            parser.problem(0, "runtime-user", "is needed when M-Store is run by the superuser")
+    else:
+        try:
+            pwd.getpwnam(settings.runtime_user)
+        except KeyError:
+            parser.problem(line, "runtime-user", f"there is no user {settings.runtime_user!r}")
+    if settings.lmtp_socket_group is not None:
+        try:
+            grp.getgrnam(settings.lmtp_socket_group)
+        except KeyError:
+            line = parser.line_of("lmtp_socket_group")
+            parser.problem(line, "lmtp-socket-group", f"there is no group {settings.lmtp_socket_group!r}")
+
+
+CHECKS = (_check_files, _check_login, _check_tls, _check_ports, _check_user)
+
+
+def parse(path: Path, text: str) -> Settings:
+    """Make settings from the text of a configuration file; ``path`` is only for messages.
+
+    Raises: ConfigErrors
+    """
+    parser = Parser(path)
+    settings = parser.parse(text)
+    if settings is not None:
+        for check in CHECKS:
+            check(parser, settings)
+    if parser.problems or settings is None:
+        raise ConfigErrors(sorted(parser.problems, key=lambda problem: (problem.line == 0, problem.line)))
+    return settings
+
+
+def load(path: Path) -> Settings:
+    """Read a configuration file.
+
+    Raises: ConfigErrors
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LONGEST_BYTES + 1)
+    except OSError as error:
+        raise ConfigErrors([Problem(path, 0, "", f"cannot be read: {error.strerror}")]) from error
+    if len(raw) > LONGEST_BYTES:
+        raise ConfigErrors([Problem(path, 0, "", "is larger than a configuration file can be")])
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigErrors([Problem(path, line, "", "is not UTF-8 text")]) from error
+    return parse(path, text)
+
+
+def walk_sections() -> Iterator[tuple[str, list[Option]]]:
+    """The options by section, in the order of declaration."""
+    sections: dict[str, list[Option]] = {}
+    for option in declared().values():
+        sections.setdefault(option.section, []).append(option)
+    yield from sections.items()

@@ -1,0 +1,332 @@
+"""Every option of ms.conf, declared once: name, kind, default, documentation and who reads it.
+
+The parser (``config.py``), the sample, the manual page (``generate.py``) and the type checker all read these
+declarations; nothing about an option is written anywhere else. To add one, add an attribute to
+:class:`Settings` and run ``python -m mstore.base.generate``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mstore.base import values
+from mstore.base.values import Address, AssignmentRule, Kind
+
+DEFAULT_CONFIG = Path("/etc/md/store/ms.conf")
+SERVICES = ("authproxyd", "imapd", "pop3d", "lmtpd")
+MECHANISMS = ("authdb", "getpwent", "kerberos4", "pam", "rimap", "shadow")
+NO_DEFAULT = "no default"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: what the parser, the sample and the manual know of it."""
+
+    name: str
+    kind: Kind
+    doc: str
+    readers: tuple[str, ...]
+    section: str
+    default_text: str
+    gather: Callable[[list[Any]], Any] | None = None
+    """For options that may be given several times: makes the value from what the lines gave."""
+    prefix: bool = False
+    """The name only begins like this; the rest of it is given to ``gather`` with the value."""
+    example: str = ""
+
+
+def option(
+    name: str,
+    kind: Kind,
+    doc: str,
+    *,
+    readers: tuple[str, ...],
+    section: str,
+    default: Any = None,
+    factory: Callable[[], Any] | None = None,
+    default_text: str | None = None,
+    gather: Callable[[list[Any]], Any] | None = None,
+    prefix: bool = False,
+    example: str = "",
+) -> Any:
+    """Declare an attribute of :class:`Settings` as an option of ms.conf."""
+    if default_text is None:
+        default_text = NO_DEFAULT if default is None else kind.show(default)
+    text = " ".join(doc.split())
+    declared = Option(name, kind, text, readers, section, default_text, gather, prefix, example)
+    if factory is not None:
+        return field(default_factory=factory, metadata={"option": declared})
+    return field(default=default, metadata={"option": declared})
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _workers(name: str) -> Any:
+    return option(
+        f"{name}-workers", values.number(1, 512), f"How many worker processes {name} keeps.",
+        readers=(name,), section="Processes", factory=_cores, default_text="one per core", example="4",
+    )  # fmt: skip
+
+
+def _listen(name: str, port: int | None, what: str, example: str = "") -> Any:
+    default = () if port is None else (Address("*", port),)
+    return option(
+        name, values.ADDRESSES, what, readers=(name.split("-")[0],), section="Listening",
+        default=default, example=example,
+    )  # fmt: skip
+
+
+EVERYBODY = ("storemgr", *SERVICES, "msadm")
+SESSIONS = ("imapd", "pop3d", "lmtpd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The configuration of a site, complete and checked; every attribute is an option of ms.conf."""
+
+    ms_path: Path = option(
+        "ms-path", values.PATH,
+        """The directory of M-Store's own files: db (accounts), ipc (sockets), run (lock files), log
+        (statistics), etc.""",
+        readers=EVERYBODY, section="Files", default=Path("/var/md/store"),
+    )  # fmt: skip
+    executable_base_path: Path = option(
+        "executable-base-path", values.PATH,
+        "The directory of installed parts; SASL plugins are looked for in its lib/plugins.",
+        readers=("imapd", "pop3d"), section="Files", default=Path("/usr/local/md"),
+    )  # fmt: skip
+    mailstores: Mapping[str, Path] = option(
+        "mailstore", values.MAILSTORE,
+        """A directory that holds mail, and the name by which accounts refer to it. At least one is needed;
+        give the option once for each. A name, once accounts live there, must not change; the path may, when
+        the directory is moved.""",
+        readers=(*SESSIONS, "msadm"), section="Files", factory=dict, default_text=NO_DEFAULT, gather=dict,
+        example="main /var/md/store/mail",
+    )  # fmt: skip
+    ms_assignment_policy: tuple[AssignmentRule, ...] = option(
+        "ms-assignment-policy", values.ASSIGNMENT,
+        """Where new accounts go. The rule is all, or match with a GLOB for the account's name; the first
+        line that fits counts, and of several mailstores the one with the fewest accounts. Without a line that
+        fits, all mailstores are candidates. Accounts that exist stay where they are.""",
+        readers=("msadm", "authproxyd"), section="Files", factory=tuple, default_text=NO_DEFAULT,
+        gather=tuple, example="match *@example.org main second",
+    )  # fmt: skip
+    message_size_limit: int = option(
+        "message-size-limit", values.SIZE,
+        "The largest message that is accepted, by LMTP and by IMAP APPEND.",
+        readers=("imapd", "lmtpd"), section="Files", default=100 << 20,
+    )  # fmt: skip
+
+    runtime_user: str | None = option(
+        "runtime-user", values.WORD,
+        """The user as whom the daemons run once their ports are bound, and who owns the mail. Needed when
+        M-Store is started as the superuser; otherwise all runs as the invoking user.""",
+        readers=EVERYBODY, section="Processes", example="mstore",
+    )  # fmt: skip
+    imapd_workers: int = _workers("imapd")
+    pop3d_workers: int = _workers("pop3d")
+    lmtpd_workers: int = _workers("lmtpd")
+    shutdown_grace: int = option(
+        "shutdown-grace", values.duration(0, 3600),
+        "How long a stopping worker lets commands under way finish before it cuts them off.",
+        readers=SESSIONS, section="Processes", default=10,
+    )  # fmt: skip
+
+    imapd_listen: tuple[Address, ...] = _listen(
+        "imapd-listen", 143, "Where imapd listens; * stands for all addresses, none for not at all."
+    )
+    imapd_tls_listen: tuple[Address, ...] = _listen(
+        "imapd-tls-listen", None, "Where imapd listens for TLS from the first byte (usually *:993).", "*:993"
+    )
+    imapd_autologout: int = option(
+        "imapd-autologout", values.duration(60, 7 * 86400),
+        "How long an IMAP session may be silent (RFC 3501 §5.4 asks for 30 minutes at least).",
+        readers=("imapd",), section="Listening", default=1800,
+    )  # fmt: skip
+    pop3d_listen: tuple[Address, ...] = _listen(
+        "pop3d-listen", 110, "Where pop3d listens; * stands for all addresses, none for not at all."
+    )
+    pop3d_tls_listen: tuple[Address, ...] = _listen(
+        "pop3d-tls-listen", None, "Where pop3d listens for TLS from the first byte (usually *:995).", "*:995"
+    )
+    pop3d_autologout: int = option(
+        "pop3d-autologout", values.duration(60, 86400),
+        "How long a POP3 session may be silent (RFC 1939 §3 asks for 10 minutes at least).",
+        readers=("pop3d",), section="Listening", default=600,
+    )  # fmt: skip
+    tls_certificate: Path | None = option(
+        "tls-certificate", values.PATH,
+        """The certificate with its chain, in PEM. With it and tls-key, imapd and pop3d offer STARTTLS and may
+        have TLS listeners.""",
+        readers=("imapd", "pop3d"), section="Listening", example="/etc/md/store/cert.pem",
+    )  # fmt: skip
+    tls_key: Path | None = option(
+        "tls-key", values.PATH,
+        "The certificate's private key, in PEM; read before superuser rights are given up.",
+        readers=("imapd", "pop3d"), section="Listening", example="/etc/md/store/key.pem",
+    )  # fmt: skip
+    server_name: str = option(
+        "server-name", values.DOMAIN, "The name by which this host presents itself to clients.",
+        readers=SESSIONS, section="Listening", factory=socket.gethostname, default_text="the host's name",
+        example="mail.example.org",
+    )  # fmt: skip
+
+    default_domain: str | None = option(
+        "default-domain", values.DOMAIN,
+        "The domain of login names and recipients that are given without one.",
+        readers=EVERYBODY, section="Accounts", example="example.org",
+    )  # fmt: skip
+    single_domain: bool = option(
+        "single-domain", values.BOOLEAN,
+        """The site is one domain: accounts are named without a domain, and a domain in a login name or a
+        recipient is ignored.""",
+        readers=EVERYBODY, section="Accounts", default=False,
+    )  # fmt: skip
+    admin_users: tuple[str, ...] = option(
+        "admin-users", values.WORDS, "Accounts that are administrators.",
+        readers=("imapd", "msadm"), section="Accounts", default=(), default_text=NO_DEFAULT,
+        example="postmaster",
+    )  # fmt: skip
+    admin_domain: str | None = option(
+        "admin_domain", values.DOMAIN, "Accounts in this domain are administrators.",
+        readers=("imapd", "msadm"), section="Accounts", example="admin.example.org",
+    )  # fmt: skip
+
+    cleartext_login_enable: bool = option(
+        "cleartext-login-enable", values.BOOLEAN,
+        """Whether passwords may be sent over a connection without TLS. When off, imapd says
+        X-LOGIN-COMMAND-DISABLED, and pop3d offers no USER and PASS.""",
+        readers=("imapd", "pop3d"), section="Login", default=True,
+    )  # fmt: skip
+    sasl_enable: Mapping[str, bool] = option(
+        "sasl-enable-", values.BOOLEAN,
+        """Whether the SASL mechanism named, in lower case, is offered, as in sasl-enable-plain off. Every
+        mechanism that M-Store has is offered unless it is switched off.""",
+        readers=("imapd", "pop3d"), section="Login", factory=dict, default_text="on", gather=dict,
+        prefix=True, example="plain off",
+    )  # fmt: skip
+    login_timeout: int = option(
+        "login-timeout", values.duration(10, 3600),
+        "How long a connection to imapd or pop3d may be silent before its user has logged in.",
+        readers=("imapd", "pop3d"), section="Login", default=180,
+    )  # fmt: skip
+    password_scheme: str = option(
+        "password-scheme", values.choice("argon2id"), "How new passwords are stored in the account database.",
+        readers=("authproxyd", "msadm"), section="Login", default="argon2id",
+    )  # fmt: skip
+    authproxy_authmech: str = option(
+        "authproxy-authmech", values.choice(*MECHANISMS),
+        """How authproxyd checks passwords. authproxyd -v lists what it has; it
+        refuses to start with another.""",
+        readers=("authproxyd",), section="Login", default="authdb",
+    )  # fmt: skip
+    authproxy_legacy_authmech: str | None = option(
+        "authproxy-legacy-authmech", values.choice(*MECHANISMS),
+        """Where to check a password when the account is not yet known to authdb; if it is right there, the
+        account is made in authdb.""",
+        readers=("authproxyd",), section="Login", example="getpwent",
+    )  # fmt: skip
+    authproxy_rimap_host: str | None = option(
+        "authproxy-rimap-host", values.WORD,
+        """The IMAP server that the mechanism rimap asks: a host name or address, and /PORT when it is not the
+        imap port.""",
+        readers=("authproxyd",), section="Login", example="imap.example.org/1143",
+    )  # fmt: skip
+    authproxy_pam_service: str = option(
+        "authproxy-pam-service", values.WORD, "The service name for the mechanism pam.",
+        readers=("authproxyd",), section="Login", default="imap",
+    )  # fmt: skip
+
+    lmtp_socket_group: str | None = option(
+        "lmtp-socket-group", values.WORD,
+        """The group whose members may hand in messages: it owns the directory ipc and the socket lmtpd. Give
+        the group of the mail transport agent, or make that agent a member of runtime-user's group.""",
+        readers=("lmtpd",), section="Delivery", default_text="runtime-user's group", example="postfix",
+    )  # fmt: skip
+    lmtp_shared_name: str = option(
+        "lmtp-shared-name", values.WORD,
+        "The local name that stands for shared mailboxes in plus-addressing (shared+bugreports).",
+        readers=("lmtpd",), section="Delivery", default="shared",
+    )  # fmt: skip
+    lmtp_enable_overquota_delivery: bool = option(
+        "lmtp-enable-overquota-delivery", values.BOOLEAN,
+        "Whether lmtpd also listens on ipc/lmtpd-oq, where messages are delivered regardless of quotas.",
+        readers=("lmtpd",), section="Delivery", default=False,
+    )  # fmt: skip
+    allow8bitheaders: bool = option(
+        "allow8bitheaders", values.SWITCH,
+        """Accept messages whose headers hold bytes beyond ASCII, with the high bit of these stripped;
+        otherwise lmtpd rejects them. The name alone means on.""",
+        readers=("lmtpd",), section="Delivery", default=False,
+    )  # fmt: skip
+    lmtpd_timeout: int = option(
+        "lmtpd-timeout", values.duration(10, 3600), "How long an LMTP client may be silent.",
+        readers=("lmtpd",), section="Delivery", default=300,
+    )  # fmt: skip
+
+    @property
+    def db_path(self) -> Path:
+        """The directory of the account databases."""
+        return self.ms_path / "db"
+
+    @property
+    def nologin_path(self) -> Path:
+        """The file whose existence closes the doors of imapd and pop3d."""
+        return self.ms_path / "etc" / "nologin"
+
+    @property
+    def log_path(self) -> Path:
+        """The directory of logs and statistics."""
+        return self.ms_path / "log"
+
+    @property
+    def run_path(self) -> Path:
+        """The directory of lock files."""
+        return self.ms_path / "run"
+
+    def ipc_path(self, name: str) -> Path:
+        """The Unix socket of this name."""
+        return self.ms_path / "ipc" / name
+
+    def lock_path(self, daemon: str) -> Path:
+        """The file that holds the daemon's process id and is locked while it runs."""
+        return self.run_path / f"{daemon}.lock"
+
+    def stats_path(self, daemon: str) -> Path:
+        """The file to which the daemon appends its statistics."""
+        return self.log_path / f"{daemon}.stats"
+
+    def listen(self, service: str) -> tuple[Address, ...]:
+        """The plain TCP listeners of a service; empty for those that have Unix sockets."""
+        return {"imapd": self.imapd_listen, "pop3d": self.pop3d_listen}.get(service, ())
+
+    def tls_listen(self, service: str) -> tuple[Address, ...]:
+        """The TLS listeners of a service."""
+        return {"imapd": self.imapd_tls_listen, "pop3d": self.pop3d_tls_listen}.get(service, ())
+
+    def workers(self, service: str) -> int:
+        """How many workers a service keeps."""
+        counts = {"imapd": self.imapd_workers, "pop3d": self.pop3d_workers, "lmtpd": self.lmtpd_workers}
+        return counts[service]
+
+    def services(self) -> tuple[str, ...]:
+        """The daemons that storemgr runs: all, but for those that are to listen nowhere."""
+        silent = {name for name in ("imapd", "pop3d") if not (self.listen(name) or self.tls_listen(name))}
+        return tuple(name for name in SERVICES if name not in silent)
+
+    def may_use(self, mechanism: str) -> bool:
+        """Whether the SASL mechanism (in lower case) may be offered."""
+        return self.sasl_enable.get(mechanism, True)
+
+
+def declared() -> dict[str, Option]:
+    """Every option by its attribute of :class:`Settings`, in the order of declaration."""
+    return {attribute.name: attribute.metadata["option"] for attribute in dataclasses.fields(Settings)}

@@ -1,0 +1,243 @@
+"""Kinds of configuration values: how each is written, read and shown.
+
+A kind turns the words behind an option's name into a value or raises ``ValueError`` with a text that says
+what would be right; it knows neither files nor options.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Address(NamedTuple):
+    """Where to listen: a host name, an IP address or ``*`` for all addresses, and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class AssignmentRule(NamedTuple):
+    """One line of ``ms-assignment-policy``: a rule, the names it is for, and where these accounts go."""
+
+    rule: str
+    glob: str
+    mailstores: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How values of one kind are written (``syntax``), read and shown."""
+
+    syntax: str
+    parse: Callable[[Sequence[str]], Any]
+    show: Callable[[Any], str] = str
+
+
+def one(words: Sequence[str]) -> str:
+    """The only word; anything else is an error."""
+    if len(words) != 1:
+        raise ValueError("needs a value" if not words else f"takes one value, not {len(words)}")
+    return words[0]
+
+
+TRUE = ("yes", "on", "t", "1")
+FALSE = ("no", "off", "f", "0")
+
+
+def _parse_boolean(words: Sequence[str]) -> bool:
+    word = one(words).lower()
+    if word in TRUE:
+        return True
+    if word in FALSE:
+        return False
+    raise ValueError(f"{word!r} is neither on ({' '.join(TRUE)}) nor off ({' '.join(FALSE)})")
+
+
+def _parse_switch(words: Sequence[str]) -> bool:
+    return _parse_boolean(words) if words else True
+
+
+def _show_boolean(value: bool) -> str:
+    return "on" if value else "off"
+
+
+def _parse_path(words: Sequence[str]) -> Path:
+    word = one(words)
+    if not word.startswith("/"):
+        raise ValueError(f"{word!r} is not an absolute path")
+    return Path(word)
+
+
+def _parse_words(words: Sequence[str]) -> tuple[str, ...]:
+    if not words:
+        raise ValueError("needs at least one value")
+    return tuple(words)
+
+
+def _show_words(values: Sequence[object]) -> str:
+    return " ".join(str(value) for value in values)
+
+
+_BRACKETED = re.compile(r"\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]\Z")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\Z")
+
+
+def parse_address(word: str) -> Address:
+    """Read ``ADDRESS:PORT``: a name, an IPv4 address, an IPv6 address in brackets, or ``*``.
+
+    Raises: ValueError
+    """
+    host, colon, digits = word.rpartition(":")
+    if not colon or not host:
+        raise ValueError(f"{word!r} is not ADDRESS:PORT, as in *:143 or [::1]:143")
+    if _BRACKETED.match(host):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{word!r}: an IPv6 address stands in brackets, as in [::1]:143")
+    elif host != "*" and not _HOST.match(host):
+        raise ValueError(f"{host!r} is not a host name or address")
+    if not (digits.isascii() and digits.isdigit() and 0 < int(digits) < 65536):
+        raise ValueError(f"{digits!r} is not a port (1 to 65535)")
+    return Address(host, int(digits))
+
+
+def _parse_addresses(words: Sequence[str]) -> tuple[Address, ...]:
+    if not words:
+        raise ValueError("needs at least one ADDRESS:PORT, or none")
+    if [word.lower() for word in words] == ["none"]:
+        return ()
+    return tuple(parse_address(word) for word in words)
+
+
+def _show_addresses(values: Sequence[Address]) -> str:
+    return _show_words(values) if values else "none"
+
+
+def _units(words: Sequence[str], units: dict[str, int], example: str) -> int:
+    text = "".join(words).lower()
+    found = re.fullmatch(r"([0-9]{1,15})([a-z]*)", text)
+    if found is None or found[2] not in units:
+        raise ValueError(f"{' '.join(words)!r} is not {example}" if words else f"needs {example}")
+    return int(found[1]) * units[found[2]]
+
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_BYTES = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def _parse_duration(words: Sequence[str]) -> int:
+    return _units(words, _SECONDS, "a duration, as in 90, 90s, 30m or 2h")
+
+
+def parse_size(words: Sequence[str]) -> int:
+    """Read a number of bytes, as in ``512K``, ``64M`` or ``2G``.
+
+    Raises: ValueError
+    """
+    return _units(words, _BYTES, "a size, as in 512K, 64M or 2G")
+
+
+def _show_duration(value: int) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if value and value % length == 0:
+            return f"{value // length}{unit}"
+    return f"{value}s"
+
+
+def show_size(value: int) -> str:
+    """Write a number of bytes the shortest exact way, as :func:`parse_size` reads it."""
+    for unit, length in (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)):
+        if value and value % length == 0:
+            return f"{value // length}{unit}"
+    return str(value)
+
+
+def number(low: int, high: int) -> Kind:
+    """A whole number within limits."""
+
+    def parse(words: Sequence[str]) -> int:
+        word = one(words)
+        if not (word.isascii() and word.isdigit() and low <= int(word) <= high):
+            raise ValueError(f"{word!r} is not a number from {low} to {high}")
+        return int(word)
+
+    return Kind("NUMBER", parse)
+
+
+def duration(low_s: int, high_s: int) -> Kind:
+    """A length of time within limits, held in seconds."""
+
+    def parse(words: Sequence[str]) -> int:
+        value = _parse_duration(words)
+        if not low_s <= value <= high_s:
+            limits = f"{_show_duration(low_s)} to {_show_duration(high_s)}"
+            raise ValueError(f"{' '.join(words)} is not within {limits}")
+        return value
+
+    return Kind("DURATION", parse, _show_duration)
+
+
+def choice(*names: str) -> Kind:
+    """One of a few names."""
+
+    def parse(words: Sequence[str]) -> str:
+        word = one(words).lower()
+        if word not in names:
+            raise ValueError(f"{word!r} is none of {', '.join(names)}")
+        return word
+
+    return Kind("|".join(names), parse)
+
+
+def _parse_mailstore(words: Sequence[str]) -> tuple[str, Path]:
+    if len(words) != 2:
+        raise ValueError("takes a name and a path, as in: mailstore main /var/md/store/mail")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", words[0]):
+        raise ValueError(f"{words[0]!r} is not a mailstore's name (letters, digits, '.', '_', '-')")
+    return words[0], _parse_path(words[1:])
+
+
+ASSIGNMENT_RULES = {
+    "all": "every account",
+    "match": "accounts whose name matches GLOB",
+}
+
+
+def _parse_assignment(words: Sequence[str]) -> AssignmentRule:
+    if not words or words[0].lower() not in ASSIGNMENT_RULES:
+        raise ValueError(f"begins with a rule: {', '.join(ASSIGNMENT_RULES)}")
+    rule, rest = words[0].lower(), list(words[1:])
+    glob = "*"
+    if rule == "match":
+        if not rest:
+            raise ValueError("match takes a GLOB and mailstores, as in: match *@example.org second")
+        glob = rest.pop(0)
+    if not rest:
+        raise ValueError("names no mailstore")
+    return AssignmentRule(rule, glob, tuple(rest))
+
+
+def _parse_domain(words: Sequence[str]) -> str:
+    word = one(words).lower()
+    if not _HOST.match(word):
+        raise ValueError(f"{word!r} is not a domain name")
+    return word
+
+
+BOOLEAN = Kind("on|off", _parse_boolean, _show_boolean)
+SWITCH = Kind("[on|off]", _parse_switch, _show_boolean)
+PATH = Kind("PATH", _parse_path)
+WORD = Kind("NAME", one)
+WORDS = Kind("NAME …", _parse_words, _show_words)
+DOMAIN = Kind("DOMAIN", _parse_domain)
+SIZE = Kind("SIZE", parse_size, show_size)
+ADDRESSES = Kind("ADDRESS:PORT …", _parse_addresses, _show_addresses)
+MAILSTORE = Kind("NAME PATH", _parse_mailstore)
+ASSIGNMENT = Kind("RULE [GLOB] MAILSTORE…", _parse_assignment)
