@@ -1,0 +1,134 @@
+"""ENVELOPE, BODYSTRUCTURE and BODY in the parenthesized form of RFC 3501 §7.4.2, their form in the store too.
+
+Whatever the message holds, the result is legal by the grammar of RFC 3501 §9: strings are quoted when they
+are 7-bit without CR, LF or NUL, and literals otherwise; a NUL, which no string may hold, becomes ``?``.
+Header values are unfolded, and otherwise as they were written; encoded words stay encoded.
+"""
+
+import re
+
+from mstore.mail.address import Address, parse_addresses
+from mstore.mail.header import unfold
+from mstore.mail.mime import Fields, Part
+from mstore.mail.params import Params
+
+_PLAIN = re.compile(rb'[^\x00\r\n"\\\x80-\xff]*').fullmatch
+_CLEAN = re.compile(rb"[^\x00\r\n\x80-\xff]*").fullmatch
+
+
+def format_string(value: bytes) -> bytes:
+    """``value`` as a quoted string or a literal."""
+    if _PLAIN(value):
+        return b'"%b"' % value
+    if _CLEAN(value):
+        return b'"%b"' % value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    value = value.replace(b"\0", b"?")
+    return b"{%d}\r\n%b" % (len(value), value)
+
+
+def format_nstring(value: bytes | None) -> bytes:
+    """``value`` as a string, or NIL."""
+    return b"NIL" if value is None else format_string(value)
+
+
+def format_address(address: Address) -> bytes:
+    """One address structure."""
+    name, route, mailbox, host = address
+    return b"(%b %b %b %b)" % (
+        format_nstring(name), format_nstring(route), format_nstring(mailbox), format_nstring(host),
+    )  # fmt: skip
+
+
+def format_addresses(value: bytes | None) -> bytes:
+    """The address list of a raw field value; NIL when there is none in it."""
+    if value is None:
+        return b"NIL"
+    addresses = parse_addresses(unfold(value))
+    if not addresses:
+        return b"NIL"
+    return b"(%b)" % b"".join([format_address(address) for address in addresses])
+
+
+def format_envelope(fields: Fields) -> bytes:
+    """The envelope of a message with these header fields (RFC 3501 §7.4.2)."""
+    get = fields.get
+    origin = format_addresses(get(b"from"))
+    sender = format_addresses(get(b"sender")) if b"sender" in fields else origin
+    reply_to = format_addresses(get(b"reply-to")) if b"reply-to" in fields else origin
+    return b"(%b %b %b %b %b %b %b %b %b %b)" % (
+        _format_field(get(b"date")),
+        _format_field(get(b"subject")),
+        origin,
+        origin if sender == b"NIL" else sender,
+        origin if reply_to == b"NIL" else reply_to,
+        format_addresses(get(b"to")),
+        format_addresses(get(b"cc")),
+        format_addresses(get(b"bcc")),
+        _format_field(get(b"in-reply-to")),
+        _format_field(get(b"message-id")),
+    )
+
+
+def _format_field(value: bytes | None) -> bytes:
+    return b"NIL" if value is None else format_string(unfold(value))
+
+
+def format_structure(root: Part) -> tuple[bytes, bytes]:
+    """BODYSTRUCTURE and BODY of a message."""
+    full: list[bytes] = []
+    short: list[bytes] = []
+    _write(root, full, short)
+    return b"".join(full), b"".join(short)
+
+
+def _write(part: Part, full: list[bytes], short: list[bytes]) -> None:
+    """Append both forms of ``part``; the tree's depth is limited, so recursion is."""
+    if part.parts:
+        full.append(b"(")
+        short.append(b"(")
+        for child in part.parts:
+            _write(child, full, short)
+        full.append(b' "%b" %b %b)' % (part.subtype, _format_params(part.params), _format_tail(part)))
+        short.append(b' "%b")' % part.subtype)
+        return
+    fields = part.fields
+    basic = b'("%b" "%b" %b %b %b %b %d' % (
+        part.type,
+        part.subtype,
+        _format_params(part.params),
+        _format_field(fields.get(b"content-id")),
+        _format_field(fields.get(b"content-description")),
+        format_string(part.encoding) if b"content-transfer-encoding" in fields else b'"7BIT"',
+        part.end - part.body_start,
+    )
+    if part.message is not None:
+        basic += b" %b " % format_envelope(part.message.fields)
+        full.append(basic)
+        short.append(basic)
+        _write(part.message, full, short)
+        basic = b" %d" % part.lines
+    elif part.type == b"TEXT":
+        basic += b" %d" % part.lines
+    short.append(basic + b")")
+    full.append(b"%b %b %b)" % (basic, _format_field(fields.get(b"content-md5")), _format_tail(part)))
+
+
+def _format_tail(part: Part) -> bytes:
+    """Disposition, language and location, the end of the extension data of all parts."""
+    fields = part.fields
+    disposition = part.disposition if b"content-disposition" in fields else None
+    language = part.language if b"content-language" in fields else ()
+    shown = b"NIL"
+    if disposition:
+        shown = b"(%b %b)" % (format_string(disposition[0]), _format_params(disposition[1]))
+    return b"%b %b %b" % (
+        shown,
+        b"(%b)" % b" ".join([format_string(tag) for tag in language]) if language else b"NIL",
+        _format_field(fields.get(b"content-location")),
+    )
+
+
+def _format_params(params: Params) -> bytes:
+    if not params:
+        return b"NIL"
+    return b"(%b)" % b" ".join([format_string(text) for pair in params for text in pair])
