@@ -1,0 +1,236 @@
+"""Finding, adding and removing accounts: the rows of ``accounts.db``.
+
+A process asks for names at every login and every recipient, so answers are kept while the database has not
+changed, which SQLite tells for a few microseconds. A change made elsewhere (``msadm``) is seen by the next
+question.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mstore.accounts.database import ACCOUNTS, Database
+from mstore.accounts.login import MAX_BYTES, LoginRules, check_account_name
+from mstore.base.errors import Exists, Invalid, NotFound
+from mstore.base.ids import AccountId
+
+KEPT_ANSWERS = 20_000
+
+_COLUMNS = "account.id, account.name, account.mailstore, account.enabled, account.quota_bytes"
+_BY_KEY = f"SELECT {_COLUMNS} FROM account WHERE key = ?"
+_BY_ALIAS = (
+    f"SELECT {_COLUMNS} FROM alias JOIN account ON account.id = alias.account_id WHERE alias.key = ?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRecord:
+    """What is known about an account without opening its mail."""
+
+    id: AccountId
+    name: str
+    mailstore: str
+    enabled: bool
+    quota_bytes: int | None
+
+
+class Accounts:
+    """The accounts of a site, as one process sees them."""
+
+    def __init__(self, db_dir: Path, rules: LoginRules | None = None) -> None:
+        self._database = Database(db_dir, ACCOUNTS)
+        self._rules = rules or LoginRules()
+        self._kept_logins: dict[str, AccountRecord | None] = {}
+        self._kept_recipients: dict[str, AccountRecord | None] = {}
+        self._kept_version = -1
+        self._version_cursor: sqlite3.Cursor | None = None
+
+    @property
+    def rules(self) -> LoginRules:
+        """How names are read here."""
+        return self._rules
+
+    def close(self) -> None:
+        """Close the database; the next question opens it again."""
+        self._version_cursor = None
+        self._forget()
+        self._database.close()
+
+    def find(self, name: str) -> AccountRecord | None:
+        """The account somebody means who logs in as ``name``, or None.
+
+        Raises: Unavailable, Corrupt.
+        """
+        if self._is_stale():
+            self._forget()
+        try:
+            return self._kept_logins[name]
+        except KeyError:
+            return self._remember(self._kept_logins, name, aliases=False)
+
+    def resolve(self, local: str, domain: str | None) -> AccountRecord | None:
+        """The account that mail to ``local@domain`` is for, by its name or by an alias, or None.
+
+        What follows a ``+`` in an address is the caller's business.
+        Raises: Unavailable, Corrupt.
+        """
+        name = f"{local}@{domain}" if domain else local
+        if self._is_stale():
+            self._forget()
+        try:
+            return self._kept_recipients[name]
+        except KeyError:
+            return self._remember(self._kept_recipients, name, aliases=True)
+
+    def list(self) -> list[AccountRecord]:
+        """All accounts in the order of their names."""
+        query = f"SELECT {_COLUMNS} FROM account ORDER BY key"
+        return [_record(row) for row in self._database.read(lambda c: c.execute(query).fetchall())]
+
+    def by_id(self, account_id: AccountId) -> AccountRecord | None:
+        """The account with this id, or None."""
+        query = f"SELECT {_COLUMNS} FROM account WHERE id = ?"
+        rows = self._database.read(lambda c: c.execute(query, (account_id,)).fetchall())
+        return _record(rows[0]) if rows else None
+
+    def new_id(self) -> AccountId:
+        """An id that no account has had: 64 random bits."""
+        return AccountId(secrets.token_hex(8))
+
+    def add(
+        self,
+        name: str,
+        mailstore: str,
+        quota_bytes: int | None = None,
+        account_id: AccountId | None = None,
+    ) -> AccountRecord:
+        """Make an account; its name is kept as given, and found in any spelling that the rules make equal.
+
+        Durable: the account.
+        Raises: Invalid, LimitReached for the name, Exists when an account or an alias has it.
+        """
+        check_account_name(name)
+        if quota_bytes is not None and quota_bytes < 0:
+            raise Invalid("a quota cannot be negative")
+        key = self._rules.key(name)
+        record = AccountRecord(account_id or self.new_id(), name, mailstore, True, quota_bytes)
+        with self._database.write() as connection:
+            self._check_free(connection, key, name)
+            connection.execute(
+                "INSERT INTO account (id, key, name, mailstore, enabled, quota_bytes, created_s)"
+                " VALUES (?, ?, ?, ?, 1, ?, ?)",
+                (record.id, key, name, mailstore, quota_bytes, int(time.time())),
+            )
+        return record
+
+    def remove(self, record: AccountRecord) -> None:
+        """Forget an account with its aliases and memberships; its mail is not touched.
+
+        Durable: the removal.
+        Raises: NotFound.
+        """
+        with self._database.write() as connection:
+            done = connection.execute("DELETE FROM account WHERE id = ?", (record.id,))
+            if not done.rowcount:
+                raise NotFound(f"there is no account {record.name}")
+
+    def set_enabled(self, record: AccountRecord, enabled: bool) -> None:
+        """Allow or refuse logins to an account.
+
+        Durable: the setting.
+        Raises: NotFound.
+        """
+        with self._database.write() as connection:
+            change = "UPDATE account SET enabled = ? WHERE id = ?"
+            done = connection.execute(change, (int(enabled), record.id))
+            if not done.rowcount:
+                raise NotFound(f"there is no account {record.name}")
+
+    def add_alias(self, alias: str, record: AccountRecord) -> None:
+        """Let mail addressed to ``alias`` reach an account.
+
+        Durable: the alias.
+        Raises: Invalid, LimitReached, Exists.
+        """
+        check_account_name(alias)
+        key = self._rules.key(alias)
+        with self._database.write() as connection:
+            self._check_free(connection, key, alias)
+            connection.execute(
+                "INSERT INTO alias (key, name, account_id) VALUES (?, ?, ?)", (key, alias, record.id)
+            )
+
+    def remove_alias(self, alias: str) -> None:
+        """Take an alias away.
+
+        Durable: the removal.
+        Raises: NotFound.
+        """
+        with self._database.write() as connection:
+            if not connection.execute("DELETE FROM alias WHERE key = ?", (self._rules.key(alias),)).rowcount:
+                raise NotFound(f"there is no alias {alias}")
+
+    def aliases(self, record: AccountRecord) -> Sequence[str]:
+        """The aliases of an account."""
+        query = "SELECT name FROM alias WHERE account_id = ? ORDER BY key"
+        return [name for (name,) in self._database.read(lambda c: c.execute(query, (record.id,)).fetchall())]
+
+    def count_by_mailstore(self) -> dict[str, int]:
+        """How many accounts each mailstore has."""
+        query = "SELECT mailstore, count(*) FROM account GROUP BY mailstore"
+        return dict(self._database.read(lambda c: c.execute(query).fetchall()))
+
+    def _remember(
+        self, kept: dict[str, AccountRecord | None], name: str, aliases: bool
+    ) -> AccountRecord | None:
+        if len(name) > 2 * MAX_BYTES:
+            return None
+        if len(kept) >= KEPT_ANSWERS:
+            kept.clear()
+        found = self._database.read(lambda connection: self._query(connection, name, aliases))
+        kept[name] = found
+        return found
+
+    def _forget(self) -> None:
+        self._kept_logins.clear()
+        self._kept_recipients.clear()
+
+    def _is_stale(self) -> bool:
+        """Whether another process has changed the database since answers were kept."""
+        try:
+            if self._version_cursor is None:
+                self._version_cursor = self._database.read(sqlite3.Connection.cursor)
+            rows = self._version_cursor.execute("PRAGMA data_version").fetchall()
+        except sqlite3.Error:  # a commit is under way: what was true until now is still a right answer
+            return False
+        version: int = rows[0][0]
+        if version == self._kept_version:
+            return False
+        self._kept_version = version
+        return True
+
+    def _query(self, connection: sqlite3.Connection, name: str, aliases: bool) -> AccountRecord | None:
+        for key in self._rules.keys(name):
+            rows = connection.execute(_BY_KEY, (key,)).fetchall()
+            if not rows and aliases:
+                rows = connection.execute(_BY_ALIAS, (key,)).fetchall()
+            if rows:
+                return _record(rows[0])
+        return None
+
+    @staticmethod
+    def _check_free(connection: sqlite3.Connection, key: str, name: str) -> None:
+        if connection.execute("SELECT 1 FROM account WHERE key = ?", (key,)).fetchall():
+            raise Exists(f"there is an account {name} already")
+        if connection.execute("SELECT 1 FROM alias WHERE key = ?", (key,)).fetchall():
+            raise Exists(f"{name} is an alias already")
+
+
+def _record(row: tuple[str, str, str, int, int | None]) -> AccountRecord:
+    account_id, name, mailstore, enabled, quota_bytes = row
+    return AccountRecord(AccountId(account_id), name, mailstore, bool(enabled), quota_bytes)

@@ -1,0 +1,216 @@
+"""The database files: their tables, making them, opening them, and telling which are missing.
+
+SQLite in its rollback-journal mode: readers and writers of several processes, every commit synced. A reader
+never waits inside SQLite, where it would stop all sessions of a worker, but through
+``mstore.base.blocking``.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from mstore.base import blocking
+from mstore.base.errors import Corrupt, Exists, Unavailable
+
+T = TypeVar("T")
+
+READ_DEADLINE_S = 5.0
+WRITE_DEADLINE_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """One database file: its name, what marks it as ours, and its tables."""
+
+    file_name: str
+    application_id: int
+    version: int
+    tables: str
+
+
+ACCOUNTS = Schema(
+    "accounts.db",
+    0x4D534143,  # "MSAC"
+    1,
+    """
+        CREATE TABLE account ( id TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL, mailstore
+        TEXT NOT NULL, enabled INTEGER NOT NULL DEFAULT 1, quota_bytes INTEGER, created_s INTEGER NOT NULL )
+        STRICT, WITHOUT ROWID; CREATE TABLE alias ( key TEXT PRIMARY KEY, name TEXT NOT NULL, account_id
+        TEXT NOT NULL REFERENCES account(id) ON DELETE CASCADE ) STRICT, WITHOUT ROWID; CREATE INDEX
+        alias_account ON alias(account_id); CREATE TABLE administrator ( account_id TEXT PRIMARY KEY
+        REFERENCES account(id) ON DELETE CASCADE ) STRICT, WITHOUT ROWID; CREATE TABLE member ( group_key
+        TEXT NOT NULL, account_id TEXT NOT NULL REFERENCES account(id) ON DELETE CASCADE, group_name TEXT
+        NOT NULL, PRIMARY KEY (group_key, account_id) ) STRICT, WITHOUT ROWID; CREATE INDEX member_account
+        ON member(account_id);
+    """,
+)
+
+PASSWORDS = Schema(
+    "passwords.db",
+    0x4D535057,  # "MSPW"
+    1,
+    """
+    CREATE TABLE verifier (
+        account_id TEXT NOT NULL, kind TEXT NOT NULL, label TEXT NOT NULL, value TEXT NOT NULL,
+        changed_s INTEGER NOT NULL, PRIMARY KEY (account_id, kind, label)
+    ) STRICT, WITHOUT ROWID;
+    """,
+)
+
+SCHEMAS = (ACCOUNTS, PASSWORDS)
+
+
+def missing_databases(db_dir: Path) -> list[Path]:
+    """The database files that should be in the directory and are not; no daemon starts without them."""
+    return [db_dir / schema.file_name for schema in SCHEMAS if not os.path.lexists(db_dir / schema.file_name)]
+
+
+def create_database(db_dir: Path, schema: Schema, mode: int) -> Path:
+    """Make one new, empty database file.
+
+    Durable: the file and its name.
+    Raises: Exists, Unavailable.
+    """
+    path = db_dir / schema.file_name
+    made = db_dir / (schema.file_name + ".new")
+    try:
+        made.unlink(missing_ok=True)
+        if path.exists():
+            raise Exists(f"{path} is there already")
+        os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode))
+        os.chmod(made, mode)
+        connection = sqlite3.connect(made, isolation_level=None)
+        try:
+            connection.executescript(
+                f"PRAGMA synchronous=EXTRA; BEGIN; {schema.tables}"
+                f"PRAGMA application_id={schema.application_id};"
+                f"PRAGMA user_version={schema.version}; COMMIT;"
+            )
+        finally:
+            connection.close()
+        os.link(made, path)
+        made.unlink()
+        _sync_directory(db_dir)
+    except FileExistsError:
+        raise Exists(f"{path} is there already") from None
+    except (OSError, sqlite3.Error) as error:
+        raise Unavailable(f"cannot make {path}: {error}") from None
+    return path
+
+
+class Database:
+    """One database file, as one process uses it: a connection kept for reading, a short one for each change.
+
+    The reading connection may be carried through a fork as long as only one side goes on to use it, so a
+    process can open a file before it gives up the right to.
+    """
+
+    __slots__ = ("_reader", "path", "schema")
+
+    def __init__(self, db_dir: Path, schema: Schema) -> None:
+        self.path = db_dir / schema.file_name
+        self.schema = schema
+        self._reader: sqlite3.Connection | None = None
+
+    def open(self) -> sqlite3.Connection:
+        """The reading connection, opened and checked at first use.
+
+        Raises: Unavailable when the file is missing or cannot be opened, Corrupt when it is not ours.
+        """
+        if self._reader is None:
+            connection = self._connect()
+            try:
+                self._check(connection)
+                connection.execute("PRAGMA query_only=1")
+                connection.execute("PRAGMA cache_size=-512")
+            except BaseException:
+                connection.close()
+                raise
+            self._reader = connection
+        return self._reader
+
+    def close(self) -> None:
+        """Close the reading connection; the next use opens it again."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query, waiting for a writer's commit without stopping other sessions.
+
+        Raises: Unavailable, Corrupt.
+        """
+        waited_s = 0.0
+        pause_s = 0.002
+        while True:
+            try:
+                return query(self.open())
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or waited_s > READ_DEADLINE_S:
+                    raise Unavailable(f"cannot read {self.path}: {error}") from None
+            except sqlite3.DatabaseError as error:
+                raise Corrupt(f"{self.path}: {error}") from None
+            blocking.sleep(pause_s)
+            waited_s += pause_s
+            pause_s = min(pause_s * 2, 0.05)
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A connection in a transaction, committed when the block ends and undone when it raises.
+
+        Durable: the changes, on leaving.
+        Raises: Unavailable, Corrupt.
+        """
+        connection = self._connect(WRITE_DEADLINE_S)
+        try:
+            self._check(connection)
+            connection.execute("PRAGMA synchronous=EXTRA")
+            connection.execute("PRAGMA foreign_keys=1")
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.OperationalError as error:
+            raise Unavailable(f"cannot change {self.path}: {error}") from None
+        except sqlite3.DatabaseError as error:
+            raise Corrupt(f"{self.path}: {error}") from None
+        finally:
+            connection.close()
+
+    def _connect(self, timeout_s: float = 0.0) -> sqlite3.Connection:
+        if not self.path.exists():
+            raise Unavailable(f"{self.path} is missing")
+        uri = self.path.absolute().as_uri() + "?mode=rw"
+        try:
+            return sqlite3.connect(
+                uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise Unavailable(f"cannot open {self.path}: {error}") from None
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        if application_id != self.schema.application_id:
+            raise Corrupt(f"{self.path} is not a database of M-Store")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version != self.schema.version:
+            raise Corrupt(f"{self.path} has format {version}; this version reads {self.schema.version}")
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

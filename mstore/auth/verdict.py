@@ -1,0 +1,17 @@
+"""What a mechanism answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a login is right, and a text for the client that betrays nothing."""
+
+    ok: bool
+    text: str = ""
+
+
+REFUSED = Verdict(False, "login or password is wrong")
+UNAVAILABLE = Verdict(False, "authentication is not possible just now")
