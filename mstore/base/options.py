@@ -292,6 +292,11 @@ class Settings:
         """The directory of lock files."""
         return self.ms_path / "run"
 
+    @property
+    def spool_path(self) -> Path:
+        """The directory of unnamed files for messages that are being received."""
+        return self.ms_path / "spool"
+
     def ipc_path(self, name: str) -> Path:
         """The Unix socket of this name."""
         return self.ms_path / "ipc" / name

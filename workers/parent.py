@@ -1,0 +1,86 @@
+"""A process and the one that started it: who is told that it is up, and whose end it shares.
+
+Two pipes: the parent keeps the write end of ``liveness`` and says nothing on it, so its end of file means
+that the parent is gone; on ``notify`` the child writes lines: ``ready``, ``alive``, ``refused TEXT``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+EX_REFUSED = 78
+"""Exit status of a program that will not run until an administrator mends something."""
+
+
+class Refused(Exception):
+    """The program will not run; the text says why and what to do."""
+
+
+class Parent:
+    """The child's ends of the pipes; both may be missing, as when started by hand."""
+
+    def __init__(self, liveness: int | None = None, notify: int | None = None) -> None:
+        self.liveness = liveness
+        self._notify = notify
+        for fd in (liveness, notify):
+            if fd is not None:
+                os.set_inheritable(fd, False)
+        if notify is not None:
+            os.set_blocking(notify, False)
+
+    @classmethod
+    def parse(cls, text: str | None) -> Parent:
+        """From the ``--managed LIVENESS,NOTIFY`` of a command line."""
+        if text is None:
+            return cls()
+        liveness, _, notify = text.partition(",")
+        return cls(*(int(fd) if fd.isdigit() else None for fd in (liveness, notify)))
+
+    def tell(self, line: str) -> None:
+        """Write a line to the parent, if it still listens."""
+        if self._notify is not None:
+            try:
+                os.write(self._notify, " ".join(line.splitlines()).encode()[:2000] + b"\n")
+            except BlockingIOError:
+                pass  # It has enough to read for now.
+            except OSError:
+                self._notify = None
+
+    def close(self) -> None:
+        """Forget the parent: what a forked worker does, who has another one."""
+        for fd in (self.liveness, self._notify):
+            if fd is not None:
+                os.close(fd)
+        self.liveness = self._notify = None
+
+
+class Lines:
+    """The parent's end of a notify pipe: hands over whole lines."""
+
+    def __init__(self, fd: int, receive: Callable[[str], None]) -> None:
+        os.set_blocking(fd, False)
+        self.fd = fd
+        self._receive = receive
+        self._rest = b""
+
+    def read(self) -> bool:
+        """Take what is there; False at the end of file."""
+        try:
+            data = os.read(self.fd, 65536)
+        except BlockingIOError:
+            return True
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._receive(line.decode("utf-8", "replace"))
+        self._rest = self._rest[-4096:]
+        return bool(data)
+
+
+def refuse(name: str, parent: Parent, text: str) -> int:
+    """Say why the program does not run, to its parent and on standard error; returns the exit status."""
+    parent.tell(f"refused {text}")
+    sys.stderr.write("".join(f"{name}: {line}\n" for line in text.splitlines()))
+    sys.stderr.flush()
+    return EX_REFUSED

@@ -1,0 +1,133 @@
+"""Superuser rights: what is done with them, and how they are given up for good.
+
+What root makes below ``ms-path`` it makes by descriptors that do not follow symbolic links, for these
+directories belong to ``runtime-user``.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import resource
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from mstore.base.options import Settings
+from workers.parent import Refused
+
+
+@dataclass(frozen=True)
+class Identity:
+    """As whom the daemons run, and the group of the directory of sockets."""
+
+    user: str
+    uid: int
+    gid: int
+    ipc_gid: int
+
+
+def find_identity(settings: Settings) -> Identity:
+    """The user from the configuration, or the invoking one.
+
+    Raises: Refused
+    """
+    euid = os.geteuid()
+    if settings.runtime_user is None:
+        if euid == 0:
+            raise Refused("runtime-user is needed when M-Store is run by the superuser")
+        entry = pwd.getpwuid(euid)
+    else:
+        try:
+            entry = pwd.getpwnam(settings.runtime_user)
+        except KeyError:
+            raise Refused(f"runtime-user: there is no user {settings.runtime_user!r}") from None
+    if euid not in (0, entry.pw_uid):
+        raise Refused(f"must be run by the superuser or by {entry.pw_name} (runtime-user)")
+    gid = entry.pw_gid if euid == 0 else os.getegid()
+    ipc_gid = gid
+    if settings.lmtp_socket_group is not None:
+        try:
+            ipc_gid = grp.getgrnam(settings.lmtp_socket_group).gr_gid
+        except KeyError:
+            raise Refused(f"lmtp-socket-group: no group {settings.lmtp_socket_group!r}") from None
+    return Identity(entry.pw_name, entry.pw_uid, gid, ipc_gid)
+
+
+def _open_directory(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _own_directory(path: Path, mode: int, uid: int, gid: int) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    fd = _open_directory(path)
+    try:
+        status = os.fstat(fd)
+        if (status.st_uid, status.st_gid) != (uid, gid):
+            os.fchown(fd, uid, gid)
+        if stat.S_IMODE(status.st_mode) != mode:
+            os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
+
+
+def prepare_directories(settings: Settings, identity: Identity) -> None:
+    """Make the directories of M-Store's own files, each with its owner and mode.
+
+    The directory of sockets passes its group on to what is made in it (mode 2750), so that a process without
+    rights can make a socket for the group of the mail transport agent.
+
+    Raises: Refused
+    """
+    root = settings.ms_path
+    # path, mode, group
+    wanted = [
+        (settings.run_path, 0o755, identity.gid),
+        (settings.log_path, 0o750, identity.gid),
+        (root / "ipc", 0o2750, identity.ipc_gid),
+        (settings.spool_path, 0o700, identity.gid),
+    ]
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o755)
+        for path, mode, gid in wanted:
+            _own_directory(path, mode, identity.uid, gid)
+    except OSError as error:
+        raise Refused(f"{error.filename or root}: {error.strerror} (needed below ms-path)") from error
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as the system lets it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def drop(identity: Identity) -> None:
+    """Become the runtime user, for good; does nothing where no superuser rights are held."""
+    if os.geteuid() != 0 or identity.uid == 0:
+        return
+    groups = {identity.gid, identity.ipc_gid}
+    groups.update(os.getgrouplist(identity.user, identity.gid))
+    os.setgroups(sorted(groups))
+    os.setresgid(identity.gid, identity.gid, identity.gid)
+    os.setresuid(identity.uid, identity.uid, identity.uid)
+    if os.geteuid() == 0 or os.getuid() == 0:
+        raise Refused("could not give up superuser rights")
+
+
+def open_log(path: Path) -> int:
+    """Open a log for appending, made if missing; never through a symbolic link or a second name of a file.
+
+    Raises: OSError
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    fd = os.open(path, flags, 0o640)
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(fd)
+        raise OSError(None, "is not a plain file with one name", str(path))
+    os.set_blocking(fd, True)
+    return fd
