@@ -1,0 +1,36 @@
+"""What is announced, in which state (RFC 3501 §6.1.1, §7.2.1).
+
+Only what is there and complete stands here; a client may rely on every word.
+"""
+
+from __future__ import annotations
+
+from mstore.imap.state import NOT_AUTHENTICATED
+from mstore.net.service import Service
+
+ALWAYS = b"IMAP4rev1 LITERAL+ SASL-IR ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN"
+
+
+def may_send_password(service: Service, tls: bool) -> bool:
+    """Whether a password may come over this connection as it is."""
+    return tls or service.settings.cleartext_login_enable
+
+
+def mechanisms(service: Service, tls: bool) -> tuple[bytes, ...]:
+    """The SASL mechanisms that AUTHENTICATE offers on this connection."""
+    if service.settings.may_use("plain") and may_send_password(service, tls):
+        return (b"PLAIN",)
+    return ()
+
+
+def capabilities(service: Service, tls: bool, state: int) -> bytes:
+    """The capability list, as it stands behind ``CAPABILITY``."""
+    words = [ALWAYS]
+    if state == NOT_AUTHENTICATED:
+        if service.tls is not None and not tls:
+            words.append(b"STARTTLS")
+        if not may_send_password(service, tls):
+            # The second is this product's own word for it, older than the first.
+            words += [b"LOGINDISABLED", b"X-LOGIN-COMMAND-DISABLED"]
+        words += [b"AUTH=" + name for name in mechanisms(service, tls)]
+    return b" ".join(words)

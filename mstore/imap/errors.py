@@ -1,0 +1,64 @@
+"""How a command fails, and which response code each failure of the store has.
+
+``No`` and ``Bad`` end the command, ``Bye`` the session. Commands let errors of the store pass; the session
+asks ``no_for`` for the answer. RFC 3501 §7.1, RFC 5530 §3.
+"""
+
+from __future__ import annotations
+
+from mstore.base import errors
+
+
+class CommandFailed(Exception):
+    """A command that ends otherwise than with OK."""
+
+
+class Bad(CommandFailed):
+    """Protocol error: unknown command, wrong state, syntax (RFC 3501 §7.1.3)."""
+
+    def __init__(self, text: str, code: bytes | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code
+
+
+class No(CommandFailed):
+    """The command is understood and cannot be carried out (RFC 3501 §7.1.2)."""
+
+    def __init__(self, text: str, code: bytes | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code
+
+
+class Bye(CommandFailed):
+    """The session ends now (RFC 3501 §7.1.5)."""
+
+    def __init__(self, text: str, code: bytes | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code
+
+
+_CODES: tuple[tuple[type[errors.MStoreError], bytes], ...] = (
+    (errors.NotFound, b"NONEXISTENT"),
+    (errors.Exists, b"ALREADYEXISTS"),
+    (errors.Invalid, b"CANNOT"),
+    (errors.ReadOnly, b"READ-ONLY"),
+    (errors.Denied, b"NOPERM"),
+    (errors.Busy, b"INUSE"),
+    (errors.LimitReached, b"LIMIT"),
+    (errors.TooBig, b"TOOBIG"),
+    (errors.OverQuota, b"OVERQUOTA"),
+    (errors.Corrupt, b"CORRUPTION"),
+    (errors.StorageFailed, b"SERVERBUG"),
+    (errors.Unavailable, b"UNAVAILABLE"),
+)
+
+
+def no_for(error: errors.MStoreError) -> No:
+    """The NO that tells a client of a failure of the store."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return No(str(error) or kind.__name__, code)
+    return No(str(error) or "Command failed", b"SERVERBUG")

@@ -1,0 +1,77 @@
+"""What a worker hands to every session: settings, store, accounts, the way to authenticate, counters.
+
+The protocols below say what a session may ask of each; the real ones live in layers that this package
+may not import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mstore.base.log import Log
+from mstore.base.options import Settings
+
+
+class Counters(Protocol):
+    """The worker's counters, by name."""
+
+    def add(self, name: str, amount: int = 1) -> None: ...
+
+
+class AuthResult(Protocol):
+    """What became of a check of name and password."""
+
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def text(self) -> str: ...
+
+
+class Authenticator(Protocol):
+    """Asks authproxyd. Raises: Unavailable."""
+
+    def check(self, name: bytes, password: bytes) -> AuthResult: ...
+
+
+class AccountFinder(Protocol):
+    """The accounts of the site (``mstore.accounts.Accounts``)."""
+
+    def find(self, name: str) -> Any | None: ...
+    def resolve(self, local: str, domain: str | None) -> Any | None: ...
+
+
+class StoreOpener(Protocol):
+    """The store of this process (``mstore.store.store.Store``)."""
+
+    def account(self, record: Any) -> Any: ...
+
+
+class Tally:
+    """Plain counters, for programs and tests that have no scoreboard."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, int] = {}
+
+    def add(self, name: str, amount: int = 1) -> None:
+        """Count something."""
+        self.values[name] = self.values.get(name, 0) + amount
+
+    def snapshot(self) -> Mapping[str, int]:
+        """What was counted so far."""
+        return dict(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything that the sessions of one worker share."""
+
+    settings: Settings
+    store: StoreOpener
+    accounts: AccountFinder
+    authenticate: Authenticator
+    tls: Any | None
+    counters: Counters
+    over_quota: bool = False
+    log: Log = field(default_factory=Log)
