@@ -1,0 +1,66 @@
+"""M-Store as `msadm init` makes it: storemgr with all its daemons, on loopback, in one directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.servers import PASSWORD, Failed, Server, mail_user
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class MStore(Server):
+    """This tree's M-Store."""
+
+    name = "m-store"
+    title = "M-Store"
+
+    def __init__(self, path: Path, users: list[str], options: tuple[str, ...] = ()) -> None:
+        super().__init__(path, users)
+        self.lmtp_path = path / "ms" / "ipc" / "lmtpd"
+        self._options = options
+
+    def prepare(self) -> None:
+        owner = mail_user()
+        self.mail_path().mkdir(parents=True, exist_ok=True)
+        lines = [
+            f"ms-path {self.path}/ms",
+            f"mailstore default {self.path}/mail",
+            f"imapd-listen 127.0.0.1:{self.imap_address[1]}",
+            f"pop3d-listen 127.0.0.1:{self.pop3_address[1]}",
+            "single-domain yes",
+            *self._options,
+        ]
+        if os.geteuid() == 0:
+            lines.append(f"runtime-user {owner.pw_name}")
+            shutil.chown(self.mail_path(), owner.pw_uid, owner.pw_gid)
+        (self.path / "ms.conf").write_text("\n".join(lines) + "\n")
+        self._msadm(["init"])
+        for user in self.users:
+            self._msadm(["user", "add", user, "--password-stdin"], f"{PASSWORD}\n")
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "workers.storemgr", "-f", str(self.path / "ms.conf")]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(_ROOT)}
+
+    def mail_path(self) -> Path:
+        return self.path / "mail"
+
+    def version(self) -> str:
+        from mstore import __version__
+
+        return f"M-Store {__version__}, Python {sys.version.split()[0]}"
+
+    def _msadm(self, arguments: list[str], text: str = "") -> None:
+        command = [sys.executable, "-m", "mstore.cli.msadm", "-f", str(self.path / "ms.conf"), *arguments]
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, env=self.environment(), cwd=self.path
+        )
+        if done.returncode:
+            raise Failed(f"{' '.join(command[2:])}: {done.stderr or done.stdout}")
