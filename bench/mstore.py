@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 from bench.servers import PASSWORD, Failed, Server, mail_user
+from mstore import __version__
+from mstore.accounts.accounts import Accounts
+from mstore.accounts.passwords import Passwords
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,8 +43,8 @@ class MStore(Server):
             shutil.chown(self.mail_path(), owner.pw_uid, owner.pw_gid)
         (self.path / "ms.conf").write_text("\n".join(lines) + "\n")
         self._msadm(["init"])
-        for user in self.users:
-            self._msadm(["user", "add", user, "--password-stdin"], f"{PASSWORD}\n")
+        self._msadm(["user", "add", self.users[0], "--password-stdin"], f"{PASSWORD}\n")
+        self._add_like(self.users[0], self.users[1:])
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "workers.storemgr", "-f", str(self.path / "ms.conf")]
@@ -53,9 +56,20 @@ class MStore(Server):
         return self.path / "mail"
 
     def version(self) -> str:
-        from mstore import __version__
-
         return f"M-Store {__version__}, Python {sys.version.split()[0]}"
+
+    def _add_like(self, model: str, names: list[str]) -> None:
+        """Add users that have the password of another: one hash for all of them."""
+        db = self.path / "ms" / "db"
+        accounts, passwords = Accounts(db), Passwords(db)
+        record = accounts.find(model)
+        verifier = passwords.verifier(record.id) if record else None
+        if record is None or verifier is None:
+            raise Failed(f"msadm did not add {model}")
+        for name in names:
+            passwords.set_verifier(accounts.add(name, record.mailstore).id, verifier)
+        accounts.close()
+        passwords.close()
 
     def _msadm(self, arguments: list[str], text: str = "") -> None:
         command = [sys.executable, "-m", "mstore.cli.msadm", "-f", str(self.path / "ms.conf"), *arguments]

@@ -99,6 +99,11 @@ class Server:
         group.remove()
         self._process = self.group = None
 
+    def restart(self) -> None:
+        """Stop and start: no process is left over from other work."""
+        self.stop()
+        self.start()
+
     @property
     def running(self) -> bool:
         return self._process is not None

@@ -26,6 +26,7 @@ class Idle(Line):
     title = "sessions in IDLE"
 
     def measure(self, server: Server) -> Iterator[Sample]:
+        server.restart()
         count = self.scale.sessions
         users = server.crowd[: max(1, count // 10)]
         for user in users:
@@ -51,6 +52,7 @@ class Idle(Line):
             client.send(b"DONE\r\n")
             client.finish(client.idle_tag)
             client.logout()
+        server.restart()
 
     def _open(self, server: Server, user: str) -> Imap:
         client = server.imap(user)
