@@ -1,8 +1,8 @@
 """A running M-Store in a directory of its own, on free loopback ports; stopping it asserts that all is well.
 
 As the superuser the daemons run as an unprivileged user; otherwise as whoever runs the tests. `stop` demands
-a clean end within its limit, no process and no socket left, no traceback and no error in the logs, and a clean
-`msadm check`.
+a clean end within its limit, no process and no socket left, no traceback and no error in the logs, and a
+clean `msadm check`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Instance:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if kind is None:
+            if kind is None and self._process is not None:
                 self.stop()
             else:
                 print(f"--- log of the instance ---\n{self.log_text()[-6000:]}")
