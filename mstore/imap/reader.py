@@ -107,13 +107,11 @@ class Reader:
 
     def _read_literal(self, size: int, asks: bool) -> None:
         limits = self._limits
-        is_message = size > SPOOL_ABOVE_BYTES and limits.message_bytes > 0
-        if is_message and size > limits.message_bytes:
+        self._taken_bytes += size
+        if limits.message_bytes and size > limits.message_bytes:
             self._refuse(No("Message too big", b"TOOBIG"))
-        elif not is_message:
-            self._taken_bytes += size
-            if self._taken_bytes > limits.literals_bytes:
-                self._refuse(Bad("literal too long"))
+        elif self._taken_bytes > limits.literals_bytes + limits.message_bytes:
+            self._refuse(Bad("literal too long"))
         if asks:
             if self._refusal is not None:
                 # A client that asks is told no; it then sends neither the literal nor the rest.
@@ -123,7 +121,7 @@ class Reader:
         self._stream.flush()
         if self._refusal is not None:
             self._discard(size)
-        elif not is_message:
+        elif size <= SPOOL_ABOVE_BYTES or not limits.message_bytes:
             self.literals.append(self._stream.read_exact(size))
         else:
             self._read_message(size)

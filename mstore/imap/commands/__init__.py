@@ -3,8 +3,9 @@
 A row's function is ``run(session, tag, cursor)``. It parses its arguments from the cursor, which stands
 before the space that begins them, up to ``cursor.end()``; does the work; sends untagged responses with
 ``session.send``; and returns the text of the tagged OK, response code included, or None for
-``NAME completed``. It fails by raising ``No``, ``Bad``, ``Bye`` or an error of the store. Untagged news of
-the selected mailbox are none of its business: the session reports them between the run and the tagged OK.
+``NAME completed``, or empty bytes when it has answered itself. It fails by raising ``No``, ``Bad``, ``Bye``
+or an error of the store. Untagged news of the selected mailbox are none of its business: the session
+reports them between the run and the tagged OK.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from mstore.imap.commands import any, append, idle, list, login, mailbox, select, status
 from mstore.imap.grammar.cursor import Cursor
-from mstore.imap.state import ANY
+from mstore.imap.state import ANY, LOGGED_IN, NOT_AUTHENTICATED, SELECTED
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
@@ -52,3 +54,34 @@ class Command:
 def make_table(rows: Iterable[Command]) -> Mapping[bytes, Command]:
     """Rows by name."""
     return MappingProxyType({row.name: row for row in rows})
+
+
+COMMANDS = make_table(
+    (
+        Command(b"CAPABILITY", any.run_capability, ANY, "none", "RFC 3501 §6.1.1"),
+        Command(b"NOOP", any.run_noop, ANY, "may-expunge", "RFC 3501 §6.1.2"),
+        Command(b"LOGOUT", any.run_logout, ANY, "none", "RFC 3501 §6.1.3"),
+        Command(b"ID", any.run_id, ANY, "none", "RFC 2971 §3.1"),
+        Command(b"STARTTLS", login.run_starttls, NOT_AUTHENTICATED, "none", "RFC 3501 §6.2.1"),
+        Command(b"AUTHENTICATE", login.run_authenticate, NOT_AUTHENTICATED, "none", "RFC 3501 §6.2.2"),
+        Command(b"LOGIN", login.run_login, NOT_AUTHENTICATED, "none", "RFC 3501 §6.2.3"),
+        Command(b"SELECT", select.run_select, LOGGED_IN, "none", "RFC 3501 §6.3.1"),
+        Command(b"EXAMINE", select.run_examine, LOGGED_IN, "none", "RFC 3501 §6.3.2"),
+        Command(b"CREATE", mailbox.run_create, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.3"),
+        Command(b"DELETE", mailbox.run_delete, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.4"),
+        Command(b"RENAME", mailbox.run_rename, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.5"),
+        Command(b"SUBSCRIBE", mailbox.run_subscribe, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.6"),
+        Command(b"UNSUBSCRIBE", mailbox.run_unsubscribe, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.7"),
+        Command(b"LIST", list.run_list, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.8"),
+        Command(b"LSUB", list.run_lsub, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.9"),
+        Command(b"NAMESPACE", list.run_namespace, LOGGED_IN, "may-expunge", "RFC 2342 §5"),
+        Command(b"STATUS", status.run_status, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.10"),
+        Command(
+            b"APPEND", append.run_append, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.11", takes_message=True
+        ),
+        Command(b"IDLE", idle.run_idle, LOGGED_IN, "may-expunge", "RFC 2177 §3"),
+        Command(b"CHECK", select.run_check, SELECTED, "may-expunge", "RFC 3501 §6.4.1"),
+        Command(b"CLOSE", select.run_close, SELECTED, "none", "RFC 3501 §6.4.2"),
+        Command(b"UNSELECT", select.run_unselect, SELECTED, "none", "RFC 3691 §2"),
+    )
+)

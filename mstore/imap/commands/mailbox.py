@@ -1,0 +1,56 @@
+"""The set of mailboxes: CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (RFC 3501 §6.3.3 to §6.3.7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mstore.imap.grammar.cursor import Cursor
+
+if TYPE_CHECKING:
+    from mstore.imap.session import Session
+
+
+def run_create(session: Session, tag: bytes, cursor: Cursor) -> None:
+    """RFC 3501 §6.3.3.
+
+    Durable: the mailbox, and the levels above it.
+    """
+    session.mailstore.create(_one_mailbox(cursor))
+
+
+def run_delete(session: Session, tag: bytes, cursor: Cursor) -> None:
+    """RFC 3501 §6.3.4.
+
+    Durable: the removal.
+    """
+    session.mailstore.delete(_one_mailbox(cursor))
+
+
+def run_rename(session: Session, tag: bytes, cursor: Cursor) -> None:
+    """RFC 3501 §6.3.5, with what it says of inferior names and of INBOX.
+
+    Durable: the new names.
+    """
+    cursor.space()
+    old = cursor.mailbox()
+    cursor.space()
+    new = cursor.mailbox()
+    cursor.end()
+    session.mailstore.rename(old, new)
+
+
+def run_subscribe(session: Session, tag: bytes, cursor: Cursor) -> None:
+    """RFC 3501 §6.3.6."""
+    session.mailstore.subscribe(_one_mailbox(cursor))
+
+
+def run_unsubscribe(session: Session, tag: bytes, cursor: Cursor) -> None:
+    """RFC 3501 §6.3.7."""
+    session.mailstore.unsubscribe(_one_mailbox(cursor))
+
+
+def _one_mailbox(cursor: Cursor) -> str:
+    cursor.space()
+    name = cursor.mailbox()
+    cursor.end()
+    return name

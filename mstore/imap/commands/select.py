@@ -1,0 +1,104 @@
+"""Opening and leaving mailboxes: SELECT, EXAMINE, CHECK, CLOSE (RFC 3501 §6.3.1, §6.4), UNSELECT (RFC 3691)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mstore.imap import state
+from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.flags import DELETED, SEEN
+from mstore.imap.selected import Selected
+
+if TYPE_CHECKING:
+    from mstore.imap.session import Session
+
+EXPUNGED = 1 << 7
+
+
+def run_select(session: Session, tag: bytes, cursor: Cursor) -> bytes:
+    """RFC 3501 §6.3.1."""
+    return open_mailbox(session, cursor, read_only=False)
+
+
+def run_examine(session: Session, tag: bytes, cursor: Cursor) -> bytes:
+    """RFC 3501 §6.3.2: like SELECT, and changes nothing, \\Recent neither."""
+    return open_mailbox(session, cursor, read_only=True)
+
+
+def open_mailbox(session: Session, cursor: Cursor, read_only: bool) -> bytes:
+    """Leave the mailbox selected so far, whatever comes of it, and open another."""
+    cursor.space()
+    name = cursor.mailbox()
+    cursor.end()
+    session.leave_mailbox()
+    mailbox = session.mailstore.open(name)
+    try:
+        selected = Selected(name, mailbox, mailbox.view(not read_only), read_only)
+        session.send(format_opening(selected))
+    except BaseException:
+        mailbox.release()
+        raise
+    session.selected, session.state = selected, state.SELECTED
+    return b"[READ-ONLY] EXAMINE completed" if read_only else b"[READ-WRITE] SELECT completed"
+
+
+def format_opening(selected: Selected) -> bytes:
+    """The untagged responses that SELECT and EXAMINE require."""
+    view, mailbox = selected.view, selected.mailbox
+    lines = [
+        selected.flags_lines(),
+        b"* %d EXISTS\r\n* %d RECENT\r\n" % (view.count, selected.recent_count()),
+    ]
+    first = first_unseen(selected)
+    if first:
+        lines.append(b"* OK [UNSEEN %d] First unseen\r\n" % first)
+    lines.append(
+        b"* OK [UIDVALIDITY %d] UIDs valid\r\n* OK [UIDNEXT %d] Predicted next UID\r\n"
+        % (mailbox.uid_validity, mailbox.uid_next)
+    )
+    return b"".join(lines)
+
+
+def first_unseen(selected: Selected) -> int:
+    """The sequence number of the first message without \\Seen, 0 when there is none."""
+    flags = selected.mailbox.columns.flags[selected.view.rows]
+    unseen = (flags & np.uint64(SEEN)) == 0
+    first = int(unseen.argmax()) if len(unseen) else 0
+    return first + 1 if len(unseen) and unseen[first] else 0
+
+
+def run_check(session: Session, tag: bytes, cursor: Cursor) -> None:
+    """RFC 3501 §6.4.1: every change is in the journal already, so this is NOOP."""
+    cursor.end()
+
+
+def run_close(session: Session, tag: bytes, cursor: Cursor) -> None:
+    """RFC 3501 §6.4.2: removes what is flagged \\Deleted, without a word, unless opened by EXAMINE.
+
+    Locks: takes the mailbox lock, if anything is to be removed.
+    Durable: the removal.
+    """
+    cursor.end()
+    selected = session.mailbox
+    mailbox = selected.mailbox
+    mailbox.refresh()
+    if not selected.read_only and len(deleted_rows(selected)):
+        with mailbox.transaction() as tx:
+            rows = deleted_rows(selected)
+            if len(rows):
+                tx.expunge(rows)
+    session.leave_mailbox()
+
+
+def deleted_rows(selected: Selected) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The rows flagged \\Deleted and not yet gone, of the whole mailbox."""
+    mask = np.uint64(DELETED | EXPUNGED)
+    return np.flatnonzero((selected.mailbox.columns.flags & mask) == np.uint64(DELETED))
+
+
+def run_unselect(session: Session, tag: bytes, cursor: Cursor) -> None:
+    """RFC 3691: leaves the mailbox and removes nothing."""
+    cursor.end()
+    session.leave_mailbox()

@@ -1,0 +1,368 @@
+"""One IMAP connection: greeting; read a command, run it, report news, reply; the end.
+
+The session reads one command at a time and finishes it before the next, so pipelined commands cannot
+disturb each other (RFC 3501 §5.5); answers are sent when no further command is at hand. Which commands
+there are stands in ``commands``; what goes wrong in one ends that command, not the session, unless the
+client's side of the protocol is lost.
+
+One greenlet runs ``run``. Others may call ``stop``, and, while IDLE, the push of news (``commands.idle``).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from mstore.base.errors import MStoreError
+from mstore.files.spool import Spool
+from mstore.imap import reader, respond, state
+from mstore.imap.capability import capabilities
+from mstore.imap.commands import COMMANDS, Command
+from mstore.imap.errors import Bad, Bye, CommandFailed, No, no_for
+from mstore.imap.grammar.cursor import Cursor
+from mstore.net.nologin import read_nologin
+from mstore.net.stream import LineTooLong, StreamFailed, TimedOut
+
+if TYPE_CHECKING:
+    from mstore.imap.selected import Selected
+    from mstore.net.penalty import Penalty
+    from mstore.net.service import Service
+    from mstore.net.stream import Stream
+    from mstore.store.account import Account
+
+_HEAD = re.compile(rb"([^\x00-\x20\x7f-\xff(){%*\"\\+]+) ([A-Za-z0-9\-]+)(?= |\r?\n|\Z)")
+_TAG = re.compile(rb"([^\x00-\x20\x7f-\xff(){%*\"\\+]+)")
+_SUB = re.compile(rb" ([A-Za-z]+)(?= |\r?\n|\Z)")
+EARLY_BAD_LIMIT = 10
+BAD_LIMIT = 50
+"""So many commands in a row that are no commands end the session."""
+FAULT_LIMIT = 3
+"""So many faults of ours do."""
+
+
+class Session:
+    """The server's side of one connection."""
+
+    __slots__ = (
+        "__weakref__",
+        "_bad",
+        "_faults",
+        "_id",
+        "_stopping",
+        "account",
+        "idle",
+        "idling",
+        "penalty",
+        "record",
+        "selected",
+        "service",
+        "state",
+        "stream",
+        "user",
+    )
+
+    def __init__(self, stream: Stream, service: Service) -> None:
+        self.stream = stream
+        self.service = service
+        self.state: int = state.NOT_AUTHENTICATED
+        self.idle = False
+        """Waiting for the client: nothing is lost when the session ends now."""
+        self.user: str | None = None
+        self.record: Any = None
+        self.account: Account | None = None
+        self.selected: Selected | None = None
+        self.idling: Any = None
+        """What pushes news, during IDLE."""
+        self.penalty: Penalty | None = None
+        """What failed logins have cost so far."""
+        self._bad = 0
+        self._faults = 0
+        self._stopping = False
+        self._id = ""
+
+    # -- for workers -------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """A name for this session in the log."""
+        if not self._id:
+            self._id = secrets.token_hex(4)
+        return self._id
+
+    def run(self) -> None:
+        """Serve the client from the greeting to the end; leaves the closing of the stream to the caller."""
+        stream = self.stream
+        try:
+            stream.timeout_s = self.service.settings.login_timeout
+            if self._greet():
+                self._serve()
+            stream.flush()
+        except TimedOut:
+            self._farewell("Autologout; idle for too long")
+        except StreamFailed:
+            pass
+        except MStoreError as error:
+            self.service.log.error("session", session=self.id, user=self.user, error=str(error))
+        finally:
+            self.state = state.LOGGED_OUT
+            self.leave_mailbox()
+
+    def stop(self) -> None:
+        """End the session as soon as no command is cut by it; may be called from another greenlet."""
+        self._stopping = True
+        if self.idle:
+            if self.idling is not None:
+                self.idling.hold()
+            self._farewell("Server shutting down")
+            self.stream.interrupt()
+
+    # -- for commands ------------------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Queue whole responses."""
+        self.stream.write(data)
+
+    @property
+    def mailstore(self) -> Account:
+        """The account's mail; only after login."""
+        assert self.account is not None
+        return self.account
+
+    @property
+    def mailbox(self) -> Selected:
+        """The selected mailbox; only in commands whose states are SELECTED."""
+        assert self.selected is not None
+        return self.selected
+
+    def capabilities(self) -> bytes:
+        """What is announced as things stand."""
+        return capabilities(self.service, self.stream.tls, self.state)
+
+    def enter(self, record: Any, account: Account) -> None:
+        """The client has logged in."""
+        self.record, self.account, self.user = record, account, record.name
+        self.state = state.AUTHENTICATED
+        self._bad = 0
+        self.penalty = None
+        self.stream.timeout_s = self.service.settings.imapd_autologout
+        self.service.counters.add("logins")
+
+    def leave_mailbox(self) -> None:
+        """No mailbox is selected any more."""
+        selected, self.selected = self.selected, None
+        if selected is not None:
+            selected.close()
+            if self.state == state.SELECTED:
+                self.state = state.AUTHENTICATED
+
+    def read_line(self, limit: int = reader.LINE_BYTES) -> bytes:
+        """A line that belongs to the command under way, without its end.
+
+        Raises: Bad when it is too long; Bye when the session is being stopped; StreamFailed.
+        """
+        self.stream.flush()
+        try:
+            line = self.stream.read_line(limit)
+        except LineTooLong:
+            raise Bad("line too long") from None
+        if not line:
+            raise Bye("") if self._stopping else StreamFailed("connection closed by the client")
+        return line.rstrip(b"\r\n")
+
+    # -- the loop ----------------------------------------------------------------------------------------
+
+    def _greet(self) -> bool:
+        closed = read_nologin(self.service.settings.nologin_path)
+        if closed is not None:
+            self.stream.write(respond.tagged(b"*", b"BYE", closed, b"ALERT"))
+            return False
+        code = b"CAPABILITY " + self.capabilities()
+        self.stream.write(respond.tagged(b"*", b"OK", f"{self.service.settings.server_name} ready", code))
+        return True
+
+    def _serve(self) -> None:
+        stream = self.stream
+        while self.state:
+            if self._stopping:
+                self._farewell("Server shutting down")
+                return
+            if not stream.has_line():
+                stream.flush()
+            limits = reader.EARLY_LIMITS if self.state == state.NOT_AUTHENTICATED else reader.COMMAND_LIMITS
+            self.idle = True
+            try:
+                line = stream.read_line(limits.line_bytes)
+            except LineTooLong as error:
+                self.idle = False
+                if not self._answer_long_line(error, limits):
+                    return
+                continue
+            finally:
+                self.idle = False
+            if not line:
+                return
+            if self._stopping:
+                return
+            if not self._handle(line, limits):
+                return
+
+    def _handle(self, line: bytes, limits: reader.Limits) -> bool:
+        """One command; whether the session goes on."""
+        tag = b"*"
+        literals = None
+        try:
+            head = _HEAD.match(line)
+            if head is None:
+                tag, failure = self._misread(line)
+                row = None
+            else:
+                tag = head[1]
+                row, at, failure = self._find(line, head)
+            if line.endswith((b"}\r\n", b"}\n")) and reader.announces_literal(line):
+                literals = self._read_literals(line, limits, row, failure)
+                cursor = Cursor(literals.data, literals.literals)
+                self._strip(cursor)
+            else:
+                if failure is not None:
+                    raise failure
+                cursor = Cursor(line[: -2 if line.endswith(b"\r\n") else -1])
+            assert row is not None
+            cursor.pos = at
+            return self._run(tag, row, cursor)
+        except CommandFailed as failure:
+            return self._fail(tag, failure, None)
+        except StreamFailed:
+            raise
+        except MStoreError as error:
+            return self._fail(tag, no_for(error), None)
+        finally:
+            if literals is not None:
+                literals.close()
+
+    def _run(self, tag: bytes, row: Command, cursor: Cursor) -> bool:
+        """Run a command that is valid now, report news, reply; whether the session goes on."""
+        stream = self.stream
+        self.service.counters.add("commands")
+        try:
+            text = row.run(self, tag, cursor)
+            if row.seqs != "none" and self.selected is not None:
+                self.selected.report(stream, row.seqs != "uses", row.uid)
+        except CommandFailed as failure:
+            return self._fail(tag, failure, row)
+        except StreamFailed:
+            raise
+        except MStoreError as error:
+            return self._fail(tag, no_for(error), row)
+        except Exception as error:
+            self._faults += 1
+            self.service.counters.add("errors")
+            self.service.log.exception(
+                "fault", error, session=self.id, user=self.user, command=row.name.decode()
+            )
+            if self._faults >= FAULT_LIMIT:
+                raise StreamFailed("too many faults") from error
+            return self._fail(tag, No("Internal error", b"SERVERBUG"), None)
+        if text is None:
+            stream.write(tag + row.done)
+        elif text:
+            stream.write(b"%b OK %b\r\n" % (tag, text))
+        self._bad = 0
+        return self.state != state.LOGGED_OUT
+
+    def _find(self, line: bytes, head: re.Match[bytes]) -> tuple[Command | None, int, CommandFailed | None]:
+        """The row for a command line, where its arguments begin, and what speaks against running it."""
+        name, at = head[2].upper(), head.end()
+        if name == b"UID":
+            sub = _SUB.match(line, at)
+            if sub is None:
+                return None, at, Bad("UID needs a command")
+            name, at = b"UID " + sub[1].upper(), sub.end()
+        row = COMMANDS.get(name)
+        if row is None:
+            return None, at, Bad(f"unknown command {name.decode()[:40]}")
+        if not row.states & self.state:
+            return row, at, Bad(f"{name.decode()}: {state.describe(row.states, self.state)}")
+        return row, at, None
+
+    def _misread(self, line: bytes) -> tuple[bytes, CommandFailed]:
+        """The tag, if there is one, of a line that is no command."""
+        match = _TAG.match(line)
+        if match is None:
+            return b"*", Bad("a command begins with a tag")
+        return match[0], Bad("a tag, a space and a command expected")
+
+    def _read_literals(
+        self, line: bytes, limits: reader.Limits, row: Command | None, failure: CommandFailed | None
+    ) -> reader.Reader:
+        settings = self.service.settings
+        if row is not None and row.takes_message:
+            limits = reader.Limits(
+                limits.line_bytes, limits.literals_bytes, limits.discard_bytes, settings.message_size_limit
+            )
+        literals = reader.Reader(
+            self.stream, limits, lambda: Spool(settings.spool_path, settings.message_size_limit), failure
+        )
+        try:
+            literals.read(line)
+        except BaseException:
+            literals.close()
+            raise
+        return literals
+
+    @staticmethod
+    def _strip(cursor: Cursor) -> None:
+        data = cursor.data
+        cursor.data = data[: -2 if data.endswith(b"\r\n") else -1]
+
+    # -- failures ----------------------------------------------------------------------------------------
+
+    def _fail(self, tag: bytes, failure: CommandFailed, row: Command | None) -> bool:
+        """Answer a command that failed; whether the session goes on."""
+        stream = self.stream
+        if isinstance(failure, Bye):
+            if failure.text:
+                stream.write(respond.tagged(b"*", b"BYE", failure.text, failure.code))
+                stream.drain()
+            return False
+        if isinstance(failure, No):
+            if row is not None and row.seqs != "none" and self.selected is not None:
+                self._report_after_failure(row)
+            stream.write(respond.tagged(tag, b"NO", failure.text, failure.code))
+            return True
+        assert isinstance(failure, Bad)
+        stream.write(respond.tagged(tag, b"BAD", failure.text, failure.code))
+        self._bad += 1
+        if self._bad < (EARLY_BAD_LIMIT if self.state == state.NOT_AUTHENTICATED else BAD_LIMIT):
+            return True
+        stream.write(respond.tagged(b"*", b"BYE", "Too many bad commands"))
+        stream.drain()
+        return False
+
+    def _report_after_failure(self, row: Command) -> None:
+        try:
+            if self.selected is not None:
+                self.selected.report(self.stream, row.seqs != "uses", row.uid)
+        except StreamFailed:
+            raise
+        except MStoreError:
+            pass  # The command's own failure is what the client is told.
+
+    def _answer_long_line(self, error: LineTooLong, limits: reader.Limits) -> bool:
+        """Refuse a line over the limit, and what literals it announces; whether the session goes on."""
+        tag, _ = self._misread(error.head)
+        failure: CommandFailed = Bad("line too long")
+        try:
+            if reader.announces_literal(error.tail):
+                self._read_literals(error.tail, limits, None, failure)
+        except CommandFailed as other:
+            failure = other
+        return self._fail(tag, failure, None)
+
+    def _farewell(self, text: str) -> None:
+        """The last words, if the client still listens."""
+        try:
+            self.stream.write(respond.tagged(b"*", b"BYE", text, b"UNAVAILABLE" if self._stopping else None))
+            self.stream.flush()
+        except StreamFailed:
+            pass
