@@ -212,20 +212,21 @@ class Session:
         tag = b"*"
         literals = None
         try:
+            row, at = None, 0
+            refusal: CommandFailed | None
             head = _HEAD.match(line)
             if head is None:
-                tag, failure = self._misread(line)
-                row = None
+                tag, refusal = self._misread(line)
             else:
                 tag = head[1]
-                row, at, failure = self._find(line, head)
+                row, at, refusal = self._find(line, head)
             if line.endswith((b"}\r\n", b"}\n")) and reader.announces_literal(line):
-                literals = self._read_literals(line, limits, row, failure)
+                literals = self._read_literals(line, limits, row, refusal)
                 cursor = Cursor(literals.data, literals.literals)
                 self._strip(cursor)
             else:
-                if failure is not None:
-                    raise failure
+                if refusal is not None:
+                    raise refusal
                 cursor = Cursor(line[: -2 if line.endswith(b"\r\n") else -1])
             assert row is not None
             cursor.pos = at

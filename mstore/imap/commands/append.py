@@ -28,7 +28,8 @@ def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
     cursor.space()
     name = cursor.mailbox()
     cursor.space()
-    bits, keywords = 0, ()
+    bits = 0
+    keywords: tuple[bytes, ...] = ()
     if cursor.peek() == 40:
         try:
             bits, keywords = split_flags(cursor.flag_list())

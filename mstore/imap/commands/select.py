@@ -1,4 +1,7 @@
-"""Opening and leaving mailboxes: SELECT, EXAMINE, CHECK, CLOSE (RFC 3501 §6.3.1, §6.4), UNSELECT (RFC 3691)."""
+"""Opening and leaving mailboxes: SELECT, EXAMINE, CHECK, CLOSE (RFC 3501 §6.3.1, §6.4), UNSELECT.
+
+Each of them ends the view of the mailbox that was selected before, and with it its sequence numbers.
+"""
 
 from __future__ import annotations
 
