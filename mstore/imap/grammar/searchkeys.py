@@ -1,0 +1,177 @@
+"""SEARCH keys: what a client asks, as the tree that ``mstore.store.search`` evaluates (RFC 3501 §6.4.4, §9).
+
+``parse_search`` reads all that follows the command's name. Chains of OR, which clients build by the hundred,
+become one flat node; nesting and the number of keys are limited, so that no command can exhaust the stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+from mstore.imap.errors import Bad, No
+from mstore.imap.grammar.cursor import Cursor
+from mstore.mail.decode import decode_text, is_charset
+from mstore.store.searchkeys import (
+    All,
+    And,
+    Flag,
+    Header,
+    InternalDate,
+    Keyword,
+    Not,
+    Or,
+    Recent,
+    SearchKey,
+    SentDay,
+    Seqs,
+    Size,
+    Text,
+    Uids,
+)
+
+MAX_DEPTH = 50
+MAX_KEYS = 2000
+DAY_S = 86_400
+EPOCH = date(1970, 1, 1).toordinal()
+SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = (1 << bit for bit in range(5))
+BADCHARSET = b"BADCHARSET (US-ASCII UTF-8)"
+
+PLAIN: dict[bytes, SearchKey] = {
+    b"ALL": All(),
+    b"ANSWERED": Flag(ANSWERED),
+    b"DELETED": Flag(DELETED),
+    b"DRAFT": Flag(DRAFT),
+    b"FLAGGED": Flag(FLAGGED),
+    b"NEW": And((Recent(), Not(Flag(SEEN)))),
+    b"OLD": Not(Recent()),
+    b"RECENT": Recent(),
+    b"SEEN": Flag(SEEN),
+    b"UNANSWERED": Not(Flag(ANSWERED)),
+    b"UNDELETED": Not(Flag(DELETED)),
+    b"UNDRAFT": Not(Flag(DRAFT)),
+    b"UNFLAGGED": Not(Flag(FLAGGED)),
+    b"UNSEEN": Not(Flag(SEEN)),
+}
+FIELDS = frozenset((b"BCC", b"CC", b"FROM", b"SUBJECT", b"TO"))
+DATES: dict[bytes, Callable[[int], SearchKey]] = {
+    b"BEFORE": lambda day: InternalDate(None, day * DAY_S),
+    b"ON": lambda day: InternalDate(day * DAY_S, (day + 1) * DAY_S),
+    b"SINCE": lambda day: InternalDate(day * DAY_S, None),
+    b"SENTBEFORE": lambda day: SentDay(None, day),
+    b"SENTON": lambda day: SentDay(day, day + 1),
+    b"SENTSINCE": lambda day: SentDay(day, None),
+}
+
+
+def parse_search(cursor: Cursor) -> SearchKey:
+    """Read ``[CHARSET name] key …`` to the end of the command; several keys are a conjunction.
+
+    Raises: Bad for what is no search program, No with BADCHARSET for a charset that is not known.
+    """
+    parser = _Parser(cursor)
+    word = cursor.word() if parser.at_word() else b""
+    if word == b"CHARSET":
+        cursor.space()
+        parser.charset = _find_charset(cursor.astring())
+        cursor.space()
+        word = cursor.word() if parser.at_word() else b""
+    keys = [parser.key(word, 0)]
+    while not cursor.at_end():
+        cursor.space()
+        keys.append(parser.key(None, 0))
+    return keys[0] if len(keys) == 1 else And(tuple(keys))
+
+
+def _find_charset(name: bytes) -> str:
+    charset = name.decode("latin-1")
+    if not is_charset(charset):
+        raise No("Unknown charset", BADCHARSET)
+    return charset
+
+
+class _Parser:
+    """The keys of one command, counted."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._count = 0
+        self.charset = "utf-8"
+
+    def at_word(self) -> bool:
+        """Whether a key's name comes next, not a set or a parenthesis."""
+        follower = self._cursor.peek()
+        return follower is not None and (0x41 <= follower <= 0x5A or 0x61 <= follower <= 0x7A)
+
+    def key(self, word: bytes | None, depth: int) -> SearchKey:
+        """One key; ``word`` is its name where that was read already."""
+        self._count += 1
+        if depth > MAX_DEPTH or self._count > MAX_KEYS:
+            raise Bad("Search too complex")
+        cursor = self._cursor
+        if not word:
+            if not self.at_word():
+                return self._group(depth) if cursor.take(b"(") else Seqs(cursor.sequence_set())
+            word = cursor.word()
+        plain = PLAIN.get(word)
+        if plain is not None:
+            return plain
+        if word == b"OR":
+            return self._or(depth)
+        cursor.space()
+        if word == b"NOT":
+            return Not(self.key(None, depth + 1))
+        return self._with_argument(word)
+
+    def _group(self, depth: int) -> SearchKey:
+        keys = [self.key(None, depth + 1)]
+        while not self._cursor.take(b")"):
+            self._cursor.space()
+            keys.append(self.key(None, depth + 1))
+        return keys[0] if len(keys) == 1 else And(tuple(keys))
+
+    def _or(self, depth: int) -> SearchKey:
+        """All alternatives of nested ORs: each further OR asks for one more key."""
+        keys: list[SearchKey] = []
+        missing = 2
+        while missing:
+            self._cursor.space()
+            word = self._cursor.word() if self.at_word() else None
+            if word == b"OR":
+                missing += 1
+                if missing > MAX_KEYS:
+                    raise Bad("Search too complex")
+                continue
+            keys.append(self.key(word, depth + 1))
+            missing -= 1
+        return Or(tuple(keys))
+
+    def _with_argument(self, word: bytes) -> SearchKey:
+        cursor = self._cursor
+        dated = DATES.get(word)
+        if dated is not None:
+            return dated(cursor.date().toordinal() - EPOCH)
+        if word in FIELDS:
+            return Header(word.lower(), self._text())
+        if word in (b"BODY", b"TEXT"):
+            return Text(self._text(), with_header=word == b"TEXT")
+        if word == b"HEADER":
+            name = cursor.astring()
+            cursor.space()
+            return Header(name.lower(), self._text())
+        if word in (b"KEYWORD", b"UNKEYWORD"):
+            keyword = Keyword(cursor.atom())
+            return keyword if word == b"KEYWORD" else Not(keyword)
+        if word == b"LARGER":
+            return Size(cursor.number() + 1, None)
+        if word == b"SMALLER":
+            return Size(None, cursor.number())
+        if word == b"UID":
+            return Uids(cursor.sequence_set())
+        raise Bad("Unknown search key")
+
+    def _text(self) -> str:
+        text = decode_text(self._cursor.astring(), self.charset)
+        if "\ufffd" in text:
+            raise Bad("Search text is not in its charset")
+        return text.casefold()

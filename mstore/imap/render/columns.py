@@ -1,0 +1,115 @@
+"""Columns of numbers as columns of text: the vectors beneath long FETCH answers.
+
+Every function takes an array and gives one of the same length whose elements are fixed-width text padded with
+NULs; whoever puts lines together removes all NULs at the end, in one pass. No element is touched by a Python
+statement, so that 50,000 messages cost a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+TEN_THOUSAND = 10_000
+DAY_S = 86_400
+# The years that four digits can tell: 0001-01-01 to 9999-12-31.
+FIRST_DATE_S = -62_135_596_800
+LAST_DATE_S = 253_402_300_799
+MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
+DATE_TIME = np.dtype(
+    {
+        "names": ["day", "month", "year", "hour", "minute", "second"],
+        "formats": ["<u2", "S3", "<u4", "<u2", "<u2", "<u2"],
+        "offsets": [0, 3, 7, 12, 15, 18],
+        "itemsize": 26,
+    }
+)
+DATE_TIME_TEMPLATE = b"DD-MMM-YYYY hh:mm:ss +0000"
+
+
+def _frozen(array: Array) -> Array:
+    array.setflags(write=False)
+    return array
+
+
+def _digits(width: int, padding: str) -> Array:
+    """Decimal texts of 0, 1, 2, … in ``width`` octets, each seen as one little-endian integer."""
+    text = "".join(str(number).rjust(width, padding) for number in range(10**width)).encode("ascii")
+    return _frozen(np.frombuffer(text, dtype=f"<u{width}"))
+
+
+FOUR_FULL = _digits(4, "0")
+FOUR_LEADING = _digits(4, "\0")
+FOUR_LEADING_OR_NOTHING = _frozen(np.concatenate((np.zeros(1, "<u4"), FOUR_LEADING[1:])))
+TWO_FULL = _digits(2, "0")
+TWO_SPACED = _digits(2, " ")
+MONTH_NAMES = _frozen(np.frombuffer(MONTHS, dtype="S3"))
+
+
+def decimal_groups(highest: int) -> int:
+    """How many groups of four digits numbers up to ``highest`` need."""
+    groups = 1
+    while highest >= TEN_THOUSAND:
+        highest //= TEN_THOUSAND
+        groups += 1
+    return groups
+
+
+def format_decimals(values: Array, groups: int) -> list[Array]:
+    """Non-negative integers as decimal text: one array per group of four octets, most significant first."""
+    if groups == 1:
+        return [FOUR_LEADING[values]]
+    parts: list[Array] = []
+    rest = values
+    for _ in range(groups - 1):
+        higher = rest // TEN_THOUSAND
+        low = rest - higher * TEN_THOUSAND
+        leading = _inner(low, rest) if parts else FOUR_LEADING[low]
+        parts.append(np.where(higher > 0, FOUR_FULL[low], leading))
+        rest = higher
+    parts.append(FOUR_LEADING_OR_NOTHING[rest])
+    parts.reverse()
+    return parts
+
+
+def _inner(low: Array, rest: Array) -> Array:
+    """A middle group that begins the number: its digits, or nothing when the number is shorter still."""
+    return np.where(rest > 0, FOUR_LEADING[low], np.zeros(1, "<u4"))
+
+
+def format_date_time(seconds: int) -> bytes:
+    """One date-time, as ``format_date_times`` gives many."""
+    moment = time.gmtime(min(max(seconds, FIRST_DATE_S), LAST_DATE_S))
+    month = MONTHS[moment.tm_mon * 3 - 3 : moment.tm_mon * 3]
+    return b"%2d-%b-%04d %02d:%02d:%02d +0000" % (
+        moment.tm_mday,
+        month,
+        moment.tm_year,
+        moment.tm_hour,
+        moment.tm_min,
+        moment.tm_sec,
+    )
+
+
+def format_date_times(seconds: Array) -> Array:
+    """Seconds since 1970 as ``17-Jul-1996 02:44:25 +0000``, the day padded with a space (date-time, §9)."""
+    clipped = np.clip(seconds, FIRST_DATE_S, LAST_DATE_S)
+    days = clipped // DAY_S
+    second_of_day = (clipped - days * DAY_S).astype(np.uint32)
+    dates = days.astype("datetime64[D]")
+    months = dates.astype("datetime64[M]")
+    month_numbers = months.astype(np.int64)
+    years = month_numbers // 12
+    out = np.frombuffer(bytearray(DATE_TIME_TEMPLATE * len(seconds)), dtype=DATE_TIME)
+    out["day"] = TWO_SPACED[(dates - months).astype(np.int64) + 1]
+    out["month"] = MONTH_NAMES[month_numbers - years * 12]
+    out["year"] = FOUR_FULL[years + 1970]
+    minutes = second_of_day // 60
+    hours = minutes // 60
+    out["hour"] = TWO_FULL[hours]
+    out["minute"] = TWO_FULL[minutes - hours * 60]
+    out["second"] = TWO_FULL[second_of_day - minutes * 60]
+    return out.view("S26")

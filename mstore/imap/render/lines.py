@@ -1,0 +1,232 @@
+"""FETCH responses of what stands in columns: sequence number, UID, FLAGS, INTERNALDATE, RFC822.SIZE.
+
+``Lines`` is made once per command from the items asked; it then turns any number of rows into response lines
+or into the beginnings of lines, window by window, without a Python statement per message. The order of items
+in a response is the server's to choose (RFC 3501 §7.4.2): columns come first, whatever the client's order.
+``format_flags_lines`` tells flags and nothing else, for STORE and for changes made by others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from mstore.imap.render.columns import (
+    DATE_TIME_TEMPLATE,
+    decimal_groups,
+    format_date_time,
+    format_date_times,
+    format_decimals,
+)
+
+Array = np.ndarray[Any, np.dtype[Any]]
+WINDOW_ROWS = 4096
+FEW_ROWS = 6
+WIDEST_FLAGS = 256
+SYSTEM_FLAGS = (b"\\Seen", b"\\Answered", b"\\Flagged", b"\\Deleted", b"\\Draft")
+RECENT_BIT = 5
+FIRST_KEYWORD_BIT = 8
+TOLD_MASK = 0xFFFF_FFFF_FFFF_FF1F
+SMALL_KEYS = 64
+COLUMN_ITEMS = (b"UID", b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE")
+
+
+class Arrays(Protocol):
+    """The arrays that lines are made of."""
+
+    @property
+    def uid(self) -> Array: ...
+    @property
+    def flags(self) -> Array: ...
+    @property
+    def internal_date(self) -> Array: ...
+    @property
+    def size(self) -> Array: ...
+
+
+class Columns(Protocol):
+    """The columns of a mailbox; ``full`` changes when they grow, so it is never kept."""
+
+    @property
+    def full(self) -> Arrays: ...
+
+
+class Mailbox(Protocol):
+    """What lines are made of."""
+
+    @property
+    def columns(self) -> Columns: ...
+    @property
+    def keywords(self) -> Sequence[bytes]: ...
+
+
+class View(Protocol):
+    """Which messages are \\Recent for the session: none with a UID below ``recent_from``, others by mask."""
+
+    @property
+    def recent_from(self) -> int: ...
+    def recent_mask(self, rows: Array) -> Array: ...
+
+
+class FlagTexts(dict[int, bytes]):
+    """Flag words as the inside of a flag list; bit 5 stands for \\Recent. Each word is spelled out once."""
+
+    def __init__(self, keywords: Sequence[bytes]) -> None:
+        super().__init__()
+        self._keywords = keywords
+
+    def __missing__(self, word: int) -> bytes:
+        names = [name for bit, name in enumerate(SYSTEM_FLAGS) if word >> bit & 1]
+        if word >> RECENT_BIT & 1:
+            names.append(b"\\Recent")
+        rest = word >> FIRST_KEYWORD_BIT
+        names += [name for bit, name in enumerate(self._keywords) if rest >> bit & 1]
+        text = self[word] = b" ".join(names)
+        return text
+
+
+class Lines:
+    """The items of one command that come from columns, ready to be written for any rows."""
+
+    def __init__(self, items: Sequence[bytes], mailbox: Mailbox, view: View) -> None:
+        self._items = tuple(name for name in COLUMN_ITEMS if name in items)
+        self._mailbox = mailbox
+        self._view = view
+        self._texts = FlagTexts(mailbox.keywords)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no item comes from a column, so that a line begins with its parenthesis alone."""
+        return not self._items
+
+    def with_flags(self) -> Lines:
+        """The same lines, telling flags as well."""
+        if b"FLAGS" in self._items:
+            return self
+        return Lines((*self._items, b"FLAGS"), self._mailbox, self._view)
+
+    def whole(self, seqs: Array, rows: Array) -> Iterator[bytes]:
+        """Complete response lines, in pieces of some thousand rows."""
+        for start in range(0, len(rows), WINDOW_ROWS):
+            window = slice(start, start + WINDOW_ROWS)
+            if len(rows) - start <= FEW_ROWS:
+                yield b"".join([b + b")\r\n" for b in self._few(seqs[window], rows[window])])
+            else:
+                yield self._vector(seqs[window], rows[window], b")\r\n")
+
+    def beginnings(self, seqs: Array, rows: Array) -> list[bytes]:
+        """For each row the beginning of its line, up to where further items go, before the space."""
+        if len(rows) <= FEW_ROWS:
+            return self._few(seqs, rows)
+        return self._vector(seqs, rows, b"\n").split(b"\n")[:-1]
+
+    def _few(self, seqs: Array, rows: Array) -> list[bytes]:
+        return [self.one(seq, row) for seq, row in zip(seqs.tolist(), rows.tolist(), strict=True)]
+
+    def one(self, seq: int, row: int) -> bytes:
+        """The beginning of the line of a single row; cheaper than a vector of one."""
+        arrays = self._mailbox.columns.full
+        uid = arrays.uid.item(row)
+        parts = []
+        for name in self._items:
+            if name == b"UID":
+                parts.append(b"UID %d" % uid)
+            elif name == b"FLAGS":
+                word = arrays.flags.item(row) & TOLD_MASK
+                if uid >= self._view.recent_from and self._view.recent_mask(np.array([row])).item():
+                    word |= 1 << RECENT_BIT
+                parts.append(b"FLAGS (" + self._texts[word] + b")")
+            elif name == b"INTERNALDATE":
+                parts.append(b'INTERNALDATE "' + format_date_time(arrays.internal_date.item(row)) + b'"')
+            else:
+                parts.append(b"RFC822.SIZE %d" % arrays.size.item(row))
+        return b"* %d FETCH (" % seq + b" ".join(parts)
+
+    def _vector(self, seqs: Array, rows: Array, ending: bytes) -> bytes:
+        arrays = self._mailbox.columns.full
+        uids = arrays.uid[rows]
+        layout = _Layout()
+        layout.text(b"* ")
+        layout.number(seqs)
+        layout.text(b" FETCH (")
+        for position, name in enumerate(self._items):
+            layout.text(b" " + name + b" " if position else name + b" ")
+            if name == b"UID":
+                layout.number(uids)
+            elif name == b"FLAGS":
+                texts = self._flag_texts(arrays.flags[rows], uids, rows)
+                if texts.dtype.itemsize > WIDEST_FLAGS and len(rows) > 1:
+                    half = len(rows) // 2
+                    first = self._vector(seqs[:half], rows[:half], ending)
+                    return first + self._vector(seqs[half:], rows[half:], ending)
+                layout.text(b"(")
+                layout.field(texts)
+                layout.text(b")")
+            elif name == b"INTERNALDATE":
+                layout.text(b'"')
+                layout.field(format_date_times(arrays.internal_date[rows]), DATE_TIME_TEMPLATE)
+                layout.text(b'"')
+            else:
+                layout.number(arrays.size[rows])
+        layout.text(ending)
+        return layout.join(len(rows))
+
+    def _flag_texts(self, words: Array, uids: Array, rows: Array) -> Array:
+        """The flag list of each row, as an array of padded texts."""
+        keys = words & np.uint64(TOLD_MASK)
+        if uids[-1] >= self._view.recent_from:
+            keys |= self._view.recent_mask(rows).astype(np.uint64) << np.uint64(RECENT_BIT)
+        texts = self._texts
+        if int(np.bitwise_or.reduce(keys)) < SMALL_KEYS:
+            small = keys.astype(np.intp)
+            there = np.bincount(small, minlength=SMALL_KEYS).tolist()
+            table = np.array([texts[key] if count else b"" for key, count in enumerate(there)], dtype="S")
+            return table.take(small)
+        different, inverse = np.unique(keys, return_inverse=True)
+        return np.array([texts[key] for key in different.tolist()], dtype="S").take(inverse)
+
+
+class _Layout:
+    """One line as constants and padded fields at fixed places; written for all rows at once."""
+
+    __slots__ = ("_fields", "_template")
+
+    def __init__(self) -> None:
+        self._template = bytearray()
+        self._fields: list[tuple[int, Array]] = []
+
+    def text(self, text: bytes) -> None:
+        self._template += text
+
+    def field(self, values: Array, filler: bytes = b"") -> None:
+        self._fields.append((len(self._template), values))
+        self._template += filler or bytes(values.dtype.itemsize)
+
+    def number(self, values: Array) -> None:
+        for part in format_decimals(values, decimal_groups(int(values.max()))):
+            self.field(part)
+
+    def join(self, count: int) -> bytes:
+        width = len(self._template)
+        lines = bytearray(bytes(self._template) * count)
+        names = [f"f{position}" for position in range(len(self._fields))]
+        places = np.dtype(
+            {
+                "names": names,
+                "formats": [values.dtype for _, values in self._fields],
+                "offsets": [offset for offset, _ in self._fields],
+                "itemsize": width,
+            }
+        )
+        table = np.frombuffer(lines, dtype=places)
+        for name, (_, values) in zip(names, self._fields, strict=True):
+            table[name] = values
+        del table
+        return bytes(lines.translate(None, b"\0"))
+
+
+def format_flags_lines(mailbox: Mailbox, view: View, seqs: Array, rows: Array, uid: bool) -> Iterator[bytes]:
+    """Untagged FETCH responses with the flags of rows, with their UIDs when ``uid`` is true."""
+    return Lines((b"UID", b"FLAGS") if uid else (b"FLAGS",), mailbox, view).whole(seqs, rows)

@@ -1,0 +1,229 @@
+"""FETCH responses for any items of any messages: compiled once per command, sent window by window.
+
+Three ways, by what is asked and of how many: lines of columns alone are whole vectors; with structures and
+fields of the header beside them, the columns of a window are joined by one pass over all their rows; with
+message bodies, message after message, a large body in pieces. Nothing is parsed, and memory stays bounded
+whatever is asked: a window is closed when enough bytes are in it.
+
+Other sessions run between two windows. A response tells each message as it is when its window is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, repeat
+from typing import Any, Protocol
+
+import numpy as np
+
+from mstore.base import blocking
+from mstore.base.errors import Corrupt, MStoreError, StorageFailed
+from mstore.imap.grammar.fetchitems import FetchItem
+from mstore.imap.render.lines import COLUMN_ITEMS, FEW_ROWS, Lines, View
+from mstore.imap.render.section import Range, SectionItem, legal_bytes
+from mstore.mail.summary import BODY, BODYSTRUCTURE, ENVELOPE, PARTS
+from mstore.net.stream import StreamFailed
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Send = Callable[[bytes], None]
+SLOTS = {b"ENVELOPE": ENVELOPE, b"BODY": BODY, b"BODYSTRUCTURE": BODYSTRUCTURE}
+SWEEP_ROWS = 2000
+MESSAGE_ROWS = 256
+WINDOW_BYTES = 32 << 20
+LARGEST_STRUCTURE = 1 << 20
+PIECE_BYTES = 256 << 10
+END = b")\r\n"
+
+
+class Mailbox(Protocol):
+    """What is read of a mailbox."""
+
+    @property
+    def columns(self) -> Any: ...
+    @property
+    def keywords(self) -> Sequence[bytes]: ...
+    def derived(self, rows: Array, slots: Sequence[int]) -> list[list[bytes]]: ...
+    def read_many(self, rows: Array, header_only: bool) -> Iterable[list[bytes]]: ...
+    def read(self, row: int, offset: int = 0, length: int | None = None) -> bytes: ...
+    def chunks(self, row: int, offset: int = 0, length: int | None = None) -> Iterable[bytes]: ...
+
+
+class _Heads(dict[int, bytes]):
+    """The label of a section with the head of a literal of some length; each length is written out once."""
+
+    def __init__(self, label: bytes) -> None:
+        super().__init__()
+        self._label = label
+
+    def __missing__(self, length: int) -> bytes:
+        head = self[length] = self._label + b" {%d}\r\n" % length
+        return head
+
+
+class Messages:
+    """The items of one FETCH, ready to be sent for any messages of a mailbox."""
+
+    def __init__(self, items: Sequence[FetchItem], mailbox: Mailbox, view: View, uid: bool) -> None:
+        self._mailbox = mailbox
+        names = [item.name for item in items if item.name in COLUMN_ITEMS]
+        self._lines = Lines([b"UID", *names] if uid else names, mailbox, view)
+        self._structures = [item.name for item in items if item.name in SLOTS]
+        self._slots = [SLOTS[name] for name in self._structures]
+        self._sections = [SectionItem(item, item.section) for item in items if item.section is not None]
+        if any(section.needs_parts for section in self._sections):
+            self._slots.append(PARTS)
+        self.reads = any(item.section is not None and not item.peek for item in items)
+        """Whether sending it sets \\Seen (RFC 3501 §6.4.5)."""
+        self.failure: MStoreError | None = None
+        """Why a message was left out, when one was."""
+
+    def tell_flags(self) -> None:
+        """Send the flags of all messages, asked or not."""
+        self._lines = self._lines.with_flags()
+
+    def send(self, seqs: Array, rows: Array, send: Send) -> None:
+        """Send one response per row; ``seqs`` are the sequence numbers of the rows."""
+        if not self._slots and not self._sections:
+            for piece in self._lines.whole(seqs, rows):
+                send(piece)
+                blocking.breathe()
+        elif len(rows) > FEW_ROWS and all(section.is_header for section in self._sections):
+            for window in self._windows(rows, SWEEP_ROWS):
+                self._sweep(seqs[window], rows[window], send)
+                blocking.breathe()
+        else:
+            for window in self._windows(rows, MESSAGE_ROWS):
+                self._each(seqs[window], rows[window], send)
+
+    def _windows(self, rows: Array, most: int) -> Iterator[slice]:
+        """Runs of rows, each closed by its number of rows or by the bytes that must be held for it."""
+        arrays = self._mailbox.columns.full
+        start = 0
+        while start < len(rows):
+            stop = min(start + most, len(rows))
+            if stop - start > 1:
+                window = rows[start:stop]
+                weights = arrays.header_length[window].astype(np.int64) * len(self._sections)
+                if self._slots:
+                    weights += np.minimum(arrays.size[window], LARGEST_STRUCTURE)
+                held = weights.cumsum()
+                if held[-1] > WINDOW_BYTES:
+                    stop = start + max(1, int(held.searchsorted(WINDOW_BYTES)))
+            yield slice(start, stop)
+            start = stop
+
+    # -- many messages, without their bodies -------------------------------------------------------------
+
+    def _sweep(self, seqs: Array, rows: Array, send: Send) -> None:
+        try:
+            columns = self._gather(rows)
+        except (Corrupt, StorageFailed):
+            self._each(seqs, rows, send)
+            return
+        beginnings = self._lines.beginnings(seqs, rows)
+        send(b"".join(chain.from_iterable(zip(beginnings, *columns, repeat(END)))))
+
+    def _gather(self, rows: Array) -> list[Iterable[bytes]]:
+        """For each piece of a line behind its beginning, a column with that piece of every row."""
+        columns: list[Iterable[bytes]] = []
+        gap = b"" if self._lines.empty else b" "
+        if self._slots:
+            for name, texts in zip(self._structures, self._mailbox.derived(rows, self._slots), strict=False):
+                columns += (repeat(gap + name + b" "), texts)
+                gap = b" "
+        headers: list[bytes] = []
+        if self._sections:
+            headers = list(chain.from_iterable(self._mailbox.read_many(rows, header_only=True)))
+        for section in self._sections:
+            texts = headers if section.pick is None else list(map(section.pick, headers))
+            if section.partial is not None:
+                texts = [text[slice(*section.cut(0, len(text)))] for text in texts]
+            heads = _Heads(gap + section.label)
+            columns += (map(heads.__getitem__, map(len, texts)), map(legal_bytes, texts))
+            gap = b" "
+        return columns
+
+    # -- message after message ---------------------------------------------------------------------------
+
+    def _each(self, seqs: Array, rows: Array, send: Send) -> None:
+        slots = self._read_slots(rows)
+        for index, (seq, row) in enumerate(zip(seqs.tolist(), rows.tolist(), strict=True)):
+            try:
+                if slots is None:
+                    alone = rows[index : index + 1]
+                    texts = [column[0] for column in self._mailbox.derived(alone, self._slots)]
+                else:
+                    texts = [column[index] for column in slots]
+                bodies = self._read_bodies(row, texts)
+            except (Corrupt, StorageFailed) as error:
+                self.failure = error
+                continue
+            self._send_one(seq, row, texts, bodies, send)
+            blocking.breathe()
+
+    def _read_slots(self, rows: Array) -> list[list[bytes]] | None:
+        """The derived texts of a window; None where one of its messages cannot be read."""
+        if not self._slots:
+            return []
+        try:
+            return self._mailbox.derived(rows, self._slots)
+        except (Corrupt, StorageFailed):
+            return None
+
+    def _read_bodies(self, row: int, texts: Sequence[bytes]) -> list[bytes | Range | None]:
+        """What each section sends: its bytes, where they lie if they are many, or None if there is none."""
+        arrays = self._mailbox.columns.full
+        header_length, size = arrays.header_length.item(row), arrays.size.item(row)
+        parts = texts[-1] if texts else b""
+        bodies: list[bytes | Range | None] = []
+        for section in self._sections:
+            place = section.find(header_length, size, parts)
+            if place is None:
+                bodies.append(None)
+            elif section.pick is not None:
+                start, end = place
+                text = section.pick(self._mailbox.read(row, start, end - start))
+                bodies.append(legal_bytes(text[slice(*section.cut(0, len(text)))]))
+            else:
+                start, end = section.cut(*place)
+                if end - start > PIECE_BYTES:
+                    bodies.append((start, end))
+                else:
+                    bodies.append(legal_bytes(self._mailbox.read(row, start, end - start)))
+        return bodies
+
+    def _send_one(
+        self, seq: int, row: int, texts: Sequence[bytes], bodies: Sequence[bytes | Range | None], send: Send
+    ) -> None:
+        pieces = [self._lines.one(seq, row)]
+        gap = b"" if self._lines.empty else b" "
+        for name, text in zip(self._structures, texts, strict=False):
+            pieces += (gap, name, b" ", text)
+            gap = b" "
+        for section, body in zip(self._sections, bodies, strict=True):
+            if body is None:
+                pieces += (gap, section.label, b" NIL")
+            elif isinstance(body, bytes):
+                pieces += (gap, section.label, b" {%d}\r\n" % len(body), body)
+            else:
+                pieces += (gap, section.label, b" {%d}\r\n" % (body[1] - body[0]))
+                send(b"".join(pieces))
+                pieces = []
+                self._stream(row, body, send)
+            gap = b" "
+        pieces.append(END)
+        send(b"".join(pieces))
+
+    def _stream(self, row: int, place: Range, send: Send) -> None:
+        """A large body; once its length is promised, only the end of the connection can excuse a gap."""
+        start, end = place
+        left = end - start
+        try:
+            for piece in self._mailbox.chunks(row, start, left):
+                send(legal_bytes(piece))
+                left -= len(piece)
+                blocking.breathe()
+        except (Corrupt, StorageFailed) as error:
+            raise StreamFailed("a message could not be read to its end") from error
+        if left:
+            raise StreamFailed("a message is shorter than its index says")

@@ -1,0 +1,131 @@
+"""What can be asked of messages in a search, as a tree of small values (RFC 3501 §6.4.4, without its syntax).
+
+Protocols build the tree, ``mstore.store.search`` evaluates it. Ranges are half-open; ``None`` leaves a side
+open. Texts are casefolded here, once, so that the evaluator compares like with like.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mstore.base.numset import NumSet
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seqs:
+    """Messages with these sequence numbers in the searcher's view."""
+
+    numbers: NumSet
+
+
+@dataclass(frozen=True, slots=True)
+class Uids:
+    """Messages with these UIDs."""
+
+    numbers: NumSet
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Messages that have all system flags of the mask."""
+
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """Messages that have the keyword, whatever the case of its letters."""
+
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Messages that are \\Recent for the searcher."""
+
+
+@dataclass(frozen=True, slots=True)
+class InternalDate:
+    """Messages whose internal date, in seconds, is in the range."""
+
+    low_s: int | None
+    high_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SentDay:
+    """Messages whose Date field names a day in the range, in days since 1970, whatever its zone."""
+
+    low: int | None
+    high: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Messages whose size in octets is in the range."""
+
+    low: int | None
+    high: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Messages with a field of this (lower case) name whose decoded value contains the text.
+
+    The empty text asks for the field alone.
+    """
+
+    name: bytes
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Messages whose decoded body, or body and header, contain the text."""
+
+    text: str
+    with_header: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Messages that do not match."""
+
+    key: SearchKey
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """Messages that match every key."""
+
+    keys: tuple[SearchKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """Messages that match any key."""
+
+    keys: tuple[SearchKey, ...]
+
+
+SearchKey = (
+    All
+    | Seqs
+    | Uids
+    | Flag
+    | Keyword
+    | Recent
+    | InternalDate
+    | SentDay
+    | Size
+    | Header
+    | Text
+    | Not
+    | And
+    | Or
+)
