@@ -2,7 +2,7 @@
 
 TCP: one socket with SO_REUSEPORT for each worker and address; the kernel spreads connections over them. The
 daemon keeps them open, so a replaced worker inherits the queue of the one that died. Unix: one socket for
-all workers; one that a dead process left behind is removed, one that somebody answers on is not.
+all workers.
 """
 
 from __future__ import annotations
@@ -94,31 +94,16 @@ def bind_tcp(option: str, address: Address) -> list[socket.socket]:
         raise Refused(f"{option}: cannot listen on {address}: {text}{hint}") from error
 
 
-def _is_answered(path: Path) -> bool:
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        probe.settimeout(2)
-        probe.connect(str(path))
-    except (ConnectionRefusedError, FileNotFoundError):
-        return False
-    except OSError:
-        return True
-    finally:
-        probe.close()
-    return True
-
-
 def bind_unix(path: Path, mode: int) -> socket.socket:
-    """Bind a Unix socket with this mode, removing one that nobody answers on; without listening yet.
+    """Bind a Unix socket with this mode, without listening yet.
 
-    The caller holds the daemon's lock file, so nobody else is about to do the same.
+    The caller holds the daemon's lock file, so a socket that is there belongs to a daemon that is dead, even
+    if workers of its still answer for a moment; it is replaced.
 
     Raises: Refused
     """
     try:
         if stat.S_ISSOCK(os.lstat(path).st_mode):
-            if _is_answered(path):
-                raise Refused(f"{path}: another process answers on this socket")
             os.unlink(path)
         else:
             raise Refused(f"{path}: is in the way of a socket")

@@ -65,6 +65,16 @@ class Lines:
         self._receive = receive
         self._rest = b""
 
+    @property
+    def closed(self) -> bool:
+        """Whether the end has been seen and dealt with."""
+        return self.fd < 0
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        os.close(self.fd)
+        self.fd = -1
+
     def read(self) -> bool:
         """Take what is there; False at the end of file."""
         try:

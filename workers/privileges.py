@@ -118,6 +118,12 @@ def drop(identity: Identity) -> None:
         raise Refused("could not give up superuser rights")
 
 
+def settle() -> None:
+    """The surroundings of a daemon: no directory held, nothing made that others may read."""
+    os.chdir("/")
+    os.umask(0o077)
+
+
 def open_log(path: Path) -> int:
     """Open a log for appending, made if missing; never through a symbolic link or a second name of a file.
 

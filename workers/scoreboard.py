@@ -51,10 +51,14 @@ class Slot:
         """Say that the worker is alive."""
         self.set(HEARTBEAT, int(time.monotonic() * 1000))
 
-    def take(self) -> None:
-        """Begin anew, keeping the counters."""
+    def clear(self) -> None:
+        """Reset the gauges of a worker that is gone; the counters stay."""
         for name in GAUGES:
             self.set(name, 0)
+
+    def take(self) -> None:
+        """Begin anew, keeping the counters."""
+        self.clear()
         self.beat()
 
     @property

@@ -72,7 +72,7 @@ class Supervisor:
         self._grace_s = grace_s
         self._tick = tick
         self._poll = select.poll()
-        self._watched: dict[int, Callable[[], None]] = {}
+        self._watched: dict[int, Callable[[], object]] = {}
         self._poll.register(self.signals.fileno(), select.POLLIN)
         self._stop_deadline_s: float | None = None
         self._ticked_s = self._resumed_s = self._looked_s = clock.steady()
@@ -82,7 +82,7 @@ class Supervisor:
         """Whether the end has begun."""
         return self._stop_deadline_s is not None
 
-    def watch(self, fd: int, readable: Callable[[], None]) -> None:
+    def watch(self, fd: int, readable: Callable[[], object]) -> None:
         """Call a function whenever a descriptor is readable or at its end."""
         self._watched[fd] = readable
         self._poll.register(fd, select.POLLIN)
@@ -213,7 +213,7 @@ class Supervisor:
             self.restarts += not self.stopping
             child.young_deaths = child.young_deaths + 1 if lived_s < YOUNG_S else 0
             child.due_s = now + child.pause_s()
-            if child.pause_s():
+            if child.pause_s() and not self.stopping:
                 self.log.warning("backing-off", child=child.name, seconds=child.pause_s())
         if child.died is not None:
             child.died(child, status)

@@ -7,6 +7,7 @@ or contents.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -86,3 +87,33 @@ class Log:
             os.write(self._fd, line.encode("utf-8", "replace") + b"\n")
         except OSError:
             pass  # A log that cannot be written must not stop the mail.
+
+
+class _Forward(logging.Handler):
+    """Hands the records of the standard library's logging on as events."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.INFO)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record as one event."""
+        pairs: dict[str, object] = {"logger": record.name, "text": record.getMessage()}
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            self._log.exception("log", error, **pairs)
+        elif record.levelno >= logging.ERROR:
+            self._log.error("log", **pairs)
+        elif record.levelno >= logging.WARNING:
+            self._log.warning("log", **pairs)
+        else:
+            self._log.info("log", **pairs)
+
+
+def capture_logging(log: Log) -> None:
+    """From now on, what is logged through the standard library appears as events here."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+    root.addHandler(_Forward(log))
+    root.setLevel(logging.INFO)

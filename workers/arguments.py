@@ -1,0 +1,39 @@
+"""The command line that all daemons share: ``-f FILE``, ``-v``, ``--help``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mstore
+from mstore.base.options import DEFAULT_CONFIG
+from workers.parent import Parent
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a daemon was told on its command line."""
+
+    config: Path
+    parent: Parent
+
+
+def read_arguments(
+    name: str, purpose: str, argv: Sequence[str] | None, version_text: str | None = None
+) -> Arguments:
+    """Read the command line; answers ``-v`` (on standard error) and ``--help`` itself, by SystemExit."""
+    parser = argparse.ArgumentParser(prog=name, description=purpose, allow_abbrev=False)
+    where = "configuration [%(default)s]"
+    parser.add_argument("-f", dest="config", metavar="FILE", type=Path, default=DEFAULT_CONFIG, help=where)
+    parser.add_argument("-v", dest="version", action="store_true", help="show the version and exit")
+    parser.add_argument("--managed", help=argparse.SUPPRESS)
+    found = parser.parse_args(argv)
+    if found.version:
+        text = version_text or f"M-Store {name} {mstore.__version__}\n"
+        sys.stderr.write(text)
+        raise SystemExit(0)
+    return Arguments(Path(os.path.abspath(found.config)), Parent.parse(found.managed))

@@ -1,0 +1,203 @@
+"""Connections of one worker: accept, TLS, a session in a greenlet for each, and the end of all of them.
+
+A listener is read until its queue is empty each time it wakes us. A session's greenlet is a plain function
+that holds a socket, a stream and the session: idle connections must stay small.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import gevent
+import gevent.socket
+import gevent.ssl
+
+from mstore.base.log import Log
+from mstore.net.stream import Stream, StreamFailed
+from workers.listeners import Listener
+from workers.scoreboard import Slot
+
+HANDSHAKE_S = 30.0
+
+
+class Session(Protocol):
+    """What the session classes of the protocols have in common."""
+
+    idle: bool
+
+    def run(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+MakeSession = Callable[[Any, str, Listener], tuple[Any, Session]]
+"""From a socket, the peer and where it came in: what to close in the end, and the session."""
+
+
+def start_tls(sock: Any, context: Any) -> Any:
+    """Turn a connection into a TLS one; the handshake may take ``HANDSHAKE_S``.
+
+    Raises: OSError (ssl.SSLError is one)
+    """
+    sock.settimeout(HANDSHAKE_S)
+    secured = gevent.ssl.SSLSocket(
+        sock=sock, server_side=True, do_handshake_on_connect=False, _context=context
+    )
+    try:
+        secured.do_handshake()
+    except BaseException:
+        secured.close()
+        raise
+    return secured
+
+
+class Connections:
+    """All connections of a worker."""
+
+    def __init__(
+        self,
+        listeners: list[Listener],
+        make_session: MakeSession,
+        context: Any,
+        slot: Slot,
+        log: Log,
+    ) -> None:
+        self._listeners = listeners
+        self._make_session = make_session
+        self._context = context
+        self._slot = slot
+        self._log = log
+        self._watchers: list[Any] = []
+        self._sessions: dict[int, Session] = {}
+        self._open: dict[int, Any] = {}
+        self._next = 0
+        self.stopping = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def idle(self) -> int:
+        """How many sessions wait for their clients."""
+        return sum([session.idle for session in self._sessions.values()])
+
+    def start(self) -> None:
+        """Accept from now on."""
+        loop = gevent.get_hub().loop
+        for listener in self._listeners:
+            listener.socket.setblocking(False)
+            watcher = loop.io(listener.socket.fileno(), 1)
+            watcher.start(self._accept_all, listener)
+            self._watchers.append(watcher)
+
+    def stop_accepting(self) -> None:
+        """Take what the kernel has accepted for us already, then close the doors."""
+        for watcher in self._watchers:
+            watcher.stop()
+            watcher.close()
+        self._watchers.clear()
+        for listener in self._listeners:
+            self._accept_all(listener)
+            listener.socket.close()
+
+    def stop(self) -> None:
+        """Ask every session to end as soon as it may, those that begin from now on too."""
+        self.stopping = True
+        for session in list(self._sessions.values()):
+            self._stop_session(session)
+
+    def cut(self) -> None:
+        """Close every connection that is left; its session ends with an error."""
+        for connection in list(self._open.values()):
+            self._close(connection)
+
+    def _stop_session(self, session: Session) -> None:
+        try:
+            session.stop()
+        except (StreamFailed, OSError):
+            pass  # Its client is gone; the session finds out itself.
+        except Exception as error:
+            self._log.exception("stop-failed", error)
+
+    def _accept_all(self, listener: Listener) -> None:
+        while True:
+            try:
+                accepted, address = listener.socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self._pause(listener, error)
+                    return
+                if error.errno in (errno.EBADF, errno.EINVAL):
+                    return
+                continue  # That connection is gone already; the next one need not be.
+            peer = f"{address[0]}" if isinstance(address, tuple) else "local"
+            sock = gevent.socket.socket(accepted.family, accepted.type, accepted.proto, accepted.detach())
+            self._next += 1
+            self._open[self._next] = sock
+            self._slot.add("connections")
+            gevent.spawn_raw(self._serve, self._next, sock, peer, listener)
+
+    def _pause(self, listener: Listener, error: OSError) -> None:
+        self._log.error("cannot-accept", listener=listener.name, error=error.strerror)
+        for place, watcher in enumerate(self._watchers):
+            if self._listeners[place] is listener:
+                watcher.stop()
+                timer = gevent.get_hub().loop.timer(0.2)
+                timer.start(self._resume, place, listener, timer)
+
+    def _resume(self, place: int, listener: Listener, timer: Any) -> None:
+        timer.close()
+        if place < len(self._watchers):
+            self._watchers[place].start(self._accept_all, listener)
+
+    def _serve(self, number: int, sock: Any, peer: str, listener: Listener) -> None:
+        log = self._log
+        try:
+            if listener.tls:
+                sock = self._open[number] = start_tls(sock, self._context)
+            connection, session = self._make_session(sock, peer, listener)
+            self._open[number] = connection
+            self._sessions[number] = session
+            if self.stopping:
+                self._stop_session(session)
+            session.run()
+        except (StreamFailed, OSError) as error:
+            if getattr(error, "errno", None) != errno.EBADF:  # Not one that was cut.
+                log.info("connection-lost", peer=peer, reason=str(error) or type(error).__name__)
+        except gevent.GreenletExit:
+            pass
+        except Exception as error:
+            self._slot.add("errors")
+            log.exception("session-failed", error, peer=peer)
+        finally:
+            self._sessions.pop(number, None)
+            connection = self._open.pop(number)
+            if isinstance(connection, Stream):
+                self._slot.add("bytes_in", connection.bytes_in)
+                self._slot.add("bytes_out", connection.bytes_out)
+            self._close(connection)
+
+    def _close(self, connection: Any) -> None:
+        try:
+            connection.close()
+        except OSError:
+            pass  # It is closed in any case.
+
+
+def drain(connections: Connections, grace_s: float, show: Callable[[], None]) -> None:
+    """End all sessions within a limit; those that do not are cut."""
+    connections.stop_accepting()
+    gevent.sleep(0)
+    connections.stop()
+    show()
+    deadline = time.monotonic() + grace_s
+    while len(connections) and time.monotonic() < deadline:
+        gevent.sleep(0.02)
+    if len(connections):
+        connections.cut()
+        deadline = time.monotonic() + 2
+        while len(connections) and time.monotonic() < deadline:
+            gevent.sleep(0.02)

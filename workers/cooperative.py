@@ -1,0 +1,176 @@
+"""How a worker waits: the gevent implementation of ``mstore.base.blocking``.
+
+What blocks goes to a small pool of threads; who waits lets the others run. Events and mutexes belong to the
+event loop: sessions use them, functions handed to ``call`` do not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gevent
+from gevent.event import Event
+from gevent.threadpool import ThreadPool
+from greenlet import getcurrent, greenlet
+
+from mstore.base import blocking
+from mstore.base.log import Log
+
+T = TypeVar("T")
+
+LONGEST_TURN_S = 0.010
+
+
+class FairMutex:
+    """Excludes sessions from each other, first come first served: release hands it to who waits longest."""
+
+    __slots__ = ("_held", "_waiters")
+
+    def __init__(self) -> None:
+        self._held = False
+        self._waiters: deque[_Waiter] = deque()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it; False when it was not to be had, at once or within the timeout."""
+        if not self._held:
+            self._held = True
+            return True
+        if not blocking or timeout == 0:
+            return False
+        waiter = _Waiter(getcurrent())
+        self._waiters.append(waiter)
+        hub = gevent.get_hub()
+        timer = hub.loop.timer(timeout) if timeout > 0 else None
+        if timer is not None:
+            timer.start(self._expire, waiter)
+        try:
+            hub.switch()
+        except BaseException:
+            self._abandon(waiter)
+            raise
+        finally:
+            if timer is not None:
+                timer.close()
+        return waiter.granted
+
+    def release(self) -> None:
+        """Give it to the next, or free it."""
+        if not self._held:
+            raise RuntimeError("release of a mutex that nobody holds")
+        if self._waiters:
+            waiter = self._waiters.popleft()
+            waiter.granted = True
+            gevent.get_hub().loop.run_callback(waiter.greenlet.switch)
+        else:
+            self._held = False
+
+    def locked(self) -> bool:
+        """Whether somebody holds it."""
+        return self._held
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _expire(self, waiter: _Waiter) -> None:
+        if not waiter.granted:
+            self._waiters.remove(waiter)
+            waiter.greenlet.switch()
+
+    def _abandon(self, waiter: _Waiter) -> None:
+        if waiter.granted:
+            self.release()
+        elif waiter in self._waiters:
+            self._waiters.remove(waiter)
+
+
+class _Waiter:
+    """One who waits for a mutex."""
+
+    __slots__ = ("granted", "greenlet")
+
+    def __init__(self, waiting: greenlet) -> None:
+        self.greenlet = waiting
+        self.granted = False
+
+
+def _guarded(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
+    # The pool would print an exception before it hands it over; a result is silent.
+    try:
+        return function(*args), None
+    except BaseException as error:
+        return None, error
+
+
+class Cooperative:
+    """Waits by letting the other greenlets of this process run; made after the fork."""
+
+    def __init__(self, log: Log, threads: int = 8) -> None:
+        self._log = log
+        self._hub = gevent.get_hub()
+        self._loop = self._hub.loop
+        self._pool = ThreadPool(threads, hub=self._hub)
+
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Run it in a thread, unless we are one already or in the loop itself, which must not wait."""
+        here = getcurrent()
+        if here is self._hub or gevent.get_hub() is not self._hub:
+            return function(*args)
+        result, error = self._pool.spawn(_guarded, function, args).get()
+        if error is not None:
+            raise error
+        found: T = result
+        return found
+
+    def sleep(self, seconds: float) -> None:
+        """Pause this greenlet."""
+        gevent.sleep(seconds)
+
+    def breathe(self) -> None:
+        """Let the others run when this turn of the loop has lasted too long."""
+        if time.time() - self._loop.now() > LONGEST_TURN_S and getcurrent() is not self._hub:
+            gevent.sleep(0)
+
+    def spawn(self, function: Callable[..., object], *args: Any) -> None:
+        """Run it in a greenlet of its own."""
+        gevent.spawn_raw(self._run, function, args)
+
+    def later(self, seconds: float, function: Callable[..., object], *args: Any) -> None:
+        """Run it in a greenlet of its own after a while."""
+        gevent.spawn_later(seconds, self._run, function, args)
+
+    def _run(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        try:
+            function(*args)
+        except Exception as error:
+            self._log.exception("background-failed", error, function=getattr(function, "__qualname__", ""))
+
+    def event(self) -> blocking.Event:
+        """An event among greenlets."""
+        made: blocking.Event = Event()
+        return made
+
+    def mutex(self) -> blocking.Mutex:
+        """A fair mutex among greenlets."""
+        return FairMutex()
+
+
+def take_over_errors(log: Log) -> None:
+    """What an event loop would print as a traceback becomes one line of the log."""
+    hub = gevent.get_hub()
+
+    def handle_error(context: object, kind: type, value: object, trace: object) -> None:
+        if isinstance(value, gevent.GreenletExit | SystemExit | KeyboardInterrupt):
+            return
+        if isinstance(value, BaseException):
+            log.exception("loop-error", value, context=context)
+        else:
+            log.error("loop-error", error=kind.__name__, context=context)
+
+    hub.handle_error = handle_error
+    hub.exception_stream = None

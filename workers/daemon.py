@@ -1,0 +1,216 @@
+"""A protocol daemon: binds its sockets, gives up its rights, forks workers and watches over them.
+
+The same for imapd, pop3d and lmtpd, alone or under storemgr. The daemon itself runs no event loop and reads
+no byte of a client; it keeps the listening sockets open, so that a worker can die without a connection being
+refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import os
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from setproctitle import setproctitle
+
+from mstore.accounts import missing_databases
+from mstore.base import clock
+from mstore.base.config import ConfigErrors, load
+from mstore.base.errors import Unavailable
+from mstore.base.log import Log
+from mstore.base.options import Settings
+from mstore.net.tls import make_context
+from workers.arguments import Arguments, read_arguments
+from workers.checks import check_mailstores, refuse_missing, take_lock
+from workers.crew import Crew
+from workers.listeners import BACKLOG, Listener, bind_tcp, bind_unix, close_unix
+from workers.parent import Parent, Refused, refuse
+from workers.privileges import Identity, drop, find_identity, prepare_directories, raise_file_limit, settle
+from workers.scoreboard import COUNTERS, Slot
+from workers.statistics import append_block, format_block
+from workers.supervisor import Supervisor
+from workers.worker import Kind, Work, run_worker
+
+LMTP_MODE = 0o660
+
+FIXED = (
+    "ms_path", "runtime_user", "lmtp_socket_group", "lmtp_enable_overquota_delivery",
+    "imapd_listen", "imapd_tls_listen", "pop3d_listen", "pop3d_tls_listen",
+    "imapd_workers", "pop3d_workers", "lmtpd_workers",
+)  # fmt: skip
+"""What a reload cannot change."""
+
+
+def make_tls(settings: Settings) -> Any:
+    """The TLS context, or None where there is no certificate.
+
+    Raises: Refused
+    """
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    try:
+        return make_context(settings.tls_certificate, settings.tls_key)
+    except Unavailable as error:
+        raise Refused(str(error)) from error
+
+
+class Daemon:
+    """One running protocol daemon."""
+
+    def __init__(self, kind: Kind, arguments: Arguments) -> None:
+        self.kind = kind
+        self.arguments = arguments
+        self.parent = arguments.parent
+        self.log = Log(daemon=kind.name)
+        self.settings: Settings = load(arguments.config)
+        self.started = clock.now()
+        self.context: Any = None
+        self.groups: list[list[Listener]] = []
+        self.shared: list[Listener] = []
+        self._title = ""
+
+    def prepare(self) -> None:
+        """Do what needs rights, then give them up; afterwards all sockets listen.
+
+        Raises: Refused
+        """
+        settings = self.settings
+        identity: Identity = find_identity(settings)
+        raise_file_limit()
+        refuse_missing(missing_databases(settings.db_path))
+        prepare_directories(settings, identity)
+        self.context = make_tls(settings)
+        self.groups = [self._bind(settings) for _ in range(settings.workers(self.kind.name))]
+        drop(identity)
+        self.lock = take_lock(settings, self.kind.name)
+        check_mailstores(settings)
+        self.shared = [
+            Listener(bind_unix(settings.ipc_path(name), LMTP_MODE), role=name)
+            for name in self.kind.unix_sockets(settings)
+        ]
+        for listener in (*self.shared, *(one for group in self.groups for one in group)):
+            listener.socket.listen(BACKLOG)
+        if not self.shared and not self.groups[0]:
+            raise Refused(f"{self.kind.name}-listen: there is nowhere to listen")
+        settle()
+
+    def run(self) -> int:
+        """Keep the workers running until told to stop; returns the exit status."""
+        supervisor = Supervisor(self.log, grace_s=self.settings.shutdown_grace + 4, tick=self._tick)
+        self.supervisor = supervisor
+        self.crew = Crew(supervisor, self.groups, self.shared, self._work, self.log)
+        self.crew.complete = self._complete
+        supervisor.on.update(
+            {
+                signal.SIGTERM: self.stop,
+                signal.SIGINT: self.stop,
+                signal.SIGHUP: self.write_statistics,
+                signal.SIGUSR1: self.reload,
+            }
+        )
+        if self.parent.liveness is not None:
+            supervisor.watch(self.parent.liveness, self.stop)
+        gc.collect()
+        gc.freeze()
+        self.crew.start()
+        self._tick()
+        listening = " ".join(listener.name for listener in (*self.groups[0], *self.shared))
+        self.log.info("started", workers=len(self.groups), listening=listening)
+        status = supervisor.run()
+        self.log.info("ended")
+        self.lock.release()
+        return status
+
+    def stop(self) -> None:
+        """Close the doors and let the workers end."""
+        if self.supervisor.stopping:
+            return
+        if self.parent.liveness is not None:
+            self.supervisor.unwatch(self.parent.liveness)
+        for listener in self.shared:
+            close_unix(listener.socket)
+        self.crew.close()
+        self.supervisor.stop()
+
+    def write_statistics(self) -> None:
+        """Append a block of statistics to ``log/DAEMON.stats``."""
+        path = self.settings.stats_path(self.kind.name)
+        try:
+            append_block(path, self.format_statistics(clock.now()))
+            self.log.info("statistics", path=path)
+        except OSError as error:
+            self.log.error("statistics-failed", path=path, error=error.strerror or error)
+
+    def format_statistics(self, now: float) -> str:
+        """The block: sums over all workers, then a line for each that lives."""
+        rows: list[tuple[str, object]] = [
+            ("workers", self.supervisor.running()),
+            ("worker_restarts", self.supervisor.restarts),
+        ]
+        rows += [(name, self.crew.count(name)) for name in ("sessions", "sessions_idle", *COUNTERS)]
+        for member in self.crew.members:
+            if member.child.pid is not None:
+                sessions, idle = member.slot.get("sessions"), member.slot.get("sessions_idle")
+                doing = ", draining" if member.child.retired else ""
+                text = f"pid {member.child.pid}, {sessions} sessions, {idle} idle{doing}"
+                rows.append((member.child.name, text))
+        return format_block(self.kind.name, os.getpid(), self.started, now, rows)
+
+    def reload(self) -> None:
+        """Read the configuration anew: new workers take over, the old ones end with their sessions."""
+        try:
+            found = load(self.arguments.config)
+            context = make_tls(found)
+        except (ConfigErrors, Refused) as error:
+            for line in str(error).splitlines():
+                self.log.error("not-reloaded", reason=line)
+            return
+        kept = {name: getattr(self.settings, name) for name in FIXED}
+        for name, value in kept.items():
+            if getattr(found, name) != value:
+                self.log.warning("needs-restart", option=name.replace("_", "-"))
+        self.settings, self.context = dataclasses.replace(found, **kept), context
+        self.log.info("reloaded")
+        self.crew.replace()
+
+    def _work(self, number: int, listeners: list[Listener], slot: Slot, parent: Parent) -> int:
+        self.parent.close()
+        self.lock.forget()
+        work = Work(self.kind, self.settings, number, listeners, self.context, slot, parent, self.log)
+        return run_worker(work)
+
+    def _bind(self, settings: Settings) -> list[Listener]:
+        name = self.kind.name
+        found = []
+        for address in settings.listen(name):
+            found += [Listener(sock) for sock in bind_tcp(f"{name}-listen", address)]
+        for address in settings.tls_listen(name):
+            found += [Listener(sock, tls=True) for sock in bind_tcp(f"{name}-tls-listen", address)]
+        return found
+
+    def _complete(self) -> None:
+        self.log.info("ready")
+        self.parent.tell("ready")
+
+    def _tick(self) -> None:
+        self.parent.tell("alive")
+        running, sessions = self.supervisor.running(), self.crew.count("sessions")
+        doing = ", stopping" if self.supervisor.stopping else ""
+        title = f"m-store: {self.kind.name} [{running} workers, {sessions} sessions{doing}]"
+        if title != self._title:
+            self._title = title
+            setproctitle(title)
+
+
+def main(kind: Kind, argv: Sequence[str] | None = None) -> int:
+    """Run a daemon from its command line; returns the exit status."""
+    arguments = read_arguments(kind.name, kind.purpose, argv)
+    try:
+        daemon = Daemon(kind, arguments)
+        daemon.prepare()
+    except (Refused, ConfigErrors) as error:
+        return refuse(kind.name, arguments.parent, str(error))
+    return daemon.run()
