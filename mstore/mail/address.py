@@ -16,10 +16,14 @@ MISSING_DOMAIN = b"MISSING_DOMAIN"
 ADDRESS_LIMIT = 10_000
 """Addresses of one field beyond this number are left out."""
 
+TOKEN_LIMIT = 50_000
+"""Where the plain forms end, a field is read up to this many tokens."""
+
 _ATEXT = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]"
-# The forms nearly all addresses have: "Name" <a@b>, Name <a@b>, <a@b> and a@b, then a comma or the end. All
-# groups are free of what an IMAP quoted string may not hold, or would have to escape.
-_PLAIN = re.compile(
+# The forms nearly all addresses have: "Name" <a@b>, Name <a@b>, <a@b> and a@b, then a comma or the end.
+# Groups: quoted name, plain name, mailbox, host, and the last two again for a bare address. None can hold
+# what an IMAP quoted string may not hold, or would have to escape.
+match_plain = re.compile(
     rb'\s*+(?:(?:"([^"\\\r\n\x00\x80-\xff]++)"|(' + _ATEXT + rb"++(?: " + _ATEXT + rb"++)*+))?\s*+"
     rb"<(" + _ATEXT + rb"++)@([A-Za-z0-9.-]++)>|(" + _ATEXT + rb"++)@([A-Za-z0-9.-]++))\s*+(?:,|\Z)"
 ).match
@@ -45,11 +49,11 @@ class Address(NamedTuple):
 GROUP_END = Address(None, None, None, None)
 
 
-def parse_addresses(value: bytes) -> list[Address]:
-    """The addresses of an unfolded field, groups as marks."""
+def parse_addresses(value: bytes, position: int = 0) -> list[Address]:
+    """The addresses of an unfolded field from ``position`` on, groups as marks."""
     found: list[Address] = []
-    position, end = 0, len(value)
-    while position < end and (plain := _PLAIN(value, position)):
+    end = len(value)
+    while position < end and (plain := match_plain(value, position)):
         quoted, phrase, mailbox, host, bare_mailbox, bare_host = plain.groups()
         found.append(Address(quoted or phrase, None, mailbox or bare_mailbox, host or bare_host))
         position = plain.end()
@@ -83,7 +87,9 @@ class _List:
     def parse(self) -> None:
         """Append all addresses from here on to ``found``."""
         value, end = self.value, len(self.value)
-        while self.position < end and len(self.found) < ADDRESS_LIMIT:
+        tokens = 0
+        while self.position < end and len(self.found) < ADDRESS_LIMIT and tokens < TOKEN_LIMIT:
+            tokens += 1
             token = _TOKEN(value, self.position)
             if token is None:
                 self.position += 1

@@ -25,15 +25,19 @@ _LENGTH_LIMIT_BYTES = 200
 
 _TIME = rb"(\d{1,2})[:.](\d{1,2})(?:[:.](\d{1,2})(?:[.,]\d+)?)?"
 _ZONE = rb"(?:GMT|UTC?)?([+-]\d{1,2}:?\d{2}|[A-Za-z]+)?"
+# What nearly all messages have.
+_STRICT = re.compile(
+    rb"(?:[A-Za-z]{3}, )?(\d\d?) ([A-Za-z]{3}) (\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"
+).match
 # RFC 5322 §3.3 and §4.3, with a little more freedom in punctuation.
 _DATE = re.compile(
-    rb"\s*(?:[A-Za-z]+[,.]?\s*)?(\d{1,2})[\s-]+([A-Za-z]{3})[A-Za-z.]*[\s,-]+(\d{2,4})"
+    rb"\s*(?:[A-Za-z]+\s*[,.]?\s*)?(\d{1,2})[\s-]+([A-Za-z]{3})[A-Za-z.]*[\s,-]+(\d{2,4})"
     rb"(?:[\s,T]+" + _TIME + rb"\s*" + _ZONE + rb")?"
 ).match
 # C's asctime(): Thu Nov 24 18:22:48 1986, with a zone before or after the year.
 _ASCTIME = re.compile(
     rb"\s*(?:[A-Za-z]+[,.]?\s+)?([A-Za-z]{3})[A-Za-z]*\s+(\d{1,2}),?\s+"
-    + (_TIME + rb"\s+(?:[A-Z]+\s+)?(\d{4})\s*" + _ZONE)
+    + (_TIME + rb"\s+(?:([A-Z]+)\s+)?(\d{4})\s*" + _ZONE)
 ).match
 _ISO = re.compile(rb"\s*(\d{4})-(\d{1,2})-(\d{1,2})(?:[T\s]+" + _TIME + rb"\s*" + _ZONE + rb")?").match
 _COMMENTS = re.compile(rb"\([^()]*\)")
@@ -54,6 +58,18 @@ def parse_date(value: bytes) -> int | None:
 
 def parse_sent_date(value: bytes) -> SentDate | None:
     """The date in a Date field with the zone it was written in."""
+    strict = _STRICT(value)
+    if strict is not None:
+        day, name, year, hour, minute, second, sign, zone_hours, zone_minutes = strict.groups()
+        zone_s = int(zone_hours) * 3600 + int(zone_minutes) * 60
+        if sign == b"-":
+            zone_s = -zone_s
+        month = _MONTH.get(name.lower(), 0)
+        return _moment(int(year), month, int(day), int(hour), int(minute), int(second), zone_s)
+    return _parse_loose_date(value)
+
+
+def _parse_loose_date(value: bytes) -> SentDate | None:
     value = value[:_LENGTH_LIMIT_BYTES]
     found = _DATE(value)
     if found is None and b"(" in value:
@@ -65,7 +81,8 @@ def parse_sent_date(value: bytes) -> SentDate | None:
     else:
         found = _ASCTIME(value)
         if found is not None:
-            name, day, hour, minute, second, year, zone = found.groups()
+            name, day, hour, minute, second, early_zone, year, zone = found.groups()
+            zone = zone or early_zone
             month = _MONTH.get(name.lower(), 0)
         else:
             found = _ISO(value)
@@ -74,7 +91,7 @@ def parse_sent_date(value: bytes) -> SentDate | None:
             year, month_digits, day, hour, minute, second, zone = found.groups()
             month = int(month_digits)
     time = int(hour or 0), int(minute or 0), int(second or 0)
-    return _moment(_full_year(year), month, int(day), *time, zone)
+    return _moment(_full_year(year), month, int(day), *time, _zone_offset(zone) if zone else 0)
 
 
 def _full_year(digits: bytes) -> int:
@@ -86,7 +103,7 @@ def _full_year(digits: bytes) -> int:
 
 
 def _moment(
-    year: int, month: int, day: int, hour: int, minute: int, second: int, zone: bytes | None
+    year: int, month: int, day: int, hour: int, minute: int, second: int, zone_s: int
 ) -> SentDate | None:
     if hour > 24 or minute > 59 or second > 60:
         return None
@@ -94,7 +111,8 @@ def _moment(
         days = date(year, month, day).toordinal() - _EPOCH_DAY
     except ValueError:
         return None
-    zone_s = _zone_offset(zone) if zone else 0
+    if not -86400 < zone_s < 86400:
+        zone_s = 0
     return SentDate(days * 86400 + hour * 3600 + minute * 60 + second - zone_s, zone_s)
 
 
@@ -104,8 +122,6 @@ def _zone_offset(zone: bytes) -> int:
         return _ZONE_S.get(zone.upper(), 0)
     digits = zone[1:].replace(b":", b"")
     offset = int(digits[:-2]) * 3600 + int(digits[-2:]) * 60
-    if offset >= 86400:
-        return 0
     return -offset if zone[:1] == b"-" else offset
 
 

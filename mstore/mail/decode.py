@@ -43,6 +43,8 @@ def decode_text(data: bytes, charset: bytes | str | None = None) -> str:
     if isinstance(charset, bytes):
         charset = charset.decode("latin-1")
     name = (charset or "").strip().strip("'\"").lower()
+    if name == "utf-8":
+        return data.decode("utf-8", "replace")
     name = _ALIASES.get(name, name)
     info = _codec(name) if name else None
     if info is None or info.name == "ascii":

@@ -17,7 +17,6 @@ HEADER_LIMIT_BYTES = 1 << 20
 """Fields that begin beyond this many bytes of a header are not read (they are still served to clients)."""
 
 _END = re.compile(rb"\n\r?\n")
-_FOLD = re.compile(rb"\r?\n(?=[ \t])|[\r\n]+\Z")
 # One match per field with its continuation lines, or per line that is no field (both groups empty).
 _FIELDS = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?|[^\n]++\n?|\n").findall
 _FIELDS_AT = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?|[^\n]++\n?|\n").finditer
@@ -79,7 +78,7 @@ def pick_fields(header: bytes, names: Sequence[bytes], exclude: bool = False) ->
 def unfold(value: bytes) -> bytes:
     """A field's value on one line: line ends are removed, and white space at its begin and end."""
     if b"\n" in value:
-        value = _FOLD.sub(b"", value)
+        value = value.replace(b"\r\n", b"").replace(b"\n", b"")
     return value.strip(b" \t\r\n")
 
 

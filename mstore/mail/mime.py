@@ -8,7 +8,7 @@ to the reader is decided here:
   exactly to the one with the longest boundary it begins with (RFC 2046 §5.1.2 "sufficient that the boundary
   appear in its entirety"). So a boundary that begins with another one is no trouble, and an outer boundary
   ends all that is within it, closed or not.
-- The line end before a boundary belongs to the boundary, an empty line before it to the header it ends.
+- The line end before a boundary belongs to the boundary, unless a header ends with it.
 - A multipart in which no boundary is found has one part, implied, text/plain: all of its body.
 - More than ``DEPTH_LIMIT`` levels: the multipart or message there is a leaf, application/octet-stream.
 - ``PART_LIMIT`` parts: the last one reaches to the end of the message.
@@ -48,12 +48,13 @@ class Part:
 
     Header: ``header_start:body_start``, with its empty line; body: ``body_start:end``. ``lines`` counts the
     line feeds of the body as it is stored, in text and message/rfc822 parts only. ``message`` is the message
-    within a message/rfc822 part. ``fields`` holds the raw header fields by lower-case name.
+    within a message/rfc822 part. ``fields`` holds the raw header fields by lower-case name. Type, subtype and
+    transfer encoding are tokens in upper case; without a Content-Transfer-Encoding, 7BIT (RFC 2045 §6.1).
     """
 
     __slots__ = (
-        "body_start", "end", "fields", "header_start", "lines", "message", "params", "parts", "subtype",
-        "type",
+        "body_start", "encoding", "end", "fields", "header_start", "lines", "message", "params", "parts",
+        "subtype", "type",
     )  # fmt: skip
 
     def __init__(self, header_start: int, body_start: int, fields: Fields, default: bytes = b"TEXT") -> None:
@@ -63,6 +64,10 @@ class Part:
         self.lines = 0
         self.parts: list[Part] = []
         self.message: Part | None = None
+        self.encoding = b"7BIT"
+        value = fields.get(b"content-transfer-encoding")
+        if value is not None:
+            self.encoding = parse_word(unfold(value)) or b"7BIT"
         value = fields.get(b"content-type")
         found = parse_content_type(unfold(value)) if value is not None else None
         if found is None:
@@ -84,12 +89,6 @@ class Part:
     def is_message(self) -> bool:
         """Whether the body is a message of its own."""
         return self.type == b"MESSAGE" and self.subtype == b"RFC822"
-
-    @property
-    def encoding(self) -> bytes:
-        """Content-Transfer-Encoding in upper case, ``7BIT`` when there is none (RFC 2045 §6.1)."""
-        value = self.fields.get(b"content-transfer-encoding")
-        return (parse_word(unfold(value)) if value is not None else None) or b"7BIT"
 
     @property
     def id(self) -> bytes | None:
@@ -155,7 +154,7 @@ def collect_fields(header: bytes) -> Fields:
         if name not in found:
             found[name] = value
         elif name in _ADDRESSES:
-            found[name] += b"," + value
+            found[name] = found[name].rstrip() + b"," + value
     found.pop(b"", None)
     return found
 
@@ -280,7 +279,7 @@ class _Scan:
         if place < self.size and place > 0 and self.buffer[place - 1 : place] == b"\r":
             end -= 1
         for part in reversed(self.open[depth:]):
-            part.end = max(end, part.body_start)
+            part.end = end = max(end, part.body_start)  # a header may need the line end before the boundary
             if part.type == b"TEXT" or part.message is not None:
                 part.lines = self.newlines.count(part.body_start, part.end)
             elif part.type == b"MULTIPART" and not part.parts:

@@ -48,6 +48,8 @@ def parse_disposition(value: bytes) -> tuple[bytes, Params] | None:
 
 def parse_word(value: bytes) -> bytes | None:
     """The first token of a field such as Content-Transfer-Encoding, in upper case."""
+    if value.isalnum():
+        return value.upper()
     found = _WORD(strip_comments(value))
     return found[1].upper() if found else None
 

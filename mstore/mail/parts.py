@@ -66,6 +66,8 @@ class PartOffsets(NamedTuple):
 
 def encode_parts(root: Part) -> bytes:
     """The PARTS slot of a message."""
+    if not root.parts and root.message is None:
+        return _encode_leaf(root)
     rows = []
     charsets: dict[bytes, int] = {}
     queue = [root]
@@ -92,6 +94,18 @@ def encode_parts(root: Part) -> bytes:
         )
     head = _HEAD.pack(_VERSION, 0, len(charsets), len(rows))
     return b"".join([head, *rows, *[name + b"\0" for name in charsets]])
+
+
+def _encode_leaf(root: Part) -> bytes:
+    """The slot of a message of one part, as most are; the same as the loop gives."""
+    is_text = root.type == b"TEXT"
+    charset = find_param(root.params, b"CHARSET") if is_text else None
+    kind = (TEXT if is_text else LEAF) | _ENCODINGS.get(root.encoding, UNKNOWN) << 4
+    if not charset or len(charset) > _CHARSET_LIMIT_BYTES or b"\0" in charset:
+        charset = None
+    row = _ROW.pack(root.header_start, root.body_start, root.end, 1, 0, kind, 1 if charset else 0)
+    head = _HEAD.pack(_VERSION, 0, 1 if charset else 0, 1)
+    return head + row + charset + b"\0" if charset else head + row
 
 
 def _number_charset(charsets: dict[bytes, int], name: bytes | None) -> int:

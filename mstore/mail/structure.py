@@ -7,7 +7,7 @@ Header values are unfolded, and otherwise as they were written; encoded words st
 
 import re
 
-from mstore.mail.address import Address, parse_addresses
+from mstore.mail.address import ADDRESS_LIMIT, Address, match_plain, parse_addresses
 from mstore.mail.header import unfold
 from mstore.mail.mime import Fields, Part
 from mstore.mail.params import Params
@@ -19,7 +19,7 @@ _CLEAN = re.compile(rb"[^\x00\r\n\x80-\xff]*").fullmatch
 def format_string(value: bytes) -> bytes:
     """``value`` as a quoted string or a literal."""
     if _PLAIN(value):
-        return b'"%b"' % value
+        return b'"' + value + b'"'
     if _CLEAN(value):
         return b'"%b"' % value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     value = value.replace(b"\0", b"?")
@@ -43,10 +43,21 @@ def format_addresses(value: bytes | None) -> bytes:
     """The address list of a raw field value; NIL when there is none in it."""
     if value is None:
         return b"NIL"
-    addresses = parse_addresses(unfold(value))
-    if not addresses:
-        return b"NIL"
-    return b"(%b)" % b"".join([format_address(address) for address in addresses])
+    value = unfold(value)
+    position, end = 0, len(value)
+    shown: list[bytes] = []
+    while position < end and (plain := match_plain(value, position)) and len(shown) < ADDRESS_LIMIT:
+        quoted, phrase, mailbox, host, bare_mailbox, bare_host = plain.groups()
+        if mailbox is None:
+            shown.append(b'(NIL NIL "%b" "%b")' % (bare_mailbox, bare_host))
+        elif name := quoted or phrase:
+            shown.append(b'("%b" NIL "%b" "%b")' % (name, mailbox, host))
+        else:
+            shown.append(b'(NIL NIL "%b" "%b")' % (mailbox, host))
+        position = plain.end()
+    if position < end and len(shown) < ADDRESS_LIMIT:
+        shown += [format_address(address) for address in parse_addresses(value, position)]
+    return b"(%b)" % b"".join(shown) if shown else b"NIL"
 
 
 def format_envelope(fields: Fields) -> bytes:
@@ -70,7 +81,10 @@ def format_envelope(fields: Fields) -> bytes:
 
 
 def _format_field(value: bytes | None) -> bytes:
-    return b"NIL" if value is None else format_string(unfold(value))
+    if value is None:
+        return b"NIL"
+    value = value.strip()
+    return b'"' + value + b'"' if _PLAIN(value) else format_string(unfold(value))
 
 
 def format_structure(root: Part) -> tuple[bytes, bytes]:
@@ -92,13 +106,13 @@ def _write(part: Part, full: list[bytes], short: list[bytes]) -> None:
         short.append(b' "%b")' % part.subtype)
         return
     fields = part.fields
-    basic = b'("%b" "%b" %b %b %b %b %d' % (
+    basic = b'("%b" "%b" %b %b %b "%b" %d' % (
         part.type,
         part.subtype,
         _format_params(part.params),
         _format_field(fields.get(b"content-id")),
         _format_field(fields.get(b"content-description")),
-        format_string(part.encoding) if b"content-transfer-encoding" in fields else b'"7BIT"',
+        part.encoding,
         part.end - part.body_start,
     )
     if part.message is not None:

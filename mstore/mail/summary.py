@@ -52,6 +52,7 @@ def _format_search(fields: Fields) -> bytes:
 def _fold_case(value: bytes) -> bytes:
     value = unfold(value)
     if value.isascii() and b"=?" not in value:
-        return value.lower().replace(b"\0", b"")
+        value = value.lower()
+        return value.replace(b"\0", b"") if b"\0" in value else value
     text = decode_words(value).casefold().replace("\0", "")
     return text.encode("utf-8", "replace")

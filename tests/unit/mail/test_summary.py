@@ -1,0 +1,48 @@
+"""What is kept of a message."""
+
+from mstore.mail.date import NO_DATE
+from mstore.mail.decode import decode_words
+from mstore.mail.summary import BODY, BODYSTRUCTURE, ENVELOPE, PARTS, SEARCH, SLOT_COUNT, summarize
+from tests.kit.museum import crlf
+
+
+def test_a_message() -> None:
+    message = crlf(
+        "From: Jörg <JOERG@Example.COM>\nTo: a@b\nCc: C\n D <c@d>\nTo: e@f\n"
+        "Date: Sun, 25 Mar 2007 00:30:00 +0300\n"
+        "Subject: =?utf-8?Q?GRO=C3=9FE?= SACHE\n\nbody\n"
+    )
+    found = summarize(message)
+    assert found.header_length == message.index(b"body")
+    assert (found.sent_date, found.sent_zone_s) == (1174771800, 10800)
+    assert len(found.slots) == SLOT_COUNT
+    assert found.slots[SEARCH].decode().split("\0") == [
+        "jörg <joerg@example.com>", "a@b, e@f", "c d <c@d>", "", "grosse sache",
+    ]  # fmt: skip
+    assert found.slots[ENVELOPE].startswith(
+        b'("Sun, 25 Mar 2007 00:30:00 +0300" "=?utf-8?Q?GRO=C3=9FE?= SACHE" '
+    )
+    assert (
+        found.slots[BODYSTRUCTURE]
+        == b'("TEXT" "PLAIN" ("CHARSET" "US-ASCII") NIL NIL "7BIT" 6 1 NIL NIL NIL NIL)'
+    )
+    assert found.slots[BODY] == b'("TEXT" "PLAIN" ("CHARSET" "US-ASCII") NIL NIL "7BIT" 6 1)'
+    assert found.slots[PARTS]
+
+
+def test_no_date_and_a_bad_one() -> None:
+    assert summarize(b"").sent_date == NO_DATE
+    assert summarize(b"Date: yesterday\r\n\r\n")[:2] == (19, NO_DATE)
+
+
+def test_search_values_hold_no_zero_bytes() -> None:
+    values = summarize(b"From: a\0b\r\nSubject: =?utf-8?Q?x=00y?= \0\r\nTo: \xff\0\r\n\r\n").slots[SEARCH]
+    assert values.split(b"\0") == [b"ab", "ÿ".encode(), b"", b"", b"xy "]
+
+
+def test_ascii_is_folded_as_all_text_is() -> None:
+    text = bytes(range(32, 127))
+    assert (
+        summarize(b"Subject: <" + text + b"\r\n\r\n").slots[SEARCH][4:].decode()
+        == decode_words(b"<" + text).casefold()
+    )
