@@ -37,6 +37,7 @@ class Waiting(Protocol):
     def sleep(self, seconds: float) -> None: ...
     def breathe(self) -> None: ...
     def spawn(self, function: Callable[..., object], *args: Any) -> None: ...
+    def later(self, seconds: float, function: Callable[..., object], *args: Any) -> None: ...
     def event(self) -> Event: ...
     def mutex(self) -> Mutex: ...
 
@@ -54,6 +55,9 @@ class Plain:
         return None
 
     def spawn(self, function: Callable[..., object], *args: Any) -> None:
+        function(*args)
+
+    def later(self, seconds: float, function: Callable[..., object], *args: Any) -> None:
         function(*args)
 
     def event(self) -> Event:
@@ -90,6 +94,11 @@ def breathe() -> None:
 def spawn(function: Callable[..., object], *args: Any) -> None:
     """Run a function on its own soon, beside the caller (at once where nothing is cooperative)."""
     _waiting.spawn(function, *args)
+
+
+def later(seconds: float, function: Callable[..., object], *args: Any) -> None:
+    """Run a function on its own after a while (at once where nothing is cooperative: a command soon ends)."""
+    _waiting.later(seconds, function, *args)
 
 
 def make_event() -> Event:

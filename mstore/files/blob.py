@@ -1,0 +1,125 @@
+"""Blobs of ``derived``: what is costly to compute from a message, kept but never trusted.
+
+A blob is verified when read; one that is missing, torn or another message's is simply computed again. Nothing
+here is synced. The checksum is a sum of words, because thousands can then be checked by one vector operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mstore.files import raw
+from mstore.files.layout import BLOB, BLOB_MAGIC, DERIVED, DERIVED_MAGIC, SLOTS, VERSION
+
+_MASK = 0xFFFFFFFF
+_SUM_AT = BLOB.offset_of("sum")
+_LENGTHS_AT = BLOB.offset_of("length0")
+
+
+def format_blob(uid: int, version: int, slots: Sequence[bytes]) -> bytes:
+    """A blob with its checksum and padding."""
+    lengths = [len(slot) for slot in slots]
+    lengths += [0] * (SLOTS - len(lengths))
+    head = BLOB.pack(BLOB_MAGIC, uid, 0, version, len(slots), *lengths)
+    data = bytearray(b"".join([head, *slots]))
+    data += bytes(-len(data) & 7)
+    total = sum(memoryview(data).cast("I")) & _MASK
+    data[_SUM_AT:_SUM_AT + 4] = (-total & _MASK).to_bytes(4, "little")
+    return bytes(data)
+
+
+def with_uid(blob: bytes, old_uid: int, uid: int) -> bytes:
+    """The same blob for a copy of the message; the sum is corrected, not computed again."""
+    total = (int.from_bytes(blob[8:12], "little") + old_uid - uid) & _MASK
+    return blob[:4] + uid.to_bytes(4, "little") + total.to_bytes(4, "little") + blob[12:]
+
+
+class Window:
+    """The blobs found in one stretch of the file: which of those asked for are sound, and where they lie."""
+
+    __slots__ = ("data", "ends", "starts", "whole", "within")
+
+    def __init__(self, data: bytes, positions: npt.NDArray[np.int64], uids: npt.NDArray[Any], version: int) -> None:
+        """``positions`` (in ``data``, ascending) are where blobs of ``uids`` are said to begin."""
+        self.data = data
+        words = np.frombuffer(data, "<u4", len(data) // 4)
+        self.within = (positions >= 0) & (positions + BLOB.size <= len(data)) & (positions & 7 == 0)
+        heads = words[np.where(self.within, positions, 0)[:, None] // 4 + np.arange(BLOB.size // 4)] \
+            if len(words) >= BLOB.size // 4 else np.zeros((len(positions), BLOB.size // 4), "<u4")
+        lengths = heads[:, _LENGTHS_AT // 4:].astype(np.int64)
+        self.ends = (positions + BLOB.size)[:, None] + np.cumsum(lengths, axis=1)
+        self.starts = self.ends - lengths
+        ends = self.ends[:, -1] + 7 & ~7
+        self.within &= (heads[:, 0] == BLOB_MAGIC) & (heads[:, 1] == uids) & (heads[:, 3] & 0xFFFF == version)
+        self.whole = self.within & (ends <= len(data))
+        self._check_sums(words, positions, ends)
+
+    def _check_sums(self, words: npt.NDArray[Any], positions: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> None:
+        asked = np.flatnonzero(self.whole)
+        if not len(asked):
+            return
+        totals = np.concatenate([[0], np.cumsum(words, dtype=np.uint64)])
+        sums = totals[ends[asked] // 4] - totals[positions[asked] // 4]
+        bad = asked[sums & np.uint64(_MASK) != 0]
+        self.whole[bad] = self.within[bad] = False
+
+    def slot(self, slot: int, chosen: npt.NDArray[Any]) -> list[bytes]:
+        """One slot of the chosen blobs."""
+        data = self.data
+        return [data[start:end] for start, end in zip(self.starts[chosen, slot].tolist(),
+                                                      self.ends[chosen, slot].tolist(), strict=True)]
+
+
+class DerivedFile:
+    """The file ``derived`` of a mailbox; begun again when it is missing or not ours."""
+
+    __slots__ = ("fd", "path", "pins")
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "derived"
+        self.fd = -1
+        self.pins = 0
+
+    def open(self) -> int:
+        """A descriptor for reading, -1 when there is no such file."""
+        if self.fd < 0:
+            try:
+                self.fd = raw.open_best(self.path)
+            except FileNotFoundError:
+                return -1
+        return self.fd
+
+    def _open_to_write(self) -> int:
+        if self.open() < 0:
+            self.fd = raw.open_file(self.path, raw.REPLACE)
+        size = raw.size_of(self.fd)
+        head = DERIVED.write(magic=DERIVED_MAGIC, version=VERSION)
+        if raw.pread(self.fd, DERIVED.size, 0) != head:
+            raw.truncate(self.fd, 0)
+            raw.pwrite(self.fd, head, 0)
+            return DERIVED.size
+        return size + 7 & ~7
+
+    def append(self, blobs: Sequence[bytes]) -> list[int]:
+        """Write blobs at the end; gives the offset of each.
+
+        Locks: the mailbox lock is held. Durable: nothing.
+        """
+        at = self._open_to_write()
+        raw.pwrite(self.fd, b"".join(blobs), at)
+        offsets = []
+        for blob in blobs:
+            offsets.append(at)
+            at += len(blob)
+        return offsets
+
+    def close(self) -> None:
+        """Close the descriptor unless it is in use just now."""
+        if self.fd >= 0 and not self.pins:
+            raw.close(self.fd)
+            self.fd = -1

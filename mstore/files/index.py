@@ -1,0 +1,291 @@
+"""The index: the columns of a mailbox as a table, its totals and its keywords; applies records of the journal.
+
+A record is applied in one place whether this process or another wrote it. Expunged rows stay as tombstones,
+so rows never move while a mailbox is open and a session not yet told can still read the message. What was
+applied lately is remembered (``changes_since``), so telling one change costs the same in a mailbox of ten and of
+a million. ``format_index`` and ``read_index`` are the checkpoint: see ``layout`` for the file.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mstore.base.errors import Corrupt
+from mstore.files.column import Array, Columns
+from mstore.files.layout import (
+    APPENDED,
+    DERIVED_AT,
+    EXPUNGE_GUARD,
+    EXPUNGED,
+    FLAGGED,
+    FRAME,
+    KEYWORD,
+    MAY_SKIP,
+    RECENT,
+    TYPE_APPENDED,
+    TYPE_DERIVED_AT,
+    TYPE_EXPUNGED,
+    TYPE_FLAGGED,
+    TYPE_KEYWORD,
+    TYPE_RECENT,
+    TYPE_UID_NEXT,
+    UID_NEXT,
+)
+from mstore.files.snapshot import TOMBSTONE, Snapshot
+
+SEEN, ANSWERED, FLAGGED_BIT, DELETED, DRAFT = 1, 2, 4, 8, 16
+INTERNAL_BITS = 0b11100000
+USER_BITS = ~INTERNAL_BITS & 0xFFFFFFFFFFFFFFFF
+FIRST_KEYWORD_BIT = 8
+MOST_KEYWORDS = 56
+_ALL = 0xFFFFFFFFFFFFFFFF
+_LOG_MOST = 512
+_PAIR = struct.Struct("<II")
+_TOMB, _SEEN, _DELETED = np.uint64(TOMBSTONE), np.uint64(SEEN), np.uint64(DELETED)
+
+RowSet = int | npt.NDArray[Any]
+"""One row, or an ascending array of rows."""
+
+
+class Change(NamedTuple):
+    """What one record did, for those who have to tell it: kind ``F`` flags, ``X`` expunge, ``A`` append, ``K``."""
+
+    kind: str
+    modseq: int
+    rows: RowSet
+
+
+def rows_in_ranges(firsts: Array, ends: Array) -> npt.NDArray[np.int64]:
+    """All numbers of the half-open ranges, in order, without a loop."""
+    lengths = ends.astype(np.int64) - firsts
+    keep = lengths > 0
+    firsts, lengths = firsts[keep].astype(np.int64), lengths[keep]
+    if len(firsts) == 1:
+        return np.arange(firsts[0], firsts[0] + lengths[0], dtype=np.int64)
+    starts = np.cumsum(lengths) - lengths
+    return np.repeat(firsts - starts, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
+
+
+class Index:
+    """The table of one mailbox in this process."""
+
+    __slots__ = ("_log", "_log_start", "columns", "dead_bytes", "deleted", "first_recent", "generation",
+                 "highest_modseq", "keywords", "messages", "size_bytes", "snapshot", "tail_offset", "tail_segment",
+                 "uid_next", "uid_validity", "unseen", "version")
+
+    def __init__(self, uid_validity: int, columns: Columns | None = None) -> None:
+        self.uid_validity = uid_validity
+        self.columns = columns or Columns()
+        self.generation = 1
+        self.uid_next = 1
+        self.highest_modseq = 1
+        self.first_recent = 1
+        self.keywords: list[bytes] = []
+        self.messages = self.columns.count
+        self.unseen = self.deleted = self.size_bytes = self.dead_bytes = 0
+        self.tail_segment, self.tail_offset = 0, 0
+        self.snapshot = Snapshot(self.columns, None, self.columns.count)
+        self.version = 0
+        self._log: list[Change] = []
+        self._log_start = 0
+
+    # -- what happened lately
+
+    def _note(self, kind: str, modseq: int, rows: RowSet) -> None:
+        self._log.append(Change(kind, modseq, rows))
+        self.version += 1
+        if len(self._log) > _LOG_MOST:
+            del self._log[: _LOG_MOST // 2]
+            self._log_start = self.version - len(self._log)
+
+    def changes_since(self, version: int) -> list[Change] | None:
+        """What happened since a version, oldest first; None when that is too long ago to be known."""
+        if version < self._log_start:
+            return None
+        return self._log[version - self._log_start:]
+
+    # -- finding rows
+
+    def row_of(self, uid: int) -> int:
+        """The row of a UID, -1 when there is none (a tombstone counts as a row)."""
+        columns = self.columns
+        uids = columns.full.uid[: columns.count]
+        row = int(uids.searchsorted(np.uint32(uid)))
+        return row if row < columns.count and uids.item(row) == uid else -1
+
+    def _rows_of(self, payload: bytes, at: int, count: int) -> npt.NDArray[np.int64]:
+        pairs = np.frombuffer(payload, "<u4", count * 2, at)
+        uids = self.columns.uid
+        rows = rows_in_ranges(uids.searchsorted(pairs[::2]), uids.searchsorted(pairs[1::2], "right"))
+        return rows[self.columns.full.flags[rows] & _TOMB == 0]
+
+    def live_rows(self) -> npt.NDArray[np.int32]:
+        """The rows that are not expunged."""
+        return self.snapshot.rows(self.snapshot.count)
+
+    # -- applying records
+
+    def apply(self, kind: int, flags: int, payload: bytes, modseq: int) -> None:
+        """Apply one record of a group whose checksum was right.
+
+        Raises: Corrupt when it cannot have been written by us.
+        """
+        try:
+            if kind == TYPE_FLAGGED:
+                self._apply_flagged(payload, modseq)
+            elif kind == TYPE_APPENDED:
+                self._apply_appended(payload, modseq)
+            elif kind == TYPE_EXPUNGED:
+                self._apply_expunged(payload, modseq)
+            elif kind == TYPE_KEYWORD:
+                self._apply_keyword(payload, modseq)
+            elif kind == TYPE_RECENT:
+                self.first_recent = max(self.first_recent, RECENT.unpack_from(payload)[0])
+            elif kind == TYPE_DERIVED_AT:
+                self._apply_derived(payload)
+            elif kind == TYPE_UID_NEXT:
+                self.uid_next = max(self.uid_next, UID_NEXT.unpack_from(payload)[0])
+            elif not flags & MAY_SKIP:
+                raise Corrupt(f"a journal record of the unknown type {kind}")
+        except (struct.error, ValueError, IndexError) as error:
+            raise Corrupt(f"a journal record of type {kind} is malformed") from error
+
+    def _apply_appended(self, payload: bytes, modseq: int) -> None:
+        (count,) = APPENDED.unpack_from(payload)
+        columns = self.columns
+        first = columns.count
+        columns.append(count, payload, APPENDED.size, modseq)
+        full, last = columns.full, columns.count - 1
+        if first and full.uid.item(first) <= full.uid.item(first - 1):
+            columns.count = first
+            raise Corrupt("a journal record appends a UID that is in use")
+        if count == 1:
+            flags = full.flags.item(first)
+            self.unseen += not flags & SEEN
+            self.deleted += bool(flags & DELETED)
+            self.size_bytes += full.size.item(first)
+        else:
+            flags = full.flags[first:last + 1]
+            self.unseen += count - int(np.count_nonzero(flags & _SEEN))
+            self.deleted += int(np.count_nonzero(flags & _DELETED))
+            self.size_bytes += int(full.size[first:last + 1].sum(dtype=np.uint64))
+        self.messages += count
+        self.uid_next = full.uid.item(last) + 1
+        self.tail_segment = full.segment.item(last)
+        self.tail_offset = full.offset.item(last) + full.size.item(last)
+        self.snapshot.extend()
+        self._note("A", modseq, first if count == 1 else np.arange(first, last + 1))
+
+    def _apply_flagged(self, payload: bytes, modseq: int) -> None:
+        set_bits, clear_bits, count = FLAGGED.unpack_from(payload)
+        full = self.columns.full
+        if count == 1:
+            first, last = _PAIR.unpack_from(payload, FLAGGED.size)
+            if first == last:
+                row = self.row_of(first)
+                before = full.flags.item(row) if row >= 0 else TOMBSTONE
+                if before & TOMBSTONE:
+                    return
+                after = before & ~clear_bits | set_bits
+                full.flags[row] = after
+                full.modseq[row] = modseq
+                changed = before ^ after
+                if changed & SEEN:
+                    self.unseen += 1 if before & SEEN else -1
+                if changed & DELETED:
+                    self.deleted += -1 if before & DELETED else 1
+                self._note("F", modseq, row)
+                return
+        rows = self._rows_of(payload, FLAGGED.size, count)
+        if not len(rows):
+            return
+        old = full.flags[rows]
+        new = old & np.uint64(~clear_bits & _ALL) | np.uint64(set_bits)
+        if (set_bits | clear_bits) & SEEN:
+            self.unseen += int(np.count_nonzero(old & _SEEN)) - int(np.count_nonzero(new & _SEEN))
+        if (set_bits | clear_bits) & DELETED:
+            self.deleted += int(np.count_nonzero(new & _DELETED)) - int(np.count_nonzero(old & _DELETED))
+        full.flags[rows] = new
+        full.modseq[rows] = modseq
+        self._note("F", modseq, rows)
+
+    def _apply_expunged(self, payload: bytes, modseq: int) -> None:
+        guard, count = EXPUNGED.unpack_from(payload)
+        if guard != EXPUNGE_GUARD:
+            raise Corrupt("an expunge in the journal lacks its guard")
+        self._expunge(self._rows_of(payload, EXPUNGED.size, count), modseq)
+
+    def _expunge(self, rows: npt.NDArray[Any], modseq: int) -> None:
+        if not len(rows):
+            return
+        full = self.columns.full
+        flags = full.flags[rows]
+        sizes = int(full.size[rows].sum(dtype=np.uint64))
+        self.messages -= len(rows)
+        self.unseen -= len(rows) - int(np.count_nonzero(flags & _SEEN))
+        self.deleted -= int(np.count_nonzero(flags & _DELETED))
+        self.size_bytes -= sizes
+        self.dead_bytes += sizes + FRAME.size * len(rows)
+        full.flags[rows] = flags | _TOMB
+        full.modseq[rows] = modseq
+        before = self.snapshot
+        positions = rows if before.identity else before.rows(before.count).searchsorted(rows)
+        self.snapshot = before.without(positions)
+        self._note("X", modseq, int(rows[0]) if len(rows) == 1 else rows)
+
+    def _apply_keyword(self, payload: bytes, modseq: int) -> None:
+        (bit,) = KEYWORD.unpack_from(payload)
+        place, name = bit - FIRST_KEYWORD_BIT, payload[KEYWORD.size:]
+        if place == len(self.keywords) and place < MOST_KEYWORDS:
+            self.keywords.append(name)
+            self._note("K", modseq, 0)
+        elif not (0 <= place < len(self.keywords) and self.keywords[place] == name):
+            raise Corrupt(f"a journal record gives flag bit {bit} to a second keyword")
+
+    def _apply_derived(self, payload: bytes) -> None:
+        (count,) = DERIVED_AT.unpack_from(payload)
+        uids = np.frombuffer(payload, "<u4", count, DERIVED_AT.size)
+        offsets = np.frombuffer(payload, "<u8", count, DERIVED_AT.size + 4 * (count + count % 2))
+        rows = self.columns.uid.searchsorted(uids)
+        known = (rows < self.columns.count) & (self.columns.full.uid[np.minimum(rows, self.columns.count - 1)] == uids)
+        self.columns.full.derived[rows[known]] = offsets[known]
+
+    # -- catching up with a generation whose journal was missed
+
+    def catch_up(self, newer: Index) -> None:
+        """Become what ``newer`` (read from disk) says, as a difference: rows keep their numbers."""
+        mine, theirs = self.columns.full, newer.columns.full
+        rows, other = self.live_rows().astype(np.int64), newer.live_rows()
+        uids = theirs.uid[other]
+        place = uids.searchsorted(mine.uid[rows])
+        found = place < len(uids)
+        found[found] = uids[place[found]] == mine.uid[rows[found]]
+        kept, source = rows[found], other[place[found]]
+        moved = (mine.modseq[kept] != theirs.modseq[source]) | (mine.flags[kept] != theirs.flags[source])
+        for name in ("flags", "modseq", "segment", "offset", "derived", "thread_id"):
+            getattr(mine, name)[kept] = getattr(theirs, name)[source]
+        self.keywords[:] = newer.keywords
+        if moved.any():
+            self._note("F", newer.highest_modseq, kept[moved])
+        self._expunge(rows[~found], newer.highest_modseq)
+        last = mine.uid.item(self.columns.count - 1) if self.columns.count else 0
+        self._take_new(newer, other[int(uids.searchsorted(np.uint32(last), "right")):])
+        for name in ("generation", "uid_next", "highest_modseq", "first_recent", "messages", "unseen", "deleted",
+                     "size_bytes", "dead_bytes", "tail_segment", "tail_offset"):
+            setattr(self, name, getattr(newer, name))
+        self._note("K", newer.highest_modseq, 0)
+
+    def _take_new(self, newer: Index, rows: npt.NDArray[Any]) -> None:
+        if not len(rows):
+            return
+        columns, first = self.columns, self.columns.count
+        columns._make_room(len(rows))
+        for name in type(columns.full).__slots__:
+            getattr(columns.full, name)[first:first + len(rows)] = getattr(newer.columns.full, name)[rows]
+        columns.count += len(rows)
+        self.snapshot.extend()
+        self._note("A", newer.highest_modseq, np.arange(first, columns.count))

@@ -1,0 +1,230 @@
+"""The journal: checksummed groups of records, appended under the lock and followed without one.
+
+One transaction is one group; a reader applies whole valid groups and stops at anything else, which is either
+a group being written just now or the torn end that a crash left: the next writer cuts it off. The checksum
+covers generation and position, so a group is valid only where it was meant to stand. A group that must be on
+disk before anybody may see it (an expunge) is written as pending, synced, and then released by its magic.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mstore.base.errors import Corrupt
+from mstore.files import raw
+from mstore.files.layout import (
+    DERIVED_AT,
+    EXPUNGE_GUARD,
+    EXPUNGED,
+    FLAGGED,
+    GROUP,
+    GROUP_MAGIC,
+    JOURNAL,
+    JOURNAL_MAGIC,
+    KEYWORD,
+    PENDING_MAGIC,
+    RECENT,
+    RECORD,
+    SEALED,
+    TYPE_DERIVED_AT,
+    TYPE_EXPUNGED,
+    TYPE_FLAGGED,
+    TYPE_KEYWORD,
+    TYPE_RECENT,
+    TYPE_SEALED,
+    TYPE_UID_NEXT,
+    UID_NEXT,
+    VERSION,
+)
+
+START = JOURNAL.size
+_MOST_GROUP_BYTES = 1 << 30
+_SEED = struct.Struct("<QQI")
+_RECORD = struct.Struct("<HHI")
+_PAIR = struct.Struct("<II")
+Record = tuple[int, int, bytes]
+"""Type, flags and payload."""
+
+
+class Group(NamedTuple):
+    """A group as found in a journal."""
+
+    modseq: int
+    time_ms: int
+    records: list[Record]
+    end: int
+
+
+def format_record(kind: int, payload: bytes, flags: int = 0) -> bytes:
+    """A record with its header and padding."""
+    length = len(payload)
+    return _RECORD.pack(kind, flags, length) + payload + bytes(-length & 7)
+
+
+def format_group(generation: int, position: int, modseq: int, records: list[Record], pending: bool = False) -> bytes:
+    """A group as it stands at ``position`` of a journal."""
+    body = b"".join([format_record(kind, payload, flags) for kind, flags, payload in records])
+    length = GROUP.size + len(body)
+    rest = struct.pack("<IQq", len(records), modseq, time.time_ns() // 1_000_000) + body
+    crc = zlib.crc32(rest, zlib.crc32(_SEED.pack(generation, position, length)))
+    return struct.pack("<III", PENDING_MAGIC if pending else GROUP_MAGIC, length, crc) + rest
+
+
+def parse_group(data: bytes, at: int, position: int, generation: int) -> tuple[Group, bool] | None:
+    """The group at ``at`` (``position`` of the file) and whether it is pending; None when there is none."""
+    if len(data) - at < GROUP.size:
+        return None
+    magic, length, crc, count, modseq, time_ms = GROUP.unpack_from(data, at)
+    if magic not in (GROUP_MAGIC, PENDING_MAGIC) or not GROUP.size <= length <= min(len(data) - at, _MOST_GROUP_BYTES):
+        return None
+    seed = zlib.crc32(_SEED.pack(generation, position, length))
+    if zlib.crc32(memoryview(data)[at + 12:at + length], seed) != crc:
+        return None
+    end, records = at + length, []
+    at += GROUP.size
+    for _ in range(count):
+        kind, flags, size = _RECORD.unpack_from(data, at)
+        at += RECORD.size
+        if at + size > end:
+            raise Corrupt("a journal record is longer than its group")
+        records.append((kind, flags, data[at:at + size]))
+        at += size + (-size & 7)
+    return Group(modseq, time_ms, records, position + length), magic == PENDING_MAGIC
+
+
+# -- records by what they say; for the payloads see ``layout``
+
+def _format_pairs(firsts: npt.NDArray[np.uint32], lasts: npt.NDArray[np.uint32]) -> bytes:
+    pairs = np.empty(len(firsts) * 2, "<u4")
+    pairs[::2], pairs[1::2] = firsts, lasts
+    return pairs.tobytes()
+
+
+def flagged_one(uid: int, set_bits: int, clear_bits: int) -> Record:
+    """One message's flags change."""
+    return TYPE_FLAGGED, 0, FLAGGED.pack(set_bits, clear_bits, 1) + _PAIR.pack(uid, uid)
+
+
+def flagged(firsts: npt.NDArray[np.uint32], lasts: npt.NDArray[np.uint32], set_bits: int, clear_bits: int) -> Record:
+    """The flags of all messages in UID ranges change."""
+    return TYPE_FLAGGED, 0, FLAGGED.pack(set_bits, clear_bits, len(firsts)) + _format_pairs(firsts, lasts)
+
+
+def expunged(firsts: npt.NDArray[np.uint32], lasts: npt.NDArray[np.uint32]) -> Record:
+    """All messages in UID ranges are gone."""
+    return TYPE_EXPUNGED, 0, EXPUNGED.pack(EXPUNGE_GUARD, len(firsts)) + _format_pairs(firsts, lasts)
+
+
+def keyword_defined(bit: int, name: bytes) -> Record:
+    """A flag bit gets a name."""
+    return TYPE_KEYWORD, 0, KEYWORD.pack(bit) + name
+
+
+def recent_moved(first_recent: int) -> Record:
+    """Messages below a UID are no longer \\Recent."""
+    return TYPE_RECENT, 0, RECENT.pack(first_recent)
+
+
+def uid_next_moved(uid_next: int) -> Record:
+    """UIDs below this are used up."""
+    return TYPE_UID_NEXT, 0, UID_NEXT.pack(uid_next)
+
+
+def sealed(generation: int) -> Record:
+    """The story goes on in another generation."""
+    return TYPE_SEALED, 0, SEALED.pack(generation)
+
+
+def derived_at(uids: npt.NDArray[np.uint32], offsets: npt.NDArray[np.uint64]) -> Record:
+    """Where the blobs of messages stand."""
+    padded = np.zeros(len(uids) + len(uids) % 2, "<u4")
+    padded[: len(uids)] = uids
+    return TYPE_DERIVED_AT, 0, DERIVED_AT.pack(len(uids)) + padded.tobytes() + offsets.astype("<u8").tobytes()
+
+
+def release(fd: int, position: int) -> None:
+    """Let a pending group take effect."""
+    raw.pwrite(fd, struct.pack("<I", GROUP_MAGIC), position)
+
+
+# -- the file
+
+class JournalInfo(NamedTuple):
+    """What the header of a journal says."""
+
+    uid_validity: int
+    generation: int
+    modseq: int
+    boot: bytes
+
+
+def write_journal(path: Path, info: JournalInfo) -> None:
+    """Begin a journal.
+
+    Durable: the file; its name is, once the caller has synced the directory.
+    """
+    header = bytearray(JOURNAL.write(magic=JOURNAL_MAGIC, crc=0, version=VERSION, created=int(time.time()),
+                                     **info._asdict()))
+    struct.pack_into("<I", header, 4, zlib.crc32(header[8:]))
+    raw.write_file(path, [(0, header)], START)
+
+
+class Journal:
+    """One generation's journal: how far this process has followed it, and its end for a writer."""
+
+    __slots__ = ("end", "fd", "info", "path", "unresolved")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fd = raw.open_best(path)
+        self.end = START
+        self.unresolved = False
+        """Something that is no valid group stands behind ``end``: look again, even if the size stays."""
+        try:
+            self.info = self._read_header()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_header(self) -> JournalInfo:
+        data = raw.pread(self.fd, START, 0)
+        if len(data) < START:
+            raise Corrupt(f"{self.path.name} is too short")
+        header = JOURNAL.read(data)
+        if header.magic != JOURNAL_MAGIC or header.version != VERSION or header.crc != zlib.crc32(data[8:]):
+            raise Corrupt(f"{self.path.name} has a damaged header")
+        return JournalInfo(header.uid_validity, header.generation, header.modseq, header.boot)
+
+    def reopen(self) -> None:
+        """Get a descriptor again after ``close``; FileNotFoundError when the generation is gone."""
+        if self.fd < 0:
+            self.fd = raw.open_best(self.path)
+
+    def read_new(self, size: int) -> list[Group]:
+        """The valid groups between what was followed so far and ``size``; moves ``end`` behind them."""
+        data = raw.pread(self.fd, size - self.end, self.end)
+        groups: list[Group] = []
+        at, start, generation = 0, self.end, self.info.generation
+        self.unresolved = False
+        while at < len(data):
+            found = parse_group(data, at, start + at, generation)
+            if found is None or found[1]:
+                self.unresolved = True
+                break
+            groups.append(found[0])
+            at = found[0].end - start
+        self.end = start + at
+        return groups
+
+    def close(self) -> None:
+        """Close the descriptor; ``reopen`` gets it back."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            raw.close(fd)

@@ -1,0 +1,112 @@
+"""The only user of fcntl locks: ranked, with a deadline, between processes and between one process's sessions.
+
+Open-file-description locks (``F_OFD_SETLK``), because classic record locks do not exclude two sessions of one
+process and vanish when any other descriptor of the file is closed. A session first gets the lock's mutex in its
+own process, then asks the kernel, without ever blocking in it: it tries, and pauses 1 to 50 ms between tries.
+A lock file is never renamed, replaced or removed while its directory lives. Ranks: 0 maildrop, 1 account,
+2 mailbox (several in the order of their ids), 3 quota, 4 notify; taking one out of order raises ``LockOrder``.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from mstore.base import blocking
+from mstore.base.errors import Busy, NotFound, StorageFailed
+from mstore.files import raw
+
+RANK_MAILDROP, RANK_ACCOUNT, RANK_MAILBOX, RANK_QUOTA, RANK_NOTIFY = range(5)
+DEADLINE_S = 30.0
+_EXCLUSIVE = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)
+_held: ContextVar[tuple[tuple[int, str], ...]] = ContextVar("held locks", default=())
+
+
+class LockOrder(AssertionError):
+    """A lock was asked for while one of the same or a higher place in the order was held: a bug of ours."""
+
+
+class Lock:
+    """An exclusive lock on one lock file, for one session at a time over all processes."""
+
+    __slots__ = ("_fd", "_mutex", "path", "place")
+
+    def __init__(self, path: Path | str, rank: int, key: str = "") -> None:
+        self.path = str(path)
+        self.place = (rank, key)
+        self._mutex = blocking.make_mutex()
+        self._fd = -1
+
+    @property
+    def is_held(self) -> bool:
+        """True while some session of this process holds it."""
+        return self._fd >= 0
+
+    def acquire(self, deadline_s: float = DEADLINE_S) -> None:
+        """Take the lock; ``deadline_s`` 0 means now or not at all.
+
+        Raises: Busy at the deadline, NotFound when the lock file is gone, LockOrder.
+        """
+        held = _held.get()
+        if held and held[-1] >= self.place:
+            raise LockOrder(f"{self.place} asked for while {held[-1]} is held")
+        if not self._mutex.acquire(False) and not (
+            deadline_s > 0 and self._mutex.acquire(True, deadline_s)
+        ):
+            raise Busy("in use by another session; try again")
+        try:
+            self._fd = self._lock(deadline_s)
+        except BaseException:
+            self._mutex.release()
+            raise
+        _held.set((*held, self.place))
+
+    def _lock(self, deadline_s: float) -> int:
+        try:
+            fd = raw.open_file(self.path, raw.WRITE)
+        except FileNotFoundError:
+            raise NotFound("it has been deleted") from None
+        try:
+            pause_s, deadline = 0.001, 0.0
+            while True:
+                try:
+                    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _EXCLUSIVE)
+                    return fd
+                except OSError as error:
+                    if error.errno not in (errno.EAGAIN, errno.EACCES):
+                        raise StorageFailed(f"cannot lock: {error.strerror}") from error
+                now = time.monotonic()
+                deadline = deadline or now + deadline_s
+                if now >= deadline:
+                    raise Busy("in use by another process; try again")
+                blocking.sleep(min(pause_s, deadline - now))
+                pause_s = min(pause_s * 1.5, 0.05)
+        except BaseException:
+            raw.close(fd)
+            raise
+
+    def release(self) -> None:
+        """Give the lock back."""
+        fd, self._fd = self._fd, -1
+        raw.close(fd)
+        held = _held.get()
+        if held and held[-1] == self.place:
+            _held.set(held[:-1])
+        else:
+            _held.set(tuple(place for place in held if place != self.place))
+        self._mutex.release()
+
+    @contextmanager
+    def hold(self, deadline_s: float = DEADLINE_S) -> Iterator[None]:
+        """Hold the lock for the length of a ``with`` block."""
+        self.acquire(deadline_s)
+        try:
+            yield
+        finally:
+            self.release()

@@ -1,0 +1,204 @@
+"""The one door in: every message of whatever origin is appended here.
+
+``append`` is atomic for its messages and durable on return. Several sessions of a process that append to one
+mailbox at once share one lock, one sync and one group of the journal: the first to come leads, those who come
+while it waits are taken along, and who comes while it syncs makes up the next round.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mstore.base import blocking
+from mstore.base.errors import StorageFailed
+from mstore.base.ids import Uid
+from mstore.mail.summary import Summary, summarize
+
+if TYPE_CHECKING:
+    from mstore.base.blocking import Event
+    from mstore.store.mailbox import Mailbox
+
+_MOST_ROUND_BYTES = 16 << 20
+_CHUNK_BYTES = 256 << 10
+
+
+class Spooled(Protocol):
+    """A message too large to be handed over as bytes: ``files.spool.Spool``."""
+
+    @property
+    def size(self) -> int: ...
+    def buffer(self) -> Any: ...
+    def chunks(self) -> Iterator[bytes]: ...
+
+
+@dataclass(slots=True)
+class NewMessage:
+    """A message on its way in; what is computed from it is computed once, for all mailboxes it goes to."""
+
+    content: bytes | Spooled
+    internal_date: int
+    """Seconds since 1970."""
+    flags: int = 0
+    """System flags, bits 0 to 4."""
+    keywords: tuple[bytes, ...] = ()
+    email_id: int = field(default_factory=lambda: int.from_bytes(os.urandom(8), "little"))
+    _summary: Summary | None = None
+    _crc: int = -1
+
+    @property
+    def size(self) -> int:
+        content = self.content
+        return len(content) if isinstance(content, bytes) else content.size
+
+    def buffer(self) -> Any:
+        """All of it, as bytes or as a mapping."""
+        content = self.content
+        return content if isinstance(content, bytes) else content.buffer()
+
+    def chunks(self) -> Iterator[bytes]:
+        """All of it in pieces."""
+        content = self.content
+        if not isinstance(content, bytes):
+            return content.chunks()
+        return (content[at:at + _CHUNK_BYTES] for at in range(0, len(content), _CHUNK_BYTES))
+
+    def prepare(self) -> None:
+        """Compute what the store keeps of it; better done before the lock is taken."""
+        if self._summary is None:
+            buffer = self.buffer()
+            self._summary = summarize(buffer)
+            self._crc = zlib.crc32(buffer)
+
+    @property
+    def summary(self) -> Summary:
+        self.prepare()
+        assert self._summary is not None
+        return self._summary
+
+    @property
+    def crc(self) -> int:
+        self.prepare()
+        return self._crc
+
+    @property
+    def header_length(self) -> int:
+        return self.summary.header_length
+
+    @property
+    def sent_date(self) -> int:
+        """Of the Date field; the internal date where there is none."""
+        return self.summary.sent_date or self.internal_date
+
+    @property
+    def slots(self) -> Sequence[bytes]:
+        return self.summary.slots
+
+
+def append(mailbox: Mailbox, messages: Sequence[NewMessage]) -> list[Uid]:
+    """Add messages to a mailbox, all or none; gives their UIDs, ascending.
+
+    Locks: takes the mailbox lock. Durable: the messages.
+    Raises: StorageFailed, Busy, NotFound, LimitReached, Invalid for a keyword.
+    """
+    if not messages:
+        return []
+    for message in messages:
+        message.prepare()
+    return mailbox.arrivals.submit(messages)
+
+
+class _Request:
+    __slots__ = ("error", "event", "messages", "promoted", "size", "uids")
+
+    def __init__(self, messages: Sequence[NewMessage]) -> None:
+        self.messages = messages
+        self.size = sum(message.size for message in messages)
+        self.event: Event | None = None
+        self.promoted = False
+        self.uids: list[Uid] | None = None
+        self.error: BaseException | None = None
+
+
+class Arrivals:
+    """Those who wait to append to one mailbox, in the order of their coming."""
+
+    __slots__ = ("_guard", "_leading", "_mailbox", "_queue")
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._guard = threading.Lock()
+        self._queue: list[_Request] = []
+        self._leading = False
+
+    def submit(self, messages: Sequence[NewMessage]) -> list[Uid]:
+        """Append messages, in a round of one's own or in somebody else's."""
+        request = _Request(messages)
+        with self._guard:
+            self._queue.append(request)
+            follows, self._leading = self._leading, True
+            if follows:
+                request.event = blocking.make_event()
+        if request.event is not None:
+            request.event.wait()
+        if request.event is None or request.promoted:
+            self._lead(request)
+        if request.error is not None:
+            raise request.error
+        assert request.uids is not None
+        return request.uids
+
+    def _lead(self, mine: _Request) -> None:
+        """Append for all who wait, the leader among them; then wake them, and the next leader."""
+        taken: list[_Request] = []
+        try:
+            with self._mailbox.transaction() as tx:
+                taken = self._take(mine)
+                for request in taken:
+                    request.uids = tx.append(request.messages)
+        except StorageFailed as error:
+            self._one_by_one(taken or [mine], error)
+        except BaseException as error:
+            if not taken:
+                taken = self._take(mine)
+            self._one_by_one(taken, error)
+        finally:
+            self._end_round(mine, taken)
+
+    def _one_by_one(self, requests: list[_Request], error: BaseException) -> None:
+        """A round failed: what fails one (too large for the disk, a bad keyword) need not fail the others."""
+        if len(requests) == 1:
+            requests[0].uids, requests[0].error = None, error
+            return
+        for request in requests:
+            request.uids = None
+            try:
+                with self._mailbox.transaction() as tx:
+                    request.uids = tx.append(request.messages)
+            except BaseException as own:
+                request.uids, request.error = None, own
+
+    def _take(self, mine: _Request) -> list[_Request]:
+        with self._guard:
+            self._queue.remove(mine)
+            taken, size = [mine], mine.size
+            while self._queue and size + self._queue[0].size <= _MOST_ROUND_BYTES:
+                size += self._queue[0].size
+                taken.append(self._queue.pop(0))
+            return taken
+
+    def _end_round(self, mine: _Request, taken: list[_Request]) -> None:
+        with self._guard:
+            if mine in self._queue:
+                self._queue.remove(mine)
+            leader = self._queue[0] if self._queue else None
+            self._leading = leader is not None
+            if leader is not None:
+                leader.promoted = True
+        for request in [*taken, *([leader] if leader else [])]:
+            if request is not mine and request.event is not None:
+                request.event.set()

@@ -1,0 +1,191 @@
+"""Writing messages into the segments of a mailbox, within a transaction: frames first, the journal later.
+
+Before the first frame, what another writer left unpublished behind the tail is adopted (whole groups) or cut.
+``undo`` takes back what was written; ``sync`` makes it durable, once, for all of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mstore.base import blocking
+from mstore.base.errors import LimitReached, StorageFailed
+from mstore.base.ids import Uid
+from mstore.files import raw
+from mstore.files.blob import format_blob
+from mstore.files.column import format_rows
+from mstore.files.layout import APPENDED, ROW, TYPE_APPENDED
+from mstore.files.segment import HEADER_BYTES, ROLL_BYTES, SegmentInfo, format_frame
+from mstore.store import generation
+from mstore.store.derived import BLOB_VERSION, MOST_BLOB_BYTES
+
+if TYPE_CHECKING:
+    from mstore.store.append import NewMessage
+    from mstore.store.transaction import Transaction
+
+_BATCH_BYTES = 1 << 20
+_MOST_UID = 0xFFFFFFFF
+
+
+class FrameWriter:
+    """The end of the segments, while a transaction adds to it."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self._mailbox = tx.mailbox
+        self._pinned: list[int] = []
+        self._fds: list[int] = []
+        self._adopt()
+        index = self._mailbox.index
+        self.uid_next = index.uid_next
+        self._segment, self._offset = index.tail_segment, index.tail_offset
+        self._undo_at = (self._segment, self._offset)
+        if self._segment and self._mailbox.segments.exists(self._segment):
+            self._use(self._segment)
+        else:
+            self._fd = -1
+
+    def _adopt(self) -> None:
+        mailbox, index = self._mailbox, self._mailbox.index
+        segments = mailbox.segments
+        if not index.tail_segment or not segments.exists(index.tail_segment):
+            return
+        fd = segments.fd(index.tail_segment)
+        size = raw.size_of(fd)
+        if size <= index.tail_offset or index.tail_offset < HEADER_BYTES:
+            return
+        for record in generation.adopt(index, segments):
+            self._tx._write([record], self._tx.modseq, sync_first=False)
+            self._tx.modseq += 1
+        tail = segments.fd(index.tail_segment)
+        if raw.size_of(tail) > index.tail_offset:
+            raw.truncate(tail, index.tail_offset)
+
+    def _use(self, number: int) -> None:
+        self._fd = self._mailbox.segments.pin(number)
+        self._pinned.append(number)
+        self._fds.append(self._fd)
+
+    def _roll(self) -> None:
+        """Begin the next segment: the first of a mailbox, or when the last is full."""
+        mailbox = self._mailbox
+        numbers = generation.segment_numbers(mailbox.path) if not self._segment else [self._segment]
+        number = max(numbers, default=0) + 1
+        try:
+            mailbox_id = int(mailbox.id, 16) & 0xFFFFFFFFFFFFFFFF
+        except ValueError:
+            mailbox_id = 0
+        mailbox.segments.create(SegmentInfo(number, mailbox.uid_validity, self.uid_next, mailbox_id))
+        self._use(number)
+        self._segment, self._offset = number, HEADER_BYTES
+
+    def reserve(self, size: int) -> tuple[int, int, int]:
+        """Descriptor, segment and offset for a frame of that size (header included)."""
+        if self._fd < 0 or (self._offset + size > ROLL_BYTES and self._offset > HEADER_BYTES):
+            self._roll()
+        at = self._offset
+        self._offset += size
+        return self._fd, self._segment, at
+
+    def take_uids(self, count: int) -> int:
+        """The first of so many new UIDs.
+
+        Raises: LimitReached.
+        """
+        first = self.uid_next
+        if first + count > _MOST_UID:
+            raise LimitReached("the mailbox has used up its UIDs")
+        self.uid_next = first + count
+        return first
+
+    def add_messages(self, messages: Sequence[NewMessage]) -> list[Uid]:
+        """Write frames for new messages, and their blobs; gives the UIDs."""
+        now, count = int(time.time()), len(messages)
+        bits = [message.flags & 0x1F | (self._tx.keyword_bits(message.keywords) if message.keywords else 0)
+                for message in messages]
+        first = self.take_uids(count)
+        rows: list[tuple[Any, ...]] = []
+        waiting: list[Any] = []
+        waiting_at = waiting_bytes = 0
+        waiting_fd = -1
+        blobs = self._blobs(messages, first)
+        for place, message in enumerate(messages):
+            size, uid = message.size, first + place
+            fd, segment, at = self.reserve(HEADER_BYTES + size)
+            header = format_frame(size, bits[place], message.internal_date, message.email_id, message.crc, uid,
+                                  message.header_length, place, count, now)
+            if waiting and (fd != waiting_fd or waiting_bytes + size > _BATCH_BYTES):
+                raw.pwritev(waiting_fd, waiting, waiting_at)
+                waiting, waiting_bytes = [], 0
+            if not waiting:
+                waiting_fd, waiting_at = fd, at
+            waiting.append(header)
+            if size <= _BATCH_BYTES:
+                waiting.append(message.buffer())
+                waiting_bytes += HEADER_BYTES + size
+            else:
+                raw.pwritev(fd, waiting, waiting_at)
+                waiting, waiting_bytes = [], 0
+                self._write_large(fd, message, at + HEADER_BYTES)
+            rows.append((bits[place], message.internal_date, now, message.sent_date, at + HEADER_BYTES,
+                         message.email_id, blobs[place], 0, uid, size, segment, message.header_length))
+        if waiting:
+            raw.pwritev(waiting_fd, waiting, waiting_at)
+        self._tx.add((TYPE_APPENDED, 0, APPENDED.pack(count) + _format(rows)))
+        return [Uid(uid) for uid in range(first, first + count)]
+
+    def _write_large(self, fd: int, message: NewMessage, at: int) -> None:
+        for chunk in message.chunks():
+            raw.pwrite(fd, chunk, at)
+            at += len(chunk)
+            blocking.breathe()
+
+    def _blobs(self, messages: Sequence[NewMessage], first: int) -> list[int]:
+        blobs = [format_blob(uid, BLOB_VERSION, message.slots) for uid, message in enumerate(messages, first)]
+        return self.add_blobs([blob if len(blob) <= MOST_BLOB_BYTES else b"" for blob in blobs])
+
+    def add_blobs(self, blobs: Sequence[bytes]) -> list[int]:
+        """Write blobs (empty: none) and give their offsets, all 0 when that failed: they can be made again."""
+        try:
+            offsets = self._mailbox.derived_file.append(blobs)
+        except StorageFailed:
+            return [0] * len(blobs)
+        return [offset if blob else 0 for offset, blob in zip(offsets, blobs, strict=True)]
+
+    def add_rows(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        """Publish rows whose frames the caller has written itself."""
+        self._tx.add((TYPE_APPENDED, 0, APPENDED.pack(len(arrays["uid"])) + format_rows(arrays)))
+
+    def sync(self) -> None:
+        """Durable: all frames written. Other sessions run meanwhile."""
+        for fd in self._fds:
+            raw.sync(fd)
+
+    def undo(self) -> None:
+        """Cut what was written."""
+        segment, offset = self._undo_at
+        for number in self._pinned:
+            fd = self._mailbox.segments.fd(number)
+            end = offset if number == segment else HEADER_BYTES
+            if raw.size_of(fd) > end:
+                raw.truncate(fd, end)
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        while self._pinned:
+            self._mailbox.segments.unpin(self._pinned.pop())
+
+
+def _format(rows: list[tuple[Any, ...]]) -> bytes:
+    if len(rows) == 1:
+        return ROW.pack(*rows[0])
+    names = ("flags", "internal_date", "save_date", "sent_date", "offset", "email_id", "derived", "thread_id", "uid",
+             "size", "segment", "header_length")
+    kinds = [np.int64 if name.endswith("date") else np.uint64 for name in names]
+    return format_rows({name: np.array(values, kind)
+                        for name, kind, values in zip(names, kinds, zip(*rows, strict=True), strict=True)})

@@ -1,0 +1,352 @@
+"""An open mailbox: one object per process, whatever number of sessions read it.
+
+It follows the journal without a lock (``refresh``), hands out views, reads messages, and is changed through a
+``Transaction`` alone. Rows keep their numbers while it is open, also across generations, and expunged messages
+stay readable for sessions not yet told. Descriptors are opened when needed and closed by ``rest``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from mstore.base import blocking
+from mstore.base.errors import Corrupt, MStoreError, NotFound, StorageFailed
+from mstore.base.ids import MailboxId
+from mstore.files import raw
+from mstore.files.blob import DerivedFile
+from mstore.files.column import Columns
+from mstore.files.index import Index
+from mstore.files.journal import Journal
+from mstore.files.lock import DEADLINE_S, RANK_MAILBOX, Lock
+from mstore.files.segment import Segments
+from mstore.store import derived, generation, reader
+from mstore.store.append import Arrivals
+from mstore.store.change import MailboxStatus
+from mstore.store.transaction import Transaction
+from mstore.store.view import View
+
+if TYPE_CHECKING:
+    from mstore.store.notify import Notifier
+
+FLUSH_S = 1.0
+_LEAST_TAIL_BYTES = 64 << 10
+
+
+class Mailbox:
+    """The messages of one mailbox directory."""
+
+    def __init__(self, path: Path, notifier: Notifier | None = None) -> None:
+        """Open a mailbox, recovering it first when the machine was restarted or files are damaged.
+
+        Raises: NotFound, Corrupt, Busy, StorageFailed.
+        """
+        self.path = Path(path)
+        self.id = MailboxId(self.path.name)
+        self.users = 0
+        self.deleted = False
+        self.lock = Lock(self.path / "lock", RANK_MAILBOX, self.path.name)
+        self.segments = Segments(self.path)
+        self.derived_file = DerivedFile(self.path)
+        self.arrivals = Arrivals(self)
+        self.applying = threading.Lock()
+        """Held, without ever waiting inside, by who follows or extends the table."""
+        self._notifier = notifier
+        self._listeners: list[Callable[[], None]] = []
+        self._dirty = self._flushing = self._checkpointing = False
+        self._recent_claimed = 0
+        self.index, self.journal = self._open()
+        self.checkpoint_at = self._checkpoint_mark()
+
+    @classmethod
+    def create(cls, path: Path, uid_validity: int, notifier: Notifier | None = None) -> Mailbox:
+        """Make the directory of a new, empty mailbox and open it.
+
+        Durable: the mailbox. Raises: FileExistsError, StorageFailed.
+        """
+        path = Path(path)
+        raw.mkdir(path)
+        raw.close(raw.open_file(path / "lock", raw.CREATE))
+        index = Index(uid_validity)
+        generation.begin(path, index, 1).close()
+        raw.sync_directory(path.parent)
+        return cls(path, notifier)
+
+    def _open(self) -> tuple[Index, Journal]:
+        try:
+            index, journal = generation.load(self.path)
+            if journal.info.boot == raw.boot_id():
+                return index, journal
+        except Corrupt:
+            journal = None
+        try:
+            with self.lock.hold():
+                if journal is not None:
+                    journal.close()
+                return self._recover()
+        except StorageFailed:
+            if journal is None:
+                raise
+            journal.reopen()
+            return index, journal
+
+    def _recover(self) -> tuple[Index, Journal]:
+        try:
+            index, journal = generation.load(self.path)
+            if journal.info.boot == raw.boot_id():
+                return index, journal
+            journal.close()
+        except Corrupt:
+            pass
+        return generation.recover(self.path, self.segments)
+
+    # -- what it is
+
+    @property
+    def uid_validity(self) -> int:
+        return self.index.uid_validity
+
+    @property
+    def uid_next(self) -> int:
+        return self.index.uid_next
+
+    @property
+    def highest_modseq(self) -> int:
+        return self.index.highest_modseq
+
+    @property
+    def first_recent_uid(self) -> int:
+        """Messages from this UID on have been \\Recent to nobody yet."""
+        return max(self.index.first_recent, self._recent_claimed)
+
+    @property
+    def columns(self) -> Columns:
+        return self.index.columns
+
+    @property
+    def keywords(self) -> list[bytes]:
+        """Keyword n has flag bit 8 + n."""
+        return self.index.keywords
+
+    @property
+    def version(self) -> int:
+        """A number that grows with every change applied."""
+        return self.index.version
+
+    def status(self) -> MailboxStatus:
+        """The totals, as of the last refresh."""
+        index = self.index
+        first, snapshot = self.first_recent_uid, index.snapshot
+        recent = 0
+        if first < index.uid_next and snapshot.count:
+            recent = snapshot.count - int(snapshot.uids(snapshot.count).searchsorted(first))
+        return MailboxStatus(index.messages, index.unseen, recent, index.deleted, index.size_bytes, index.uid_next,
+                             index.uid_validity, index.highest_modseq)
+
+    # -- following the journal
+
+    def refresh(self) -> bool:
+        """Apply what other processes have written; True when something changed. Takes no lock."""
+        journal = self.journal
+        if journal.fd >= 0:
+            status = os.fstat(journal.fd)
+            if status.st_size == journal.end and status.st_nlink and not journal.unresolved:
+                return False
+        return self._follow()
+
+    def _follow(self) -> bool:
+        with self.applying:
+            before = self.index.version
+            try:
+                self._follow_journal()
+            except NotFound:
+                self.deleted = True
+        if self.index.version == before:
+            return False
+        self.announce()
+        return True
+
+    def _follow_journal(self) -> None:
+        while True:
+            journal = self.journal
+            try:
+                journal.reopen()
+            except FileNotFoundError:
+                return self._catch_up()
+            status = os.fstat(journal.fd)
+            if status.st_size < journal.end:
+                return self._catch_up()
+            following = None
+            if status.st_size > journal.end:
+                following = generation.apply_groups(self.index, journal.read_new(status.st_size))
+            if following is None:
+                if status.st_nlink == 0:
+                    self._catch_up()
+                return None
+            try:
+                self.continue_with(Journal(generation.journal_path(self.path, following)))
+            except FileNotFoundError:
+                return self._catch_up()
+
+    def continue_with(self, journal: Journal) -> None:
+        """Go on with the journal of the next generation, which begins with the table as it is."""
+        before, self.journal = self.journal, journal
+        before.close()
+        self.index.generation = journal.info.generation
+        self.checkpoint_at = self._checkpoint_mark()
+        if self._listeners and self._notifier:
+            self._notifier.watch(self)
+
+    def _catch_up(self) -> None:
+        index, journal = generation.load(self.path)
+        self.index.catch_up(index)
+        self.continue_with(journal)
+
+    def _checkpoint_mark(self) -> int:
+        return max(_LEAST_TAIL_BYTES, self.index.messages * 84 // 8)
+
+    # -- what sessions use
+
+    def view(self, recent: bool = False) -> View:
+        """A session's view of the mailbox as of now; ``recent`` claims \\Recent for it (SELECT, not EXAMINE)."""
+        self.refresh()
+        return View(self, recent)
+
+    def transaction(self, deadline_s: float = DEADLINE_S) -> Transaction:
+        """The way to change anything: a ``with`` block that holds the lock and commits at its end.
+
+        Raises: Busy, NotFound when the mailbox was deleted, StorageFailed.
+        """
+        return Transaction(self, deadline_s)
+
+    def read(self, row: int, offset: int = 0, length: int | None = None) -> bytes:
+        """Bytes of a message; fewer where it ends.
+
+        Raises: StorageFailed, Corrupt when what is there is not that message.
+        """
+        return reader.read(self, row, offset, length)
+
+    def chunks(self, row: int, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Bytes of a message in pieces, so that a large one costs little memory."""
+        return reader.chunks(self, row, offset, length)
+
+    def read_many(self, rows: npt.NDArray[Any], header_only: bool = False) -> Iterator[list[bytes]]:
+        """The messages of ascending rows (or their headers), in windows of bounded size."""
+        return reader.read_many(self, rows, header_only)
+
+    def derived(self, rows: npt.NDArray[Any], slots: Sequence[int]) -> list[list[bytes]]:
+        """For each slot asked for the bytes of every row, in their order; missing ones are computed and kept."""
+        return derived.read(self, rows, slots)
+
+    def claim_recent(self, uid_next: int) -> int:
+        """Take all messages below ``uid_next`` for a session to which they are \\Recent; gives the first of them.
+
+        The claim holds at once in this process, and in others as soon as the lock is to be had.
+        """
+        first = self.first_recent_uid
+        if first < uid_next:
+            self._recent_claimed = uid_next
+            try:
+                with self.transaction(deadline_s=0.0) as tx:
+                    tx.move_recent(uid_next)
+            except (MStoreError, AssertionError):
+                pass
+        return first
+
+    # -- listeners
+
+    def listen(self, callback: Callable[[], None]) -> None:
+        """Call this after each change applied in this process; it must be short and must not wait."""
+        self._listeners.append(callback)
+        if len(self._listeners) == 1 and self._notifier:
+            self._notifier.watch(self)
+
+    def unlisten(self, callback: Callable[[], None]) -> None:
+        """Call it no more."""
+        self._listeners.remove(callback)
+        if not self._listeners and self._notifier:
+            self._notifier.unwatch(self)
+
+    def announce(self) -> None:
+        """Tell the listeners that something was applied."""
+        for callback in list(self._listeners):
+            callback()
+
+    # -- upkeep
+
+    def written(self, unsynced: bool) -> None:
+        """After a commit: see to the sync within a second, and to a checkpoint when the journal is long."""
+        if unsynced:
+            self._dirty = True
+            if not self._flushing:
+                self._flushing = True
+                blocking.later(FLUSH_S, self.flush)
+        if self.journal.end > self.checkpoint_at and not self._checkpointing:
+            self._checkpointing = True
+            blocking.spawn(self._checkpoint)
+
+    def flush(self) -> None:
+        """Sync flag changes that are not on disk yet."""
+        self._flushing = False
+        if not self._dirty or self.deleted:
+            return
+        self._dirty = False
+        try:
+            fd = raw.open_file(self.journal.path, raw.READ)
+        except FileNotFoundError:
+            return
+        try:
+            raw.sync(fd)
+        finally:
+            raw.close(fd)
+
+    def checkpoint(self) -> None:
+        """Begin a new generation now.
+
+        Locks: takes the mailbox lock. Durable: all changes so far.
+        """
+        with self.transaction() as tx:
+            tx.checkpoint()
+
+    def _checkpoint(self) -> None:
+        try:
+            with self.transaction() as tx:
+                if self.journal.end > self.checkpoint_at:
+                    tx.checkpoint()
+        except MStoreError:
+            self.checkpoint_at = self.journal.end * 2
+        finally:
+            self._checkpointing = False
+
+    def retain(self) -> None:
+        """Count one more user."""
+        self.users += 1
+
+    def release(self) -> None:
+        """Count one user less; the last one leaves no descriptor open."""
+        self.users -= 1
+        if self.users <= 0:
+            self.close()
+
+    def rest(self) -> None:
+        """Close the descriptors of a mailbox that nobody is using just now; they come back by themselves."""
+        if not self.lock.is_held:
+            self.segments.close()
+            self.derived_file.close()
+            self.journal.close()
+
+    def close(self) -> None:
+        """Sync what is not on disk yet and close all descriptors."""
+        try:
+            self.flush()
+        except StorageFailed:
+            pass
+        if self._listeners and self._notifier:
+            self._notifier.unwatch(self)
+        self._listeners.clear()
+        self.rest()

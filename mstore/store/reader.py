@@ -1,0 +1,156 @@
+"""Reading messages: by pread, in bounded pieces, from the page cache at once and from the disk beside others.
+
+A read that the page cache can serve is done on the spot (``RWF_NOWAIT``); one that would wait for the disk goes
+through ``blocking.call``. A message read as a whole is checked against its frame, so damage never passes for mail.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mstore.base import blocking
+from mstore.base.errors import Corrupt, StorageFailed
+from mstore.files import raw
+from mstore.files.layout import FRAME, FRAME_MAGIC
+from mstore.files.segment import HEADER_BYTES
+
+if TYPE_CHECKING:
+    from mstore.store.mailbox import Mailbox
+
+CHUNK_BYTES = 256 << 10
+_WINDOW_BYTES = 1 << 20
+_WINDOW_ROWS = 4096
+_GAP_BYTES = 2048
+_CHECKED_BYTES = 128 << 10
+_MAGIC = struct.Struct("<I")
+_CRC_UID = struct.Struct("<II")
+_CRC_AT = FRAME.offset_of("message_crc")
+
+
+def pread_soon(fd: int, count: int, offset: int) -> bytearray | bytes:
+    """Read from the page cache at once, from the disk while other sessions run."""
+    buffer = bytearray(count)
+    try:
+        done = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
+        if done == count:
+            return buffer
+    except OSError:
+        pass
+    return blocking.call(raw.pread, fd, count, offset)
+
+
+def read(mailbox: Mailbox, row: int, offset: int = 0, length: int | None = None) -> bytes:
+    """Bytes of a message; fewer where it ends.
+
+    Raises: StorageFailed, Corrupt.
+    """
+    full = mailbox.index.columns.full
+    size = full.size.item(row)
+    count = size - offset if length is None else min(length, size - offset)
+    if count <= 0:
+        return b""
+    segment, start = full.segment.item(row), full.offset.item(row)
+    whole = offset == 0
+    at = start - HEADER_BYTES if whole else start + offset
+    wanted = count + HEADER_BYTES if whole else count
+    try:
+        fd = mailbox.segments.pin(segment)
+    except FileNotFoundError:
+        raise Corrupt(f"segment {segment} is missing") from None
+    try:
+        data = pread_soon(fd, wanted, at)
+    finally:
+        mailbox.segments.unpin(segment)
+    if len(data) != wanted:
+        raise Corrupt(f"segment {segment} is cut short")
+    if not whole:
+        return bytes(data)
+    content = bytes(memoryview(data)[HEADER_BYTES:])
+    crc, uid = _CRC_UID.unpack_from(data, _CRC_AT)
+    if _MAGIC.unpack_from(data)[0] != FRAME_MAGIC or uid != full.uid.item(row):
+        raise Corrupt(f"message {full.uid.item(row)} is damaged in segment {segment}")
+    if count == size <= _CHECKED_BYTES and zlib.crc32(content) != crc:
+        raise Corrupt(f"message {uid} is damaged in segment {segment}")
+    return content
+
+
+def chunks(mailbox: Mailbox, row: int, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+    """Bytes of a message in pieces."""
+    size = mailbox.index.columns.full.size.item(row)
+    end = size if length is None else min(size, offset + length)
+    while offset < end:
+        count = min(CHUNK_BYTES, end - offset)
+        yield read(mailbox, row, offset, count)
+        offset += count
+
+
+def read_many(mailbox: Mailbox, rows: npt.NDArray[Any], header_only: bool = False) -> Iterator[list[bytes]]:
+    """The messages of ascending rows (or their headers), in windows of bounded size.
+
+    Neighbours in a segment are read by one system call where little lies between them.
+    """
+    full = mailbox.index.columns.full
+    rows = np.asarray(rows)
+    starts = full.offset[rows].astype(np.int64)
+    lengths = (full.header_length if header_only else full.size)[rows].astype(np.int64)
+    segments = full.segment[rows]
+    ends = starts + lengths
+    apart = (segments[1:] != segments[:-1]) | (starts[1:] < ends[:-1]) | (starts[1:] - ends[:-1] > _GAP_BYTES)
+    bounds = [0, *(np.flatnonzero(apart) + 1).tolist(), len(rows)]
+    found: list[bytes] = []
+    held = 0
+    numbers, begin, end = segments.tolist(), starts.tolist(), ends.tolist()
+    for first, last in zip(bounds, bounds[1:], strict=False):
+        while first < last:
+            stop = _stop(end, begin[first], first, last)
+            _read_run(mailbox, numbers[first], begin[first:stop], end[first:stop], found)
+            held += end[stop - 1] - begin[first]
+            first = stop
+            if held >= _WINDOW_BYTES or len(found) >= _WINDOW_ROWS:
+                yield found
+                blocking.breathe()
+                found, held = [], 0
+    if found:
+        yield found
+
+
+def _stop(ends: list[int], begin: int, first: int, last: int) -> int:
+    """How many neighbours fit into one window; at least one."""
+    if ends[last - 1] - begin <= _WINDOW_BYTES:
+        return last
+    low, high = first + 1, last
+    while low < high:
+        middle = (low + high) // 2
+        if ends[middle] - begin <= _WINDOW_BYTES:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _read_run(mailbox: Mailbox, segment: int, begins: list[int], ends: list[int], found: list[bytes]) -> None:
+    if not begins:
+        return
+    try:
+        fd = mailbox.segments.pin(segment)
+    except FileNotFoundError:
+        raise StorageFailed(f"segment {segment} is missing") from None
+    base = begins[0]
+    try:
+        data = pread_soon(fd, ends[-1] - base, base)
+    finally:
+        mailbox.segments.unpin(segment)
+    if len(data) != ends[-1] - base:
+        raise Corrupt(f"segment {segment} is cut short")
+    if len(begins) == 1:
+        found.append(bytes(data))
+        return
+    whole = bytes(data)
+    found.extend([whole[start - base:end - base] for start, end in zip(begins, ends, strict=True)])

@@ -1,0 +1,276 @@
+"""The only writer of mailbox state: a transaction is the proof that the lock is held.
+
+One transaction is one group in the journal and one MODSEQ. Nothing of it is visible before its end: frames are
+written and synced first, then the group is written and applied. Whatever goes wrong before that leaves nothing,
+and the next writer works. While a sync is awaited other sessions of this process run, read and refresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mstore.base.errors import Corrupt, Invalid, LimitReached, MStoreError, NotFound
+from mstore.files import journal as journals
+from mstore.files import raw
+from mstore.files.index import FIRST_KEYWORD_BIT, MOST_KEYWORDS, USER_BITS
+from mstore.files.journal import Record
+from mstore.files.layout import TYPE_APPENDED, TYPE_EXPUNGED, TYPE_FLAGGED
+from mstore.files.snapshot import TOMBSTONE
+from mstore.store import generation
+from mstore.store.frames import FrameWriter
+
+if TYPE_CHECKING:
+    from mstore.base.ids import Uid
+    from mstore.store.append import NewMessage
+    from mstore.store.mailbox import Mailbox
+
+_NONE: npt.NDArray[Any] = np.empty(0, np.int32)
+_TOMB = np.uint64(TOMBSTONE)
+_MOST_KEYWORD_BYTES = 250
+SYSTEM_FLAGS = {b"\\SEEN": 1, b"\\ANSWERED": 2, b"\\FLAGGED": 4, b"\\DELETED": 8, b"\\DRAFT": 16}
+Rows = npt.NDArray[Any] | Sequence[int]
+
+
+class Transaction:
+    """A change in the making; ends with its ``with`` block, by an exception without effect."""
+
+    __slots__ = ("_deadline_s", "_frames", "_records", "mailbox", "modseq")
+
+    def __init__(self, mailbox: Mailbox, deadline_s: float) -> None:
+        self.mailbox = mailbox
+        self._deadline_s = deadline_s
+        self._records: list[Record] = []
+        self._frames: FrameWriter | None = None
+        self.modseq = 0
+        """The MODSEQ that the rows it changes get."""
+
+    def __enter__(self) -> Transaction:
+        mailbox = self.mailbox
+        mailbox.lock.acquire(self._deadline_s)
+        try:
+            mailbox.refresh()
+            if mailbox.deleted:
+                raise NotFound("the mailbox has been deleted")
+            if mailbox.journal.unresolved:
+                self._settle()
+        except BaseException:
+            mailbox.lock.release()
+            raise
+        self.modseq = mailbox.index.highest_modseq + 1
+        return self
+
+    def _settle(self) -> None:
+        mailbox = self.mailbox
+        try:
+            generation.settle(mailbox)
+            mailbox.refresh()
+        except Corrupt:
+            index, journal = generation.recover(mailbox.path, mailbox.segments)
+            with mailbox.applying:
+                mailbox.index.catch_up(index)
+                mailbox.continue_with(journal)
+            mailbox.announce()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        try:
+            if kind is None and self._records:
+                try:
+                    self._commit()
+                except BaseException:
+                    self._undo()
+                    raise
+            else:
+                self._undo()
+        finally:
+            if self._frames is not None:
+                self._frames.close()
+            self.mailbox.lock.release()
+        if kind is None and self._records:
+            kinds = {record[0] for record in self._records}
+            self.mailbox.written(TYPE_FLAGGED in kinds and TYPE_EXPUNGED not in kinds)
+
+    # -- changes
+
+    def keyword_bits(self, names: Iterable[bytes], create: bool = True) -> int:
+        """The flag bits of system flags and keywords; unknown keywords get a bit, or are left out.
+
+        Durable: the definition of a new keyword, before any message can use it.
+        Raises: LimitReached when the mailbox has no bit left, Invalid for a name that can be no keyword.
+        """
+        bits, new = keyword_bits(self.mailbox, names)
+        if not new or not create:
+            return bits
+        keywords = self.mailbox.index.keywords
+        if len(keywords) + len(new) > MOST_KEYWORDS:
+            raise LimitReached(f"a mailbox has at most {MOST_KEYWORDS} keywords")
+        records = []
+        for number, name in enumerate(new, len(keywords)):
+            bit = FIRST_KEYWORD_BIT + number
+            records.append(journals.keyword_defined(bit, name))
+            bits |= 1 << bit
+        self._write(records, self.mailbox.index.highest_modseq, sync_first=True)
+        return bits
+
+    def flags(self, rows: Rows, op: str, bits: int, unchanged_since: int | None = None) -> npt.NDArray[Any]:
+        """``set``, ``add`` or ``remove`` flag bits; gives the rows really changed, ascending.
+
+        Rows with a MODSEQ above ``unchanged_since`` are left alone (RFC 7162 §3.1.3), expunged ones always.
+        """
+        bits &= USER_BITS
+        set_bits = 0 if op == "remove" else bits
+        clear_bits = USER_BITS if op == "set" else bits if op == "remove" else 0
+        index = self.mailbox.index
+        full = index.columns.full
+        again = any(record[0] == TYPE_FLAGGED for record in self._records)
+        if len(rows) == 1:
+            row = int(rows[0])
+            old = full.flags.item(row)
+            if old & TOMBSTONE or (unchanged_since is not None and full.modseq.item(row) > unchanged_since):
+                return _NONE
+            if old & ~clear_bits | set_bits == old and not again:
+                return _NONE
+            self._records.append(journals.flagged_one(full.uid.item(row), set_bits, clear_bits))
+            return np.array((row,), np.int32)
+        chosen = _ascending(rows)
+        flags = full.flags[chosen]
+        keep = flags & _TOMB == 0
+        if unchanged_since is not None:
+            keep &= full.modseq[chosen] <= np.uint64(unchanged_since)
+        if not again:
+            keep &= flags & np.uint64(~clear_bits & 0xFFFFFFFFFFFFFFFF) | np.uint64(set_bits) != flags
+        changed = chosen[keep]
+        if len(changed):
+            self._records.append(journals.flagged(*self._ranges(changed), set_bits, clear_bits))
+        return changed
+
+    def expunge(self, rows: Rows) -> npt.NDArray[Any]:
+        """Remove messages for good; gives the UIDs of those that were still there."""
+        full = self.mailbox.index.columns.full
+        chosen = _ascending(rows)
+        chosen = chosen[full.flags[chosen] & _TOMB == 0]
+        if len(chosen):
+            self._records.append(journals.expunged(*self._ranges(chosen)))
+        return full.uid[chosen]
+
+    def append(self, messages: Sequence[NewMessage]) -> list[Uid]:
+        """Add messages, adopted together or not at all should we die; gives their UIDs.
+
+        Raises: StorageFailed, LimitReached.
+        """
+        return self.frames().add_messages(messages)
+
+    def frames(self) -> FrameWriter:
+        """Where messages are written; for ``append`` and ``copy``."""
+        if self._frames is None:
+            self._frames = FrameWriter(self)
+        return self._frames
+
+    def move_recent(self, first_recent: int) -> None:
+        """Messages below this UID are \\Recent to no later session."""
+        if first_recent > self.mailbox.index.first_recent:
+            self._records.append(journals.recent_moved(first_recent))
+
+    def place_derived(self, uids: npt.NDArray[Any], offsets: npt.NDArray[Any]) -> None:
+        """Note where the blobs of messages stand."""
+        self._records.append(journals.derived_at(uids, offsets))
+
+    def add(self, record: Record) -> None:
+        """Add a record made elsewhere: an adoption."""
+        self._records.append(record)
+
+    def checkpoint(self) -> None:
+        """Begin a new generation with the mailbox as it was when the transaction began.
+
+        Durable: all changes so far.
+        """
+        generation.checkpoint(self.mailbox)
+
+    def _ranges(self, rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """First and last UIDs of the runs of neighbouring rows."""
+        uids = self.mailbox.index.columns.full.uid
+        breaks = np.flatnonzero(rows[1:] != rows[:-1] + 1)
+        firsts = rows[np.concatenate([[0], breaks + 1])]
+        lasts = rows[np.concatenate([breaks, [len(rows) - 1]])]
+        return uids[firsts], uids[lasts]
+
+    # -- the end
+
+    def _commit(self) -> None:
+        records = self._records
+        kinds = {record[0] for record in records}
+        if self._frames is not None:
+            self._frames.sync()
+        changes = kinds & {TYPE_APPENDED, TYPE_FLAGGED, TYPE_EXPUNGED}
+        modseq = self.modseq if changes else self.mailbox.index.highest_modseq
+        self._write(records, modseq, sync_first=TYPE_EXPUNGED in kinds)
+
+    def _write(self, records: list[Record], modseq: int, sync_first: bool) -> None:
+        """Write a group and apply it: at once, or (pending until then) after its sync.
+
+        Between the write of a pending group and its release other sessions of this process may refresh; they
+        stop before it. The release and the applying happen in one step, so that it is applied once.
+        """
+        mailbox = self.mailbox
+        journal, index = mailbox.journal, mailbox.index
+        position = journal.end
+        group = journals.format_group(journal.info.generation, position, modseq, records, sync_first)
+        try:
+            if sync_first:
+                raw.pwrite(journal.fd, group, position)
+                raw.sync(journal.fd)
+            with mailbox.applying:
+                if sync_first:
+                    journals.release(journal.fd, position)
+                else:
+                    raw.pwrite(journal.fd, group, position)
+                for kind, flags, payload in records:
+                    index.apply(kind, flags, payload, modseq)
+                index.highest_modseq = max(index.highest_modseq, modseq)
+                journal.end, journal.unresolved = position + len(group), False
+        except MStoreError:
+            raw.truncate(journal.fd, position)
+            raise
+        mailbox.announce()
+
+    def _undo(self) -> None:
+        if self._frames is not None:
+            try:
+                self._frames.undo()
+            except MStoreError:
+                pass  # the next writer cuts the tail, or adopts what is whole of it
+
+
+def _ascending(rows: Rows) -> npt.NDArray[Any]:
+    chosen = np.asarray(rows)
+    if len(chosen) > 1 and not (chosen[1:] > chosen[:-1]).all():
+        chosen = np.unique(chosen)
+    return chosen.astype(np.int64, copy=False)
+
+
+def keyword_bits(mailbox: Mailbox, names: Iterable[bytes]) -> tuple[int, list[bytes]]:
+    """The bits of flags and keywords known to a mailbox, and the names that it does not know.
+
+    Raises: Invalid.
+    """
+    bits, new, keywords = 0, [], mailbox.index.keywords
+    for name in names:
+        folded = name.upper()
+        if folded in SYSTEM_FLAGS:
+            bits |= SYSTEM_FLAGS[folded]
+            continue
+        for number, keyword in enumerate(keywords):
+            if keyword.upper() == folded:
+                bits |= 1 << FIRST_KEYWORD_BIT + number
+                break
+        else:
+            if not name or name[:1] == b"\\" or len(name) > _MOST_KEYWORD_BYTES:
+                raise Invalid("this cannot be a keyword")
+            if folded not in (known.upper() for known in new):
+                new.append(name)
+    return bits, new
