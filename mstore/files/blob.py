@@ -17,6 +17,7 @@ from mstore.files import raw
 from mstore.files.layout import BLOB, BLOB_MAGIC, DERIVED, DERIVED_MAGIC, SLOTS, VERSION
 
 _MASK = 0xFFFFFFFF
+_SMALL_BYTES = 2048
 _SUM_AT = BLOB.offset_of("sum")
 _LENGTHS_AT = BLOB.offset_of("length0")
 
@@ -28,8 +29,11 @@ def format_blob(uid: int, version: int, slots: Sequence[bytes]) -> bytes:
     head = BLOB.pack(BLOB_MAGIC, uid, 0, version, len(slots), *lengths)
     data = bytearray(b"".join([head, *slots]))
     data += bytes(-len(data) & 7)
-    total = sum(memoryview(data).cast("I")) & _MASK
-    data[_SUM_AT:_SUM_AT + 4] = (-total & _MASK).to_bytes(4, "little")
+    if len(data) < _SMALL_BYTES:
+        total = sum(memoryview(data).cast("I")) & _MASK
+    else:
+        total = int(np.frombuffer(data, "<u4").sum(dtype=np.uint64)) & _MASK
+    data[_SUM_AT : _SUM_AT + 4] = (-total & _MASK).to_bytes(4, "little")
     return bytes(data)
 
 
@@ -44,14 +48,19 @@ class Window:
 
     __slots__ = ("data", "ends", "starts", "whole", "within")
 
-    def __init__(self, data: bytes, positions: npt.NDArray[np.int64], uids: npt.NDArray[Any], version: int) -> None:
+    def __init__(
+        self, data: bytes, positions: npt.NDArray[np.int64], uids: npt.NDArray[Any], version: int
+    ) -> None:
         """``positions`` (in ``data``, ascending) are where blobs of ``uids`` are said to begin."""
         self.data = data
         words = np.frombuffer(data, "<u4", len(data) // 4)
         self.within = (positions >= 0) & (positions + BLOB.size <= len(data)) & (positions & 7 == 0)
-        heads = words[np.where(self.within, positions, 0)[:, None] // 4 + np.arange(BLOB.size // 4)] \
-            if len(words) >= BLOB.size // 4 else np.zeros((len(positions), BLOB.size // 4), "<u4")
-        lengths = heads[:, _LENGTHS_AT // 4:].astype(np.int64)
+        heads = (
+            words[np.where(self.within, positions, 0)[:, None] // 4 + np.arange(BLOB.size // 4)]
+            if len(words) >= BLOB.size // 4
+            else np.zeros((len(positions), BLOB.size // 4), "<u4")
+        )
+        lengths = heads[:, _LENGTHS_AT // 4 :].astype(np.int64)
         self.ends = (positions + BLOB.size)[:, None] + np.cumsum(lengths, axis=1)
         self.starts = self.ends - lengths
         ends = self.ends[:, -1] + 7 & ~7
@@ -59,11 +68,13 @@ class Window:
         self.whole = self.within & (ends <= len(data))
         self._check_sums(words, positions, ends)
 
-    def _check_sums(self, words: npt.NDArray[Any], positions: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> None:
+    def _check_sums(
+        self, words: npt.NDArray[Any], positions: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+    ) -> None:
         asked = np.flatnonzero(self.whole)
         if not len(asked):
             return
-        totals = np.concatenate([[0], np.cumsum(words, dtype=np.uint64)])
+        totals = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)])
         sums = totals[ends[asked] // 4] - totals[positions[asked] // 4]
         bad = asked[sums & np.uint64(_MASK) != 0]
         self.whole[bad] = self.within[bad] = False
@@ -71,8 +82,12 @@ class Window:
     def slot(self, slot: int, chosen: npt.NDArray[Any]) -> list[bytes]:
         """One slot of the chosen blobs."""
         data = self.data
-        return [data[start:end] for start, end in zip(self.starts[chosen, slot].tolist(),
-                                                      self.ends[chosen, slot].tolist(), strict=True)]
+        return [
+            data[start:end]
+            for start, end in zip(
+                self.starts[chosen, slot].tolist(), self.ends[chosen, slot].tolist(), strict=True
+            )
+        ]
 
 
 class DerivedFile:

@@ -1,4 +1,5 @@
-"""The index file: the table of a mailbox as of the beginning of a journal, written whole and never changed."""
+"""The index file: the table of a mailbox as of the beginning of a journal, written whole and never
+changed."""
 
 from __future__ import annotations
 
@@ -17,8 +18,19 @@ from mstore.files.index import DELETED, SEEN, Index
 from mstore.files.layout import COLUMN_ENTRY, COLUMNS, INDEX, INDEX_MAGIC, VERSION
 
 _VERIFY_BYTES = 256 << 10
-_SCALARS = ("generation", "uid_validity", "uid_next", "highest_modseq", "first_recent", "unseen", "deleted",
-            "size_bytes", "dead_bytes", "tail_segment", "tail_offset")
+_SCALARS = (
+    "generation",
+    "uid_validity",
+    "uid_next",
+    "highest_modseq",
+    "first_recent",
+    "unseen",
+    "deleted",
+    "size_bytes",
+    "dead_bytes",
+    "tail_segment",
+    "tail_offset",
+)
 
 
 def write_index(path: Path, index: Index, generation: int) -> int:
@@ -36,14 +48,25 @@ def write_index(path: Path, index: Index, generation: int) -> int:
     for column in COLUMNS:
         full = getattr(columns.full, column.name)
         data = np.ascontiguousarray(full[:rows] if whole else full[live])
-        view = memoryview(data).cast("B") if rows else b""
+        view = data.view(np.uint8).data if rows else b""
         entries.append(COLUMN_ENTRY.pack(column.name.encode(), at, WIDTHS[column.name], zlib.crc32(view)))
         buffers.append((at, view))
         at += capacity * WIDTHS[column.name]
     values = {name: getattr(index, name) for name in _SCALARS} | {"generation": generation}
-    head = bytearray(INDEX.write(magic=INDEX_MAGIC, crc=0, version=VERSION, columns=len(COLUMNS),
-                                 header_bytes=header_bytes, keywords=len(index.keywords), rows=rows,
-                                 capacity=capacity, created=int(time.time()), **values))
+    head = bytearray(
+        INDEX.write(
+            magic=INDEX_MAGIC,
+            crc=0,
+            version=VERSION,
+            columns=len(COLUMNS),
+            header_bytes=header_bytes,
+            keywords=len(index.keywords),
+            rows=rows,
+            capacity=capacity,
+            created=int(time.time()),
+            **values,
+        )
+    )
     head += b"".join(entries) + keywords
     head += bytes(header_bytes - len(head))
     struct.pack_into("<I", head, 4, zlib.crc32(head[8:]))
@@ -68,7 +91,11 @@ def read_index(path: Path, verify: bool = False) -> Index:
     if header.magic != INDEX_MAGIC or header.version != VERSION:
         raise Corrupt(f"{path.name} is not an index of this version")
     head = bytes(buffer[: header.header_bytes])
-    if len(head) != header.header_bytes or header.header_bytes < INDEX.size or header.crc != zlib.crc32(head[8:]):
+    if (
+        len(head) != header.header_bytes
+        or header.header_bytes < INDEX.size
+        or header.crc != zlib.crc32(head[8:])
+    ):
         raise Corrupt(f"{path.name} has a damaged header")
     offsets, widths = {}, 0
     for number in range(header.columns):
@@ -81,7 +108,9 @@ def read_index(path: Path, verify: bool = False) -> Index:
             raise Corrupt(f"{path.name} is cut short")
         offsets[name] = entry.offset
         end = entry.offset + header.rows * entry.width
-        if (verify or size <= _VERIFY_BYTES) and zlib.crc32(memoryview(buffer)[entry.offset:end]) != entry.crc:
+        if (verify or size <= _VERIFY_BYTES) and zlib.crc32(
+            memoryview(buffer)[entry.offset : end]
+        ) != entry.crc:
             raise Corrupt(f"{path.name} has a damaged column {name}")
     index = Index(header.uid_validity, Columns.over(buffer, offsets, header.rows, header.capacity))
     for name in _SCALARS:
@@ -96,7 +125,7 @@ def _parse_keywords(head: bytes, at: int, count: int) -> list[bytes]:
     names = []
     for _ in range(count):
         (length,) = struct.unpack_from("<H", head, at)
-        names.append(head[at + 2:at + 2 + length])
+        names.append(head[at + 2 : at + 2 + length])
         at += 2 + length
     return names
 
@@ -107,8 +136,12 @@ def totals(index: Index) -> dict[str, int]:
     flags = index.columns.full.flags[live]
     seen, deleted = np.uint64(SEEN), np.uint64(DELETED)
     sizes: Any = index.columns.full.size[live]
-    return {"messages": len(live), "unseen": len(live) - int(np.count_nonzero(flags & seen)),
-            "deleted": int(np.count_nonzero(flags & deleted)), "size_bytes": int(sizes.sum(dtype=np.uint64))}
+    return {
+        "messages": len(live),
+        "unseen": len(live) - int(np.count_nonzero(flags & seen)),
+        "deleted": int(np.count_nonzero(flags & deleted)),
+        "size_bytes": int(sizes.sum(dtype=np.uint64)),
+    }
 
 
 def check_totals(index: Index, name: str) -> None:

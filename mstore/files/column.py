@@ -19,7 +19,10 @@ from mstore.files.layout import COLUMNS, JOURNALED, ROW
 
 Array = npt.NDArray[Any]
 _MAP_BYTES = 1 << 20
-DTYPES = {column.name: np.dtype("<" + {"Q": "u8", "q": "i8", "I": "u4"}[column.code]) for column in COLUMNS}
+DTYPES = {
+    column.name: np.dtype("<" + {"Q": "u8", "q": "i8", "I": "u4", "i": "i4"}[column.code])
+    for column in COLUMNS
+}
 WIDTHS = {column.name: struct.calcsize("<" + column.code) for column in COLUMNS}
 LEAST_SLACK = 16
 
@@ -62,10 +65,12 @@ class Arrays:
     size: Array
     segment: Array
     header_length: Array
+    sent_zone: Array
 
 
 class Columns:
-    """All columns: ``columns.flags`` is the array of the rows in use, ``columns.full.flags`` has slack behind."""
+    """All columns: ``columns.flags`` is the array of the rows in use, ``columns.full.flags`` has slack
+    behind."""
 
     __slots__ = ("capacity", "count", "full")
 
@@ -83,8 +88,11 @@ class Columns:
         self.count, self.capacity, self.full = rows, capacity, Arrays()
         for name, dtype in DTYPES.items():
             at = offsets.get(name)
-            setattr(self.full, name, np.zeros(capacity, dtype) if at is None
-                    else np.frombuffer(buffer, dtype, capacity, at))
+            setattr(
+                self.full,
+                name,
+                np.zeros(capacity, dtype) if at is None else np.frombuffer(buffer, dtype, capacity, at),
+            )
         return self
 
     def _make_room(self, rows: int) -> None:
@@ -95,7 +103,7 @@ class Columns:
         for name, dtype in DTYPES.items():
             bigger = np.empty(self.capacity, dtype)
             bigger[: self.count] = getattr(self.full, name)[: self.count]
-            bigger[self.count:] = 0
+            bigger[self.count :] = 0
             setattr(self.full, name, bigger)
 
     def append(self, rows: int, payload: bytes, at: int, modseq: int) -> None:
@@ -103,16 +111,28 @@ class Columns:
         self._make_room(rows)
         full, row = self.full, self.count
         if rows == 1:
-            (full.flags[row], full.internal_date[row], full.save_date[row], full.sent_date[row],
-             full.offset[row], full.email_id[row], full.derived[row], full.thread_id[row], full.uid[row],
-             full.size[row], full.segment[row], full.header_length[row]) = ROW.unpack_from(payload, at)
+            (
+                full.flags[row],
+                full.internal_date[row],
+                full.save_date[row],
+                full.sent_date[row],
+                full.offset[row],
+                full.email_id[row],
+                full.derived[row],
+                full.thread_id[row],
+                full.uid[row],
+                full.size[row],
+                full.segment[row],
+                full.header_length[row],
+                full.sent_zone[row],
+            ) = ROW.unpack_from(payload, at)
             full.modseq[row] = modseq
         else:
             for column in JOURNALED:
                 values = np.frombuffer(payload, DTYPES[column.name], rows, at)
-                getattr(full, column.name)[row:row + rows] = values
+                getattr(full, column.name)[row : row + rows] = values
                 at += rows * WIDTHS[column.name]
-            full.modseq[row:row + rows] = modseq
+            full.modseq[row : row + rows] = modseq
         self.count = row + rows
 
     def __getattr__(self, name: str) -> Array:
@@ -124,5 +144,6 @@ class Columns:
 
 def format_rows(arrays: dict[str, Array]) -> bytes:
     """The payload of rows given as arrays by name, as ``append`` takes it."""
-    return b"".join(np.ascontiguousarray(arrays[column.name], DTYPES[column.name]).tobytes()
-                    for column in JOURNALED)
+    return b"".join(
+        np.ascontiguousarray(arrays[column.name], DTYPES[column.name]).tobytes() for column in JOURNALED
+    )

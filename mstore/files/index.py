@@ -1,10 +1,10 @@
-"""The index: the columns of a mailbox as a table, its totals and its keywords; applies records of the journal.
+"""The index: the columns of a mailbox as a table, its totals and its keywords; applies records of the
+journal.
 
 A record is applied in one place whether this process or another wrote it. Expunged rows stay as tombstones,
 so rows never move while a mailbox is open and a session not yet told can still read the message. What was
-applied lately is remembered (``changes_since``), so telling one change costs the same in a mailbox of ten and of
-a million. ``format_index`` and ``read_index`` are the checkpoint: see ``layout`` for the file.
-"""
+applied lately is remembered (``changes_since``), so telling one change costs the same in a mailbox of ten and
+of a million. ``format_index`` and ``read_index`` are the checkpoint: see ``layout`` for the file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ RowSet = int | npt.NDArray[Any]
 
 
 class Change(NamedTuple):
-    """What one record did, for those who have to tell it: kind ``F`` flags, ``X`` expunge, ``A`` append, ``K``."""
+    """What one record did, for those who have to tell it: kind ``F`` flags, ``X`` expunge, ``A`` append,
+    ``K``."""
 
     kind: str
     modseq: int
@@ -73,9 +74,26 @@ def rows_in_ranges(firsts: Array, ends: Array) -> npt.NDArray[np.int64]:
 class Index:
     """The table of one mailbox in this process."""
 
-    __slots__ = ("_log", "_log_start", "columns", "dead_bytes", "deleted", "first_recent", "generation",
-                 "highest_modseq", "keywords", "messages", "size_bytes", "snapshot", "tail_offset", "tail_segment",
-                 "uid_next", "uid_validity", "unseen", "version")
+    __slots__ = (
+        "_log",
+        "_log_start",
+        "columns",
+        "dead_bytes",
+        "deleted",
+        "first_recent",
+        "generation",
+        "highest_modseq",
+        "keywords",
+        "messages",
+        "size_bytes",
+        "snapshot",
+        "tail_offset",
+        "tail_segment",
+        "uid_next",
+        "uid_validity",
+        "unseen",
+        "version",
+    )
 
     def __init__(self, uid_validity: int, columns: Columns | None = None) -> None:
         self.uid_validity = uid_validity
@@ -106,7 +124,7 @@ class Index:
         """What happened since a version, oldest first; None when that is too long ago to be known."""
         if version < self._log_start:
             return None
-        return self._log[version - self._log_start:]
+        return self._log[version - self._log_start :]
 
     # -- finding rows
 
@@ -121,7 +139,8 @@ class Index:
         pairs = np.frombuffer(payload, "<u4", count * 2, at)
         uids = self.columns.uid
         rows = rows_in_ranges(uids.searchsorted(pairs[::2]), uids.searchsorted(pairs[1::2], "right"))
-        return rows[self.columns.full.flags[rows] & _TOMB == 0]
+        live: npt.NDArray[np.int64] = rows[self.columns.full.flags[rows] & _TOMB == 0]
+        return live
 
     def live_rows(self) -> npt.NDArray[np.int32]:
         """The rows that are not expunged."""
@@ -169,10 +188,10 @@ class Index:
             self.deleted += bool(flags & DELETED)
             self.size_bytes += full.size.item(first)
         else:
-            flags = full.flags[first:last + 1]
+            flags = full.flags[first : last + 1]
             self.unseen += count - int(np.count_nonzero(flags & _SEEN))
             self.deleted += int(np.count_nonzero(flags & _DELETED))
-            self.size_bytes += int(full.size[first:last + 1].sum(dtype=np.uint64))
+            self.size_bytes += int(full.size[first : last + 1].sum(dtype=np.uint64))
         self.messages += count
         self.uid_next = full.uid.item(last) + 1
         self.tail_segment = full.segment.item(last)
@@ -239,7 +258,7 @@ class Index:
 
     def _apply_keyword(self, payload: bytes, modseq: int) -> None:
         (bit,) = KEYWORD.unpack_from(payload)
-        place, name = bit - FIRST_KEYWORD_BIT, payload[KEYWORD.size:]
+        place, name = bit - FIRST_KEYWORD_BIT, payload[KEYWORD.size :]
         if place == len(self.keywords) and place < MOST_KEYWORDS:
             self.keywords.append(name)
             self._note("K", modseq, 0)
@@ -251,7 +270,9 @@ class Index:
         uids = np.frombuffer(payload, "<u4", count, DERIVED_AT.size)
         offsets = np.frombuffer(payload, "<u8", count, DERIVED_AT.size + 4 * (count + count % 2))
         rows = self.columns.uid.searchsorted(uids)
-        known = (rows < self.columns.count) & (self.columns.full.uid[np.minimum(rows, self.columns.count - 1)] == uids)
+        known = (rows < self.columns.count) & (
+            self.columns.full.uid[np.minimum(rows, self.columns.count - 1)] == uids
+        )
         self.columns.full.derived[rows[known]] = offsets[known]
 
     # -- catching up with a generation whose journal was missed
@@ -273,9 +294,20 @@ class Index:
             self._note("F", newer.highest_modseq, kept[moved])
         self._expunge(rows[~found], newer.highest_modseq)
         last = mine.uid.item(self.columns.count - 1) if self.columns.count else 0
-        self._take_new(newer, other[int(uids.searchsorted(np.uint32(last), "right")):])
-        for name in ("generation", "uid_next", "highest_modseq", "first_recent", "messages", "unseen", "deleted",
-                     "size_bytes", "dead_bytes", "tail_segment", "tail_offset"):
+        self._take_new(newer, other[int(uids.searchsorted(np.uint32(last), "right")) :])
+        for name in (
+            "generation",
+            "uid_next",
+            "highest_modseq",
+            "first_recent",
+            "messages",
+            "unseen",
+            "deleted",
+            "size_bytes",
+            "dead_bytes",
+            "tail_segment",
+            "tail_offset",
+        ):
             setattr(self, name, getattr(newer, name))
         self._note("K", newer.highest_modseq, 0)
 
@@ -285,7 +317,7 @@ class Index:
         columns, first = self.columns, self.columns.count
         columns._make_room(len(rows))
         for name in type(columns.full).__slots__:
-            getattr(columns.full, name)[first:first + len(rows)] = getattr(newer.columns.full, name)[rows]
+            getattr(columns.full, name)[first : first + len(rows)] = getattr(newer.columns.full, name)[rows]
         columns.count += len(rows)
         self.snapshot.extend()
         self._note("A", newer.highest_modseq, np.arange(first, columns.count))

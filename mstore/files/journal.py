@@ -68,7 +68,9 @@ def format_record(kind: int, payload: bytes, flags: int = 0) -> bytes:
     return _RECORD.pack(kind, flags, length) + payload + bytes(-length & 7)
 
 
-def format_group(generation: int, position: int, modseq: int, records: list[Record], pending: bool = False) -> bytes:
+def format_group(
+    generation: int, position: int, modseq: int, records: list[Record], pending: bool = False
+) -> bytes:
     """A group as it stands at ``position`` of a journal."""
     body = b"".join([format_record(kind, payload, flags) for kind, flags, payload in records])
     length = GROUP.size + len(body)
@@ -82,10 +84,12 @@ def parse_group(data: bytes, at: int, position: int, generation: int) -> tuple[G
     if len(data) - at < GROUP.size:
         return None
     magic, length, crc, count, modseq, time_ms = GROUP.unpack_from(data, at)
-    if magic not in (GROUP_MAGIC, PENDING_MAGIC) or not GROUP.size <= length <= min(len(data) - at, _MOST_GROUP_BYTES):
+    if magic not in (GROUP_MAGIC, PENDING_MAGIC) or not GROUP.size <= length <= min(
+        len(data) - at, _MOST_GROUP_BYTES
+    ):
         return None
     seed = zlib.crc32(_SEED.pack(generation, position, length))
-    if zlib.crc32(memoryview(data)[at + 12:at + length], seed) != crc:
+    if zlib.crc32(memoryview(data)[at + 12 : at + length], seed) != crc:
         return None
     end, records = at + length, []
     at += GROUP.size
@@ -94,12 +98,13 @@ def parse_group(data: bytes, at: int, position: int, generation: int) -> tuple[G
         at += RECORD.size
         if at + size > end:
             raise Corrupt("a journal record is longer than its group")
-        records.append((kind, flags, data[at:at + size]))
+        records.append((kind, flags, data[at : at + size]))
         at += size + (-size & 7)
     return Group(modseq, time_ms, records, position + length), magic == PENDING_MAGIC
 
 
 # -- records by what they say; for the payloads see ``layout``
+
 
 def _format_pairs(firsts: npt.NDArray[np.uint32], lasts: npt.NDArray[np.uint32]) -> bytes:
     pairs = np.empty(len(firsts) * 2, "<u4")
@@ -112,7 +117,9 @@ def flagged_one(uid: int, set_bits: int, clear_bits: int) -> Record:
     return TYPE_FLAGGED, 0, FLAGGED.pack(set_bits, clear_bits, 1) + _PAIR.pack(uid, uid)
 
 
-def flagged(firsts: npt.NDArray[np.uint32], lasts: npt.NDArray[np.uint32], set_bits: int, clear_bits: int) -> Record:
+def flagged(
+    firsts: npt.NDArray[np.uint32], lasts: npt.NDArray[np.uint32], set_bits: int, clear_bits: int
+) -> Record:
     """The flags of all messages in UID ranges change."""
     return TYPE_FLAGGED, 0, FLAGGED.pack(set_bits, clear_bits, len(firsts)) + _format_pairs(firsts, lasts)
 
@@ -156,6 +163,7 @@ def release(fd: int, position: int) -> None:
 
 # -- the file
 
+
 class JournalInfo(NamedTuple):
     """What the header of a journal says."""
 
@@ -170,8 +178,9 @@ def write_journal(path: Path, info: JournalInfo) -> None:
 
     Durable: the file; its name is, once the caller has synced the directory.
     """
-    header = bytearray(JOURNAL.write(magic=JOURNAL_MAGIC, crc=0, version=VERSION, created=int(time.time()),
-                                     **info._asdict()))
+    header = bytearray(
+        JOURNAL.write(magic=JOURNAL_MAGIC, crc=0, version=VERSION, created=int(time.time()), **info._asdict())
+    )
     struct.pack_into("<I", header, 4, zlib.crc32(header[8:]))
     raw.write_file(path, [(0, header)], START)
 

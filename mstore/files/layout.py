@@ -37,7 +37,7 @@ class Layout:
         self.struct = struct.Struct("<" + "".join(field.code for field in fields))
         self.size = self.struct.size
         named = [field.name for field in fields if "x" not in field.code]
-        self._tuple: Any = namedtuple(name, named)  # type: ignore[misc]  # noqa: PYI024
+        self._tuple: Any = namedtuple(name, named)  # type: ignore[misc]
         self.pack = self.struct.pack
         self.unpack_from = self.struct.unpack_from
 
@@ -71,8 +71,12 @@ class Layout:
 
     def describe(self) -> str:
         """A table for the documentation."""
-        lines = [f"**{self.name}** ({self.size} bytes): {self.title}", "", "| at | size | field | meaning |",
-                 "|---:|---:|---|---|"]
+        lines = [
+            f"**{self.name}** ({self.size} bytes): {self.title}",
+            "",
+            "| at | size | field | meaning |",
+            "|---:|---:|---|---|",
+        ]
         at = 0
         for field in self.fields:
             width = struct.calcsize("<" + field.code)
@@ -96,138 +100,208 @@ DERIVED_MAGIC = magic(b"MSdv")
 BLOB_MAGIC = magic(b"MSbl")
 EXPUNGE_GUARD = magic(b"gone")
 
-SEGMENT = Layout("SegmentHeader", "opens each `messages.<n>`", [
-    Field("magic", "I", "`MSsg`"),
-    Field("crc", "I", "CRC-32 of the rest of this header"),
-    Field("version", "H", "of the format"),
-    Field("reserved_a", "2x", ""),
-    Field("number", "I", "`<n>` of the file's name"),
-    Field("uid_validity", "I", "UIDVALIDITY of the mailbox"),
-    Field("uid_floor", "I", "no UID below this was free when the segment was begun"),
-    Field("mailbox_id", "Q", "id of the mailbox"),
-    Field("created", "q", "seconds since 1970"),
-    Field("reserved_b", "24x", ""),
-])
+SEGMENT = Layout(
+    "SegmentHeader",
+    "opens each `messages.<n>`",
+    [
+        Field("magic", "I", "`MSsg`"),
+        Field("crc", "I", "CRC-32 of the rest of this header"),
+        Field("version", "H", "of the format"),
+        Field("reserved_a", "2x", ""),
+        Field("number", "I", "`<n>` of the file's name"),
+        Field("uid_validity", "I", "UIDVALIDITY of the mailbox"),
+        Field("uid_floor", "I", "no UID below this was free when the segment was begun"),
+        Field("mailbox_id", "Q", "id of the mailbox"),
+        Field("created", "q", "seconds since 1970"),
+        Field("reserved_b", "24x", ""),
+    ],
+)
 
-FRAME = Layout("FrameHeader", "stands before each message's bytes in a segment", [
-    Field("magic", "I", "`MSfr`"),
-    Field("crc", "I", "CRC-32 of the rest of this header"),
-    Field("length", "Q", "bytes of the message, which follow"),
-    Field("flags", "Q", "flags and keywords at arrival, as in the index"),
-    Field("internal_date", "q", "INTERNALDATE, seconds since 1970"),
-    Field("email_id", "Q", "id of the content, kept by copies"),
-    Field("message_crc", "I", "CRC-32 of the message"),
-    Field("uid", "I", "UID"),
-    Field("header_length", "I", "offset of the body within the message"),
-    Field("place", "H", "number of this frame in its group, modulo 65536"),
-    Field("mark", "H", "1: first of its group, 2: last of its group"),
-    Field("save_date", "q", "when it came into this mailbox, seconds since 1970"),
-])
+FRAME = Layout(
+    "FrameHeader",
+    "stands before each message's bytes in a segment",
+    [
+        Field("magic", "I", "`MSfr`"),
+        Field("crc", "I", "CRC-32 of the rest of this header"),
+        Field("length", "Q", "bytes of the message, which follow"),
+        Field("flags", "Q", "flags and keywords at arrival, as in the index"),
+        Field("internal_date", "q", "INTERNALDATE, seconds since 1970"),
+        Field("email_id", "Q", "id of the content, kept by copies"),
+        Field("message_crc", "I", "CRC-32 of the message"),
+        Field("uid", "I", "UID"),
+        Field("header_length", "I", "offset of the body within the message"),
+        Field("place", "H", "number of this frame in its group, modulo 65536"),
+        Field("mark", "H", "1: first of its group, 2: last of its group"),
+        Field("save_date", "q", "when it came into this mailbox, seconds since 1970"),
+    ],
+)
 FIRST_IN_GROUP, LAST_IN_GROUP = 1, 2
 
-JOURNAL = Layout("JournalHeader", "opens each `journal.<g>`", [
-    Field("magic", "I", "`MSjl`"),
-    Field("crc", "I", "CRC-32 of the rest of this header"),
-    Field("version", "H", "of the format"),
-    Field("reserved_a", "2x", ""),
-    Field("uid_validity", "I", "UIDVALIDITY of the mailbox"),
-    Field("generation", "Q", "`<g>` of the file's name"),
-    Field("modseq", "Q", "HIGHESTMODSEQ when it was begun"),
-    Field("boot", "16s", "boot id of the machine that writes it"),
-    Field("created", "q", "seconds since 1970"),
-    Field("reserved_b", "8x", ""),
-])
+JOURNAL = Layout(
+    "JournalHeader",
+    "opens each `journal.<g>`",
+    [
+        Field("magic", "I", "`MSjl`"),
+        Field("crc", "I", "CRC-32 of the rest of this header"),
+        Field("version", "H", "of the format"),
+        Field("reserved_a", "2x", ""),
+        Field("uid_validity", "I", "UIDVALIDITY of the mailbox"),
+        Field("generation", "Q", "`<g>` of the file's name"),
+        Field("modseq", "Q", "HIGHESTMODSEQ when it was begun"),
+        Field("boot", "16s", "boot id of the machine that writes it"),
+        Field("created", "q", "seconds since 1970"),
+        Field("reserved_b", "8x", ""),
+    ],
+)
 
-GROUP = Layout("GroupHeader", "opens each group of a journal; one transaction is one group", [
-    Field("magic", "I", "`MSgr`; `MSgp` while it is not yet to be applied (an expunge before its sync)"),
-    Field("length", "I", "bytes of the group, this header included; a multiple of 8"),
-    Field("crc", "I", "CRC-32 of generation, position, length and all that follows this field"),
-    Field("records", "I", "number of records"),
-    Field("modseq", "Q", "HIGHESTMODSEQ after the group; rows it changes get this MODSEQ"),
-    Field("time", "q", "milliseconds since 1970"),
-])
+GROUP = Layout(
+    "GroupHeader",
+    "opens each group of a journal; one transaction is one group",
+    [
+        Field("magic", "I", "`MSgr`; `MSgp` while it is not yet to be applied (an expunge before its sync)"),
+        Field("length", "I", "bytes of the group, this header included; a multiple of 8"),
+        Field("crc", "I", "CRC-32 of generation, position, length and all that follows this field"),
+        Field("records", "I", "number of records"),
+        Field("modseq", "Q", "HIGHESTMODSEQ after the group; rows it changes get this MODSEQ"),
+        Field("time", "q", "milliseconds since 1970"),
+    ],
+)
 
-RECORD = Layout("RecordHeader", "opens each record of a group; payloads are padded to 8 bytes", [
-    Field("type", "H", "what it says: see below"),
-    Field("flags", "H", "1: a reader that does not know the type may skip it"),
-    Field("length", "I", "bytes of the payload, padding not counted"),
-])
+RECORD = Layout(
+    "RecordHeader",
+    "opens each record of a group; payloads are padded to 8 bytes",
+    [
+        Field("type", "H", "what it says: see below"),
+        Field("flags", "H", "1: a reader that does not know the type may skip it"),
+        Field("length", "I", "bytes of the payload, padding not counted"),
+    ],
+)
 MAY_SKIP = 1
 
-RANGES = Layout("Ranges", "a count and then pairs of first and last UID, u32 each", [
-    Field("count", "I", "number of pairs"),
-    Field("reserved", "4x", ""),
-])
-APPENDED = Layout("Appended", "then each column but modseq in the order of the index, `count` values each", [
-    Field("count", "I", "number of rows"),
-    Field("reserved", "4x", ""),
-])
-FLAGGED = Layout("Flagged", "flags := flags & ~clear | set for every row in the ranges", [
-    Field("set", "Q", "bits to set"),
-    Field("clear", "Q", "bits to clear first"),
-    Field("count", "I", "number of UID ranges"),
-    Field("reserved", "4x", ""),
-])
-EXPUNGED = Layout("Expunged", "the rows in the ranges are gone", [
-    Field("guard", "I", "`gone`: damage elsewhere never becomes an expunge"),
-    Field("count", "I", "number of UID ranges"),
-])
-KEYWORD = Layout("KeywordDefined", "then the name of the keyword", [
-    Field("bit", "I", "bit of the flags column, 8 to 63"),
-    Field("reserved", "4x", ""),
-])
-RECENT = Layout("RecentMoved", "messages below this UID are no longer \\Recent to anybody", [
-    Field("first_recent", "I", "UID"),
-    Field("reserved", "4x", ""),
-])
-SEALED = Layout("Sealed", "the last record of a journal: the story goes on in the next generation", [
-    Field("next", "Q", "generation"),
-])
-DERIVED_AT = Layout("DerivedAt", "then `count` UIDs, u32 each, and `count` offsets into `derived`, u64 each", [
-    Field("count", "I", "number of rows, even or padded with a zero UID"),
-    Field("reserved", "4x", ""),
-])
-UID_NEXT = Layout("UidNextMoved", "UIDs below this are used up, though no message may carry them", [
-    Field("uid_next", "I", "UID"),
-    Field("reserved", "4x", ""),
-])
+RANGES = Layout(
+    "Ranges",
+    "a count and then pairs of first and last UID, u32 each",
+    [
+        Field("count", "I", "number of pairs"),
+        Field("reserved", "4x", ""),
+    ],
+)
+APPENDED = Layout(
+    "Appended",
+    "then each column but modseq in the order of the index, `count` values each",
+    [
+        Field("count", "I", "number of rows"),
+        Field("reserved", "4x", ""),
+    ],
+)
+FLAGGED = Layout(
+    "Flagged",
+    "flags := flags & ~clear | set for every row in the ranges",
+    [
+        Field("set", "Q", "bits to set"),
+        Field("clear", "Q", "bits to clear first"),
+        Field("count", "I", "number of UID ranges"),
+        Field("reserved", "4x", ""),
+    ],
+)
+EXPUNGED = Layout(
+    "Expunged",
+    "the rows in the ranges are gone",
+    [
+        Field("guard", "I", "`gone`: damage elsewhere never becomes an expunge"),
+        Field("count", "I", "number of UID ranges"),
+    ],
+)
+KEYWORD = Layout(
+    "KeywordDefined",
+    "then the name of the keyword",
+    [
+        Field("bit", "I", "bit of the flags column, 8 to 63"),
+        Field("reserved", "4x", ""),
+    ],
+)
+RECENT = Layout(
+    "RecentMoved",
+    "messages below this UID are no longer \\Recent to anybody",
+    [
+        Field("first_recent", "I", "UID"),
+        Field("reserved", "4x", ""),
+    ],
+)
+SEALED = Layout(
+    "Sealed",
+    "the last record of a journal: the story goes on in the next generation",
+    [
+        Field("next", "Q", "generation"),
+    ],
+)
+DERIVED_AT = Layout(
+    "DerivedAt",
+    "then `count` UIDs, u32 each, and `count` offsets into `derived`, u64 each",
+    [
+        Field("count", "I", "number of rows, even or padded with a zero UID"),
+        Field("reserved", "4x", ""),
+    ],
+)
+UID_NEXT = Layout(
+    "UidNextMoved",
+    "UIDs below this are used up, though no message may carry them",
+    [
+        Field("uid_next", "I", "UID"),
+        Field("reserved", "4x", ""),
+    ],
+)
 
 TYPE_APPENDED, TYPE_FLAGGED, TYPE_EXPUNGED, TYPE_KEYWORD = 1, 2, 3, 4
 TYPE_RECENT, TYPE_SEALED, TYPE_DERIVED_AT, TYPE_UID_NEXT = 5, 6, 7, 8
 RECORDS: dict[int, Layout] = {
-    TYPE_APPENDED: APPENDED, TYPE_FLAGGED: FLAGGED, TYPE_EXPUNGED: EXPUNGED, TYPE_KEYWORD: KEYWORD,
-    TYPE_RECENT: RECENT, TYPE_SEALED: SEALED, TYPE_DERIVED_AT: DERIVED_AT, TYPE_UID_NEXT: UID_NEXT,
+    TYPE_APPENDED: APPENDED,
+    TYPE_FLAGGED: FLAGGED,
+    TYPE_EXPUNGED: EXPUNGED,
+    TYPE_KEYWORD: KEYWORD,
+    TYPE_RECENT: RECENT,
+    TYPE_SEALED: SEALED,
+    TYPE_DERIVED_AT: DERIVED_AT,
+    TYPE_UID_NEXT: UID_NEXT,
 }
 
-INDEX = Layout("IndexHeader", "opens each `index.<g>`; the column table and the keywords follow", [
-    Field("magic", "I", "`MSix`"),
-    Field("crc", "I", "CRC-32 of the rest of the header area"),
-    Field("version", "H", "of the format"),
-    Field("columns", "H", "entries of the column table"),
-    Field("header_bytes", "I", "of the header area: this, the column table, the keywords, padding"),
-    Field("generation", "Q", "`<g>` of the file's name"),
-    Field("uid_validity", "I", "UIDVALIDITY of the mailbox"),
-    Field("uid_next", "I", "UIDNEXT"),
-    Field("highest_modseq", "Q", "HIGHESTMODSEQ"),
-    Field("first_recent", "I", "lowest UID that is \\Recent to the next SELECT"),
-    Field("keywords", "I", "number of keywords: name n has bit 8 + n; u16 length and bytes each"),
-    Field("rows", "Q", "rows in use; all of them live"),
-    Field("capacity", "Q", "rows there is room for"),
-    Field("unseen", "Q", "rows without \\Seen"),
-    Field("deleted", "Q", "rows with \\Deleted"),
-    Field("size_bytes", "Q", "sum of the messages' sizes"),
-    Field("dead_bytes", "Q", "bytes of expunged messages still in the segments"),
-    Field("tail_segment", "I", "segment that is written to"),
-    Field("reserved", "4x", ""),
-    Field("tail_offset", "Q", "where its next frame goes"),
-    Field("created", "q", "seconds since 1970"),
-])
-COLUMN_ENTRY = Layout("ColumnEntry", "one column of an index", [
-    Field("name", "16s", "of the column, padded with zeros"),
-    Field("offset", "Q", "of its first value in the file, a multiple of 64"),
-    Field("width", "I", "bytes of a value"),
-    Field("crc", "I", "CRC-32 of the values in use"),
-])
+INDEX = Layout(
+    "IndexHeader",
+    "opens each `index.<g>`; the column table and the keywords follow",
+    [
+        Field("magic", "I", "`MSix`"),
+        Field("crc", "I", "CRC-32 of the rest of the header area"),
+        Field("version", "H", "of the format"),
+        Field("columns", "H", "entries of the column table"),
+        Field("header_bytes", "I", "of the header area: this, the column table, the keywords, padding"),
+        Field("generation", "Q", "`<g>` of the file's name"),
+        Field("uid_validity", "I", "UIDVALIDITY of the mailbox"),
+        Field("uid_next", "I", "UIDNEXT"),
+        Field("highest_modseq", "Q", "HIGHESTMODSEQ"),
+        Field("first_recent", "I", "lowest UID that is \\Recent to the next SELECT"),
+        Field("keywords", "I", "number of keywords: name n has bit 8 + n; u16 length and bytes each"),
+        Field("rows", "Q", "rows in use; all of them live"),
+        Field("capacity", "Q", "rows there is room for"),
+        Field("unseen", "Q", "rows without \\Seen"),
+        Field("deleted", "Q", "rows with \\Deleted"),
+        Field("size_bytes", "Q", "sum of the messages' sizes"),
+        Field("dead_bytes", "Q", "bytes of expunged messages still in the segments"),
+        Field("tail_segment", "I", "segment that is written to"),
+        Field("reserved", "4x", ""),
+        Field("tail_offset", "Q", "where its next frame goes"),
+        Field("created", "q", "seconds since 1970"),
+    ],
+)
+COLUMN_ENTRY = Layout(
+    "ColumnEntry",
+    "one column of an index",
+    [
+        Field("name", "16s", "of the column, padded with zeros"),
+        Field("offset", "Q", "of its first value in the file, a multiple of 64"),
+        Field("width", "I", "bytes of a value"),
+        Field("crc", "I", "CRC-32 of the values in use"),
+    ],
+)
 
 
 class Column(NamedTuple):
@@ -240,11 +314,15 @@ class Column(NamedTuple):
 
 COLUMNS = (
     Column("modseq", "Q", "MODSEQ of the last change"),
-    Column("flags", "Q", "bit 0 \\Seen, 1 \\Answered, 2 \\Flagged, 3 \\Deleted, 4 \\Draft, 7 expunged (in memory"
-           " only), 8 to 63 keywords"),
+    Column(
+        "flags",
+        "Q",
+        "bit 0 \\Seen, 1 \\Answered, 2 \\Flagged, 3 \\Deleted, 4 \\Draft, 7 expunged (in memory"
+        " only), 8 to 63 keywords",
+    ),
     Column("internal_date", "q", "INTERNALDATE, seconds since 1970"),
     Column("save_date", "q", "when it came into this mailbox, seconds since 1970"),
-    Column("sent_date", "q", "the Date field, seconds since 1970 (internal date where there is none)"),
+    Column("sent_date", "q", "the Date field, seconds UTC since 1970; -2**63: none"),
     Column("offset", "Q", "of the message's first byte in its segment"),
     Column("email_id", "Q", "id of the content, kept by copies"),
     Column("derived", "Q", "offset of its blob in `derived`; 0: none"),
@@ -253,37 +331,69 @@ COLUMNS = (
     Column("size", "I", "bytes of the message"),
     Column("segment", "I", "number of its segment"),
     Column("header_length", "I", "offset of the body within the message"),
+    Column("sent_zone", "i", "what to add to sent_date for the time as written"),
 )
 JOURNALED = COLUMNS[1:]
 ROW = struct.Struct("<" + "".join(column.code for column in JOURNALED))
 
-DERIVED = Layout("DerivedHeader", "opens `derived`", [
-    Field("magic", "I", "`MSdv`"),
-    Field("version", "H", "of the format"),
-    Field("reserved", "58x", ""),
-])
+DERIVED = Layout(
+    "DerivedHeader",
+    "opens `derived`",
+    [
+        Field("magic", "I", "`MSdv`"),
+        Field("version", "H", "of the format"),
+        Field("reserved", "58x", ""),
+    ],
+)
 SLOTS = 12
-BLOB = Layout("BlobHeader", "opens each blob of `derived`; the slots follow, then padding to 8 bytes", [
-    Field("magic", "I", "`MSbl`"),
-    Field("uid", "I", "UID of the message it was computed from"),
-    Field("sum", "I", "makes the sum of all u32 words of the blob, this one included, zero"),
-    Field("version", "H", "of what computed it"),
-    Field("slots", "H", "number of slots in use"),
-    *[Field(f"length{slot}", "I", f"bytes of slot {slot}") for slot in range(SLOTS)],
-])
+BLOB = Layout(
+    "BlobHeader",
+    "opens each blob of `derived`; the slots follow, then padding to 8 bytes",
+    [
+        Field("magic", "I", "`MSbl`"),
+        Field("uid", "I", "UID of the message it was computed from"),
+        Field("sum", "I", "makes the sum of all u32 words of the blob, this one included, zero"),
+        Field("version", "H", "of what computed it"),
+        Field("slots", "H", "number of slots in use"),
+        *[Field(f"length{slot}", "I", f"bytes of slot {slot}") for slot in range(SLOTS)],
+    ],
+)
 
-LAYOUTS = (SEGMENT, FRAME, JOURNAL, GROUP, RECORD, APPENDED, FLAGGED, EXPUNGED, KEYWORD, RECENT, SEALED, DERIVED_AT,
-           UID_NEXT, RANGES, INDEX, COLUMN_ENTRY, DERIVED, BLOB)
+LAYOUTS = (
+    SEGMENT,
+    FRAME,
+    JOURNAL,
+    GROUP,
+    RECORD,
+    APPENDED,
+    FLAGGED,
+    EXPUNGED,
+    KEYWORD,
+    RECENT,
+    SEALED,
+    DERIVED_AT,
+    UID_NEXT,
+    RANGES,
+    INDEX,
+    COLUMN_ENTRY,
+    DERIVED,
+    BLOB,
+)
 
 
 def describe_all() -> str:
     """The tables of all structures and of the columns, for the documentation."""
     kinds = "\n".join(f"| {number} | {layout.name} | {layout.title} |" for number, layout in RECORDS.items())
-    columns = "\n".join(f"| {column.name} | {'i' if column.code == 'q' else 'u'}"
-                        f"{struct.calcsize('<' + column.code) * 8} | {column.meaning} |" for column in COLUMNS)
-    return ("\n".join(layout.describe() for layout in LAYOUTS)
-            + f"\n**Record types**\n\n| type | record | says |\n|---:|---|---|\n{kinds}\n"
-            + f"\n**Columns of the index**\n\n| column | type | meaning |\n|---|---|---|\n{columns}\n")
+    columns = "\n".join(
+        f"| {column.name} | {'i' if column.code == 'q' else 'u'}"
+        f"{struct.calcsize('<' + column.code) * 8} | {column.meaning} |"
+        for column in COLUMNS
+    )
+    return (
+        "\n".join(layout.describe() for layout in LAYOUTS)
+        + f"\n**Record types**\n\n| type | record | says |\n|---:|---|---|\n{kinds}\n"
+        + f"\n**Columns of the index**\n\n| column | type | meaning |\n|---|---|---|\n{columns}\n"
+    )
 
 
 def fill(text: str) -> str:

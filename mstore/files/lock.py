@@ -1,11 +1,12 @@
-"""The only user of fcntl locks: ranked, with a deadline, between processes and between one process's sessions.
+"""The only user of fcntl locks: ranked, with a deadline, between processes and between one process's
+sessions.
 
 Open-file-description locks (``F_OFD_SETLK``), because classic record locks do not exclude two sessions of one
-process and vanish when any other descriptor of the file is closed. A session first gets the lock's mutex in its
-own process, then asks the kernel, without ever blocking in it: it tries, and pauses 1 to 50 ms between tries.
-A lock file is never renamed, replaced or removed while its directory lives. Ranks: 0 maildrop, 1 account,
-2 mailbox (several in the order of their ids), 3 quota, 4 notify; taking one out of order raises ``LockOrder``.
-"""
+process and vanish when any other descriptor of the file is closed. A session first gets the lock's mutex in
+its own process, then asks the kernel, without ever blocking in it: it tries, and pauses 1 to 50 ms between
+tries. A lock file is never renamed, replaced or removed while its directory lives. Ranks: 0 maildrop, 1
+account, 2 mailbox (several in the order of their ids), 3 quota, 4 notify; taking one out of order raises
+``LockOrder``."""
 
 from __future__ import annotations
 
@@ -56,9 +57,7 @@ class Lock:
         held = _held.get()
         if held and held[-1] >= self.place:
             raise LockOrder(f"{self.place} asked for while {held[-1]} is held")
-        if not self._mutex.acquire(False) and not (
-            deadline_s > 0 and self._mutex.acquire(True, deadline_s)
-        ):
+        if not self._mutex.acquire(False) and not (deadline_s > 0 and self._mutex.acquire(True, deadline_s)):
             raise Busy("in use by another session; try again")
         try:
             self._fd = self._lock(deadline_s)

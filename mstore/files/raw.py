@@ -1,9 +1,8 @@
 """The only caller of open, write, sync, rename, unlink, mkdir, truncate and copy_file_range for the store.
 
 A failed system call becomes ``StorageFailed`` with a sentence for the user. What may wait long (a sync) goes
-through ``blocking.call``, so a worker's other sessions run meanwhile. ``install`` replaces the system calls by
-a recorder or by one that fails, for tests; nobody else may keep state here.
-"""
+through ``blocking.call``, so a worker's other sessions run meanwhile. ``install`` replaces the system calls
+by a recorder or by one that fails, for tests; nobody else may keep state here."""
 
 from __future__ import annotations
 
@@ -139,7 +138,7 @@ def pwrite(fd: int, data: Buffer, offset: int) -> None:
 def pwritev(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
     """Write buffers one behind the other at an offset; gives the offset behind the last."""
     for start in range(0, len(buffers), _VECTOR):
-        part = buffers[start:start + _VECTOR]
+        part = buffers[start : start + _VECTOR]
         size = sum(map(len, part))
         try:
             done = _system.pwritev(fd, part, offset)

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mstore.files import raw
-from mstore.files.layout import FIRST_IN_GROUP, FRAME, FRAME_MAGIC, LAST_IN_GROUP, SEGMENT, SEGMENT_MAGIC, VERSION
+from mstore.files.layout import (
+    FIRST_IN_GROUP,
+    FRAME,
+    FRAME_MAGIC,
+    LAST_IN_GROUP,
+    SEGMENT,
+    SEGMENT_MAGIC,
+    VERSION,
+)
 
 ROLL_BYTES = 32 << 20
 HEADER_BYTES = FRAME.size
@@ -49,13 +57,31 @@ class Frame(NamedTuple):
 
 
 def format_frame(
-    length: int, flags: int, internal_date: int, email_id: int, message_crc: int, uid: int,
-    header_length: int, place: int, count: int, save_date: int,
+    length: int,
+    flags: int,
+    internal_date: int,
+    email_id: int,
+    message_crc: int,
+    uid: int,
+    header_length: int,
+    place: int,
+    count: int,
+    save_date: int,
 ) -> bytes:
     """A frame header; ``place`` counts from 0 in a group of ``count``."""
     mark = (FIRST_IN_GROUP if place == 0 else 0) | (LAST_IN_GROUP if place == count - 1 else 0)
-    tail = _FRAME_TAIL.pack(length, flags, internal_date, email_id, message_crc, uid, header_length,
-                            place & 0xFFFF, mark, save_date)
+    tail = _FRAME_TAIL.pack(
+        length,
+        flags,
+        internal_date,
+        email_id,
+        message_crc,
+        uid,
+        header_length,
+        place & 0xFFFF,
+        mark,
+        save_date,
+    )
     return _FRAME_HEAD.pack(FRAME_MAGIC, zlib.crc32(tail)) + tail
 
 
@@ -121,8 +147,9 @@ class SegmentInfo(NamedTuple):
 
 def format_header(info: SegmentInfo) -> bytes:
     """The header of a segment."""
-    data = bytearray(SEGMENT.write(magic=SEGMENT_MAGIC, crc=0, version=VERSION, created=int(time.time()),
-                                   **info._asdict()))
+    data = bytearray(
+        SEGMENT.write(magic=SEGMENT_MAGIC, crc=0, version=VERSION, created=int(time.time()), **info._asdict())
+    )
     struct.pack_into("<I", data, 4, zlib.crc32(data[8:]))
     return bytes(data)
 
@@ -132,7 +159,11 @@ def parse_header(data: bytes) -> SegmentInfo | None:
     if len(data) < SEGMENT.size:
         return None
     header = SEGMENT.read(data)
-    if header.magic != SEGMENT_MAGIC or header.crc != zlib.crc32(data[8:SEGMENT.size]) or header.version != VERSION:
+    if (
+        header.magic != SEGMENT_MAGIC
+        or header.crc != zlib.crc32(data[8 : SEGMENT.size])
+        or header.version != VERSION
+    ):
         return None
     return SegmentInfo(header.number, header.uid_validity, header.uid_floor, header.mailbox_id)
 

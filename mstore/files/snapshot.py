@@ -1,9 +1,8 @@
 """Snapshots: which row is message number 1, 2, 3 … for those who were told the same expunges.
 
-A snapshot is a list of rows that only grows at its end; a view is a snapshot and how much of it has been told,
-so all sessions with the same view share one array. While nothing is expunged, row n is message n + 1 and no
-array is needed at all. An expunge begins a new snapshot; those of sessions not yet told live on.
-"""
+A snapshot is a list of rows that only grows at its end; a view is a snapshot and how much of it has been
+told, so all sessions with the same view share one array. While nothing is expunged, row n is message n + 1
+and no array is needed at all. An expunge begins a new snapshot; those of sessions not yet told live on."""
 
 from __future__ import annotations
 
@@ -63,7 +62,7 @@ class Snapshot:
         if top == self.top:
             return
         new = np.arange(top, self.top, dtype=np.int32)
-        gone = columns.full.flags[top:self.top] & _TOMBSTONE != 0
+        gone = columns.full.flags[top : self.top] & _TOMBSTONE != 0
         if gone.any():
             new = new[~gone]
             if self.identity:
@@ -77,7 +76,7 @@ class Snapshot:
             bigger = np.empty(capacity_for(self.count + len(new)), np.int32)
             bigger[: self.count] = rows[: self.count]
             self._rows = rows = bigger
-        rows[self.count:self.count + len(new)] = new
+        rows[self.count : self.count + len(new)] = new
         self.count += len(new)
 
     def without(self, positions: npt.NDArray[Any]) -> Snapshot:

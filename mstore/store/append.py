@@ -65,7 +65,7 @@ class NewMessage:
         content = self.content
         if not isinstance(content, bytes):
             return content.chunks()
-        return (content[at:at + _CHUNK_BYTES] for at in range(0, len(content), _CHUNK_BYTES))
+        return (content[at : at + _CHUNK_BYTES] for at in range(0, len(content), _CHUNK_BYTES))
 
     def prepare(self) -> None:
         """Compute what the store keeps of it; better done before the lock is taken."""
@@ -88,11 +88,6 @@ class NewMessage:
     @property
     def header_length(self) -> int:
         return self.summary.header_length
-
-    @property
-    def sent_date(self) -> int:
-        """Of the Date field; the internal date where there is none."""
-        return self.summary.sent_date or self.internal_date
 
     @property
     def slots(self) -> Sequence[bytes]:

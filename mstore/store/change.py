@@ -30,7 +30,9 @@ class Changes:
     """The UIDs of ``expunged_seqs``, in the same order."""
 
     def __bool__(self) -> bool:
-        return bool(self.expunged_seqs or self.exists is not None or len(self.fetch_seqs) or self.keywords_changed)
+        return bool(
+            self.expunged_seqs or self.exists is not None or len(self.fetch_seqs) or self.keywords_changed
+        )
 
 
 class MailboxStatus(NamedTuple):

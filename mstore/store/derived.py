@@ -52,8 +52,14 @@ def read(mailbox: Mailbox, rows: npt.NDArray[Any], slots: Sequence[int]) -> list
     return result
 
 
-def _read_windows(fd: int, offsets: npt.NDArray[np.int64], uids: npt.NDArray[Any], order: npt.NDArray[Any],
-                  slots: Sequence[int], result: list[list[bytes]]) -> list[npt.NDArray[Any]]:
+def _read_windows(
+    fd: int,
+    offsets: npt.NDArray[np.int64],
+    uids: npt.NDArray[Any],
+    order: npt.NDArray[Any],
+    slots: Sequence[int],
+    result: list[list[bytes]],
+) -> list[npt.NDArray[Any]]:
     """Fill in what sound blobs give; the places of the others are returned."""
     missing: list[npt.NDArray[Any]] = []
     done, want = 0, _WINDOW_BYTES
@@ -62,7 +68,7 @@ def _read_windows(fd: int, offsets: npt.NDArray[np.int64], uids: npt.NDArray[Any
         reach = int(np.searchsorted(offsets[order], base + want - BLOB.size, "right"))
         last = int(offsets[order[reach - 1]]) if reach > done else base
         count = min(want, last - base + 64 * 1024) if want == _WINDOW_BYTES else want
-        chosen = order[done:max(reach, done + 1)]
+        chosen = order[done : max(reach, done + 1)]
         data = bytes(pread_soon(fd, count, base))
         window = Window(data[: len(data) & ~7], offsets[chosen] - base, uids[chosen], BLOB_VERSION)
         cut = np.flatnonzero(window.within & ~window.whole)
@@ -78,8 +84,11 @@ def _read_windows(fd: int, offsets: npt.NDArray[np.int64], uids: npt.NDArray[Any
         for values, slot in zip(result, slots, strict=True):
             found = window.slot(slot, good)
             if len(places) == len(values):
-                values[:] = found if places[0] == 0 and places[-1] == len(values) - 1 and places == sorted(places) \
+                values[:] = (
+                    found
+                    if places[0] == 0 and places[-1] == len(values) - 1 and places == sorted(places)
                     else _placed(values, places, found)
+                )
             else:
                 _placed(values, places, found)
         done += stop
@@ -93,8 +102,13 @@ def _placed(values: list[bytes], places: list[int], found: list[bytes]) -> list[
     return values
 
 
-def _compute(mailbox: Mailbox, rows: npt.NDArray[Any], places: npt.NDArray[Any], slots: Sequence[int],
-             result: list[list[bytes]]) -> None:
+def _compute(
+    mailbox: Mailbox,
+    rows: npt.NDArray[Any],
+    places: npt.NDArray[Any],
+    slots: Sequence[int],
+    result: list[list[bytes]],
+) -> None:
     made: list[tuple[int, bytes]] = []
     held = 0
     uids = mailbox.index.columns.full.uid[rows[places]].tolist()

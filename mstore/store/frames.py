@@ -106,8 +106,10 @@ class FrameWriter:
     def add_messages(self, messages: Sequence[NewMessage]) -> list[Uid]:
         """Write frames for new messages, and their blobs; gives the UIDs."""
         now, count = int(time.time()), len(messages)
-        bits = [message.flags & 0x1F | (self._tx.keyword_bits(message.keywords) if message.keywords else 0)
-                for message in messages]
+        bits = [
+            message.flags & 0x1F | (self._tx.keyword_bits(message.keywords) if message.keywords else 0)
+            for message in messages
+        ]
         first = self.take_uids(count)
         rows: list[tuple[Any, ...]] = []
         waiting: list[Any] = []
@@ -117,8 +119,18 @@ class FrameWriter:
         for place, message in enumerate(messages):
             size, uid = message.size, first + place
             fd, segment, at = self.reserve(HEADER_BYTES + size)
-            header = format_frame(size, bits[place], message.internal_date, message.email_id, message.crc, uid,
-                                  message.header_length, place, count, now)
+            header = format_frame(
+                size,
+                bits[place],
+                message.internal_date,
+                message.email_id,
+                message.crc,
+                uid,
+                message.header_length,
+                place,
+                count,
+                now,
+            )
             if waiting and (fd != waiting_fd or waiting_bytes + size > _BATCH_BYTES):
                 raw.pwritev(waiting_fd, waiting, waiting_at)
                 waiting, waiting_bytes = [], 0
@@ -132,8 +144,23 @@ class FrameWriter:
                 raw.pwritev(fd, waiting, waiting_at)
                 waiting, waiting_bytes = [], 0
                 self._write_large(fd, message, at + HEADER_BYTES)
-            rows.append((bits[place], message.internal_date, now, message.sent_date, at + HEADER_BYTES,
-                         message.email_id, blobs[place], 0, uid, size, segment, message.header_length))
+            rows.append(
+                (
+                    bits[place],
+                    message.internal_date,
+                    now,
+                    message.summary.sent_date,
+                    at + HEADER_BYTES,
+                    message.email_id,
+                    blobs[place],
+                    0,
+                    uid,
+                    size,
+                    segment,
+                    message.header_length,
+                    message.summary.sent_zone_s,
+                )
+            )
         if waiting:
             raw.pwritev(waiting_fd, waiting, waiting_at)
         self._tx.add((TYPE_APPENDED, 0, APPENDED.pack(count) + _format(rows)))
@@ -150,7 +177,8 @@ class FrameWriter:
         return self.add_blobs([blob if len(blob) <= MOST_BLOB_BYTES else b"" for blob in blobs])
 
     def add_blobs(self, blobs: Sequence[bytes]) -> list[int]:
-        """Write blobs (empty: none) and give their offsets, all 0 when that failed: they can be made again."""
+        """Write blobs (empty: none) and give their offsets, all 0 when that failed: they can be made
+        again."""
         try:
             offsets = self._mailbox.derived_file.append(blobs)
         except StorageFailed:
@@ -184,8 +212,25 @@ class FrameWriter:
 def _format(rows: list[tuple[Any, ...]]) -> bytes:
     if len(rows) == 1:
         return ROW.pack(*rows[0])
-    names = ("flags", "internal_date", "save_date", "sent_date", "offset", "email_id", "derived", "thread_id", "uid",
-             "size", "segment", "header_length")
-    kinds = [np.int64 if name.endswith("date") else np.uint64 for name in names]
-    return format_rows({name: np.array(values, kind)
-                        for name, kind, values in zip(names, kinds, zip(*rows, strict=True), strict=True)})
+    names = (
+        "flags",
+        "internal_date",
+        "save_date",
+        "sent_date",
+        "offset",
+        "email_id",
+        "derived",
+        "thread_id",
+        "uid",
+        "size",
+        "segment",
+        "header_length",
+        "sent_zone",
+    )
+    kinds = [np.int64 if name.endswith(("date", "zone")) else np.uint64 for name in names]
+    return format_rows(
+        {
+            name: np.array(values, kind)
+            for name, kind, values in zip(names, kinds, zip(*rows, strict=True), strict=True)
+        }
+    )

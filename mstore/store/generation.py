@@ -1,11 +1,10 @@
 """Generations of a mailbox: finding the newest, following a seal into the next, beginning one, and recovery.
 
-A generation is ``index.<g>`` (the table when it began) and ``journal.<g>`` (what happened since). The one before
-is kept, so that a damaged index can be made again exactly; failing that, from the segments. Recovery runs under
-the lock, when a journal was written under another boot of the machine or when files are damaged: it takes every
-valid group, adopts every whole group of frames nobody published, and begins a new generation with HIGHESTMODSEQ
-moved on by 2**20, so that it never goes back to a value that a client may have seen.
-"""
+A generation is ``index.<g>`` (the table when it began) and ``journal.<g>`` (what happened since). The one
+before is kept, so that a damaged index can be made again exactly; failing that, from the segments. Recovery
+runs under the lock, when a journal was written under another boot of the machine or when files are damaged:
+it takes every valid group, adopts every whole group of frames nobody published, and begins a new generation
+with HIGHESTMODSEQ moved on by 2**20, so that it never goes back to a value that a client may have seen."""
 
 from __future__ import annotations
 
@@ -20,14 +19,12 @@ from mstore.base.errors import Corrupt, NotFound, StorageFailed
 from mstore.files import journal as journals
 from mstore.files import raw
 from mstore.files.checkpoint import read_index, write_index
-from mstore.files.column import format_rows
+from mstore.files.column import Array, format_rows
 from mstore.files.index import Index
 from mstore.files.journal import Group, Journal, JournalInfo, Record, parse_group
-from mstore.files.layout import APPENDED, SEALED, TYPE_APPENDED, TYPE_SEALED
+from mstore.files.layout import APPENDED, FIRST_IN_GROUP, LAST_IN_GROUP, SEALED, TYPE_APPENDED, TYPE_SEALED
 from mstore.files.segment import (
-    FIRST_IN_GROUP,
     HEADER_BYTES,
-    LAST_IN_GROUP,
     Frame,
     Segments,
     is_whole,
@@ -124,6 +121,7 @@ def apply_groups(index: Index, groups: list[Group]) -> int | None:
 
 # -- a new generation
 
+
 def begin(directory: Path, index: Index, generation: int) -> Journal:
     """Write index and journal of a new generation.
 
@@ -157,20 +155,24 @@ def remove_old(directory: Path, newest: int) -> None:
 def checkpoint(mailbox: Mailbox) -> None:
     """Begin a new generation from the table in memory, and seal the old journal.
 
-    The seal is written as pending first: a writer that finds it so knows that its author died, and whether the
-    next generation was complete. Locks: the mailbox lock is held. Durable: the new generation.
-    """
+    The seal is written as pending first: a writer that finds it so knows that its author died, and whether
+    the next generation was complete. Locks: the mailbox lock is held. Durable: the new generation."""
     old, index = mailbox.journal, mailbox.index
     generation = old.info.generation + 1
     seal = [journals.sealed(generation)]
-    raw.pwrite(old.fd, journals.format_group(old.info.generation, old.end, index.highest_modseq, seal, True), old.end)
+    raw.pwrite(
+        old.fd, journals.format_group(old.info.generation, old.end, index.highest_modseq, seal, True), old.end
+    )
     try:
         journal = begin(mailbox.path, index, generation)
     except BaseException:
         raw.truncate(old.fd, old.end)
         raise
-    raw.pwrite(old.fd, journals.format_group(old.info.generation, old.end, index.highest_modseq, seal), old.end)
-    mailbox.continue_with(journal)
+    raw.pwrite(
+        old.fd, journals.format_group(old.info.generation, old.end, index.highest_modseq, seal), old.end
+    )
+    with mailbox.applying:
+        mailbox.continue_with(journal)
     remove_old(mailbox.path, generation)
 
 
@@ -212,6 +214,7 @@ def salvage(data: bytes, position: int, generation: int) -> Iterator[tuple[Group
 
 # -- frames that nobody published
 
+
 def unpublished(segments: Segments, segment: int, offset: int) -> Iterator[list[Frame]]:
     """The whole groups of frames that stand behind a place in the segments, each message's checksum right."""
     group: list[Frame] = []
@@ -244,13 +247,28 @@ def every_frame(segments: Segments, below: int) -> list[Frame]:
 
 def rows_of_frames(segments: Segments, frames: list[Frame]) -> Record:
     """The record that publishes frames found in segments; what only the message tells is computed."""
-    sent = []
+    sent: list[tuple[int, int]] = []
     for frame in frames:
         header = raw.pread(segments.fd(frame.segment), frame.header_length, frame.offset)
-        sent.append(summarize(header).sent_date or frame.internal_date)
+        summary = summarize(header)
+        sent.append((summary.sent_date, summary.sent_zone_s))
     zeros = np.zeros(len(frames), np.uint64)
-    arrays = {"derived": zeros, "thread_id": zeros, "sent_date": np.array(sent, np.int64)}
-    for name in ("flags", "internal_date", "save_date", "offset", "email_id", "uid", "segment", "header_length"):
+    arrays: dict[str, Array] = {
+        "derived": zeros,
+        "thread_id": zeros,
+        "sent_date": np.array([date for date, _ in sent], np.int64),
+        "sent_zone": np.array([zone for _, zone in sent], np.int32),
+    }
+    for name in (
+        "flags",
+        "internal_date",
+        "save_date",
+        "offset",
+        "email_id",
+        "uid",
+        "segment",
+        "header_length",
+    ):
         kind = np.int64 if name.endswith("date") else np.uint64
         arrays[name] = np.array([getattr(frame, name) for frame in frames], kind)
     arrays["size"] = np.array([frame.length for frame in frames], np.uint32)
@@ -271,6 +289,7 @@ def adopt(index: Index, segments: Segments, below: int = 1 << 32) -> list[Record
 
 
 # -- recovery
+
 
 def recover(directory: Path, segments: Segments) -> tuple[Index, Journal]:
     """Make a sound new generation out of whatever there is.
@@ -307,9 +326,13 @@ def _rebuild(directory: Path, segments: Segments, journal_numbers: list[int]) ->
     What is expunged and still lies in a segment comes back, unless a journal knows better.
     """
     index = Index(_identity(directory, segments, journal_numbers))
-    appended = [_first_uid(payload) for number in journal_numbers
-                for group, _ in _groups_of(directory, number)
-                for kind, _, payload in group.records if kind == TYPE_APPENDED]
+    appended = [
+        _first_uid(payload)
+        for number in journal_numbers
+        for group, _ in _groups_of(directory, number)
+        for kind, _, payload in group.records
+        if kind == TYPE_APPENDED
+    ]
     frames = every_frame(segments, min(appended, default=1 << 32))
     if frames:
         index.apply(*rows_of_frames(segments, frames), 1)

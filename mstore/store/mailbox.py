@@ -1,8 +1,8 @@
 """An open mailbox: one object per process, whatever number of sessions read it.
 
 It follows the journal without a lock (``refresh``), hands out views, reads messages, and is changed through a
-``Transaction`` alone. Rows keep their numbers while it is open, also across generations, and expunged messages
-stay readable for sessions not yet told. Descriptors are opened when needed and closed by ``rest``.
+``Transaction`` alone. Rows keep their numbers while it is open, also across generations, and expunged
+messages stay readable for sessions not yet told. Descriptors are opened when needed and closed by ``rest``.
 """
 
 from __future__ import annotations
@@ -145,8 +145,16 @@ class Mailbox:
         recent = 0
         if first < index.uid_next and snapshot.count:
             recent = snapshot.count - int(snapshot.uids(snapshot.count).searchsorted(first))
-        return MailboxStatus(index.messages, index.unseen, recent, index.deleted, index.size_bytes, index.uid_next,
-                             index.uid_validity, index.highest_modseq)
+        return MailboxStatus(
+            index.messages,
+            index.unseen,
+            recent,
+            index.deleted,
+            index.size_bytes,
+            index.uid_next,
+            index.uid_validity,
+            index.highest_modseq,
+        )
 
     # -- following the journal
 
@@ -154,9 +162,12 @@ class Mailbox:
         """Apply what other processes have written; True when something changed. Takes no lock."""
         journal = self.journal
         if journal.fd >= 0:
-            status = os.fstat(journal.fd)
-            if status.st_size == journal.end and status.st_nlink and not journal.unresolved:
-                return False
+            try:
+                status = os.fstat(journal.fd)
+                if status.st_size == journal.end and status.st_nlink and not journal.unresolved:
+                    return False
+            except OSError:
+                pass
         return self._follow()
 
     def _follow(self) -> bool:
@@ -208,12 +219,13 @@ class Mailbox:
         self.continue_with(journal)
 
     def _checkpoint_mark(self) -> int:
-        return max(_LEAST_TAIL_BYTES, self.index.messages * 84 // 8)
+        return max(_LEAST_TAIL_BYTES, self.index.messages * 88 // 8)
 
     # -- what sessions use
 
     def view(self, recent: bool = False) -> View:
-        """A session's view of the mailbox as of now; ``recent`` claims \\Recent for it (SELECT, not EXAMINE)."""
+        """A session's view of the mailbox as of now; ``recent`` claims \\Recent for it (SELECT, not
+        EXAMINE)."""
         self.refresh()
         return View(self, recent)
 
@@ -240,11 +252,13 @@ class Mailbox:
         return reader.read_many(self, rows, header_only)
 
     def derived(self, rows: npt.NDArray[Any], slots: Sequence[int]) -> list[list[bytes]]:
-        """For each slot asked for the bytes of every row, in their order; missing ones are computed and kept."""
+        """For each slot asked for the bytes of every row, in their order; missing ones are computed and
+        kept."""
         return derived.read(self, rows, slots)
 
     def claim_recent(self, uid_next: int) -> int:
-        """Take all messages below ``uid_next`` for a session to which they are \\Recent; gives the first of them.
+        """Take all messages below ``uid_next`` for a session to which they are \\Recent; gives the first of
+        them.
 
         The claim holds at once in this process, and in others as soon as the lock is to be had.
         """

@@ -1,11 +1,12 @@
 """Reading messages: by pread, in bounded pieces, from the page cache at once and from the disk beside others.
 
-A read that the page cache can serve is done on the spot (``RWF_NOWAIT``); one that would wait for the disk goes
-through ``blocking.call``. A message read as a whole is checked against its frame, so damage never passes for mail.
-"""
+A read that the page cache can serve is done on the spot (``RWF_NOWAIT``); one that would wait for the disk
+goes through ``blocking.call``. A message read as a whole is checked against its frame, so damage never passes
+for mail."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 import zlib
@@ -107,7 +108,7 @@ def read_many(mailbox: Mailbox, rows: npt.NDArray[Any], header_only: bool = Fals
     found: list[bytes] = []
     held = 0
     numbers, begin, end = segments.tolist(), starts.tolist(), ends.tolist()
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in itertools.pairwise(bounds):
         while first < last:
             stop = _stop(end, begin[first], first, last)
             _read_run(mailbox, numbers[first], begin[first:stop], end[first:stop], found)
@@ -153,4 +154,4 @@ def _read_run(mailbox: Mailbox, segment: int, begins: list[int], ends: list[int]
         found.append(bytes(data))
         return
     whole = bytes(data)
-    found.extend([whole[start - base:end - base] for start, end in zip(begins, ends, strict=True)])
+    found.extend([whole[start - base : end - base] for start, end in zip(begins, ends, strict=True)])

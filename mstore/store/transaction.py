@@ -1,9 +1,9 @@
 """The only writer of mailbox state: a transaction is the proof that the lock is held.
 
-One transaction is one group in the journal and one MODSEQ. Nothing of it is visible before its end: frames are
-written and synced first, then the group is written and applied. Whatever goes wrong before that leaves nothing,
-and the next writer works. While a sync is awaited other sessions of this process run, read and refresh.
-"""
+One transaction is one group in the journal and one MODSEQ. Nothing of it is visible before its end: frames
+are written and synced first, then the group is written and applied. Whatever goes wrong before that leaves
+nothing, and the next writer works. While a sync is awaited other sessions of this process run, read and
+refresh."""
 
 from __future__ import annotations
 
@@ -76,8 +76,9 @@ class Transaction:
                 mailbox.continue_with(journal)
             mailbox.announce()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None and self._records:
                 try:
@@ -144,7 +145,7 @@ class Transaction:
             keep &= full.modseq[chosen] <= np.uint64(unchanged_since)
         if not again:
             keep &= flags & np.uint64(~clear_bits & 0xFFFFFFFFFFFFFFFF) | np.uint64(set_bits) != flags
-        changed = chosen[keep]
+        changed: npt.NDArray[Any] = chosen[keep]
         if len(changed):
             self._records.append(journals.flagged(*self._ranges(changed), set_bits, clear_bits))
         return changed
@@ -156,7 +157,8 @@ class Transaction:
         chosen = chosen[full.flags[chosen] & _TOMB == 0]
         if len(chosen):
             self._records.append(journals.expunged(*self._ranges(chosen)))
-        return full.uid[chosen]
+        uids: npt.NDArray[Any] = full.uid[chosen]
+        return uids
 
     def append(self, messages: Sequence[NewMessage]) -> list[Uid]:
         """Add messages, adopted together or not at all should we die; gives their UIDs.
@@ -258,7 +260,8 @@ def keyword_bits(mailbox: Mailbox, names: Iterable[bytes]) -> tuple[int, list[by
 
     Raises: Invalid.
     """
-    bits, new, keywords = 0, [], mailbox.index.keywords
+    bits, keywords = 0, mailbox.index.keywords
+    new: list[bytes] = []
     for name in names:
         folded = name.upper()
         if folded in SYSTEM_FLAGS:

@@ -1,9 +1,9 @@
 """What one session has been told of a mailbox, and the difference to what is.
 
-A view costs a few hundred bytes: a shared snapshot (which row is message n), how many of its messages were told,
-and how far the changes were told. ``pending`` moves it forward and says what to tell; expunges may be held back
-while sequence numbers are in use (RFC 3501 §7.4.1), and the messages then stay readable under their numbers.
-"""
+A view costs a few hundred bytes: a shared snapshot (which row is message n), how many of its messages were
+told, and how far the changes were told. ``pending`` moves it forward and says what to tell; expunges may be
+held back while sequence numbers are in use (RFC 3501 §7.4.1), and the messages then stay readable under their
+numbers."""
 
 from __future__ import annotations
 
@@ -33,8 +33,17 @@ class NumSet(Protocol):
 class View:
     """One session's view; its messages are numbered from 1 in the order of ``rows``."""
 
-    __slots__ = ("_claims", "_expunges_told", "_silenced", "_snapshot", "_told", "count", "mailbox", "modseq",
-                 "recent_ranges")
+    __slots__ = (
+        "_claims",
+        "_expunges_told",
+        "_silenced",
+        "_snapshot",
+        "_told",
+        "count",
+        "mailbox",
+        "modseq",
+        "recent_ranges",
+    )
 
     def __init__(self, mailbox: Mailbox, claims: bool) -> None:
         index = mailbox.index
@@ -47,18 +56,23 @@ class View:
         self._silenced: dict[int, npt.NDArray[Any]] | None = None
         self.recent_ranges: tuple[tuple[int, int], ...] = ()
         """UIDs that are \\Recent for this session, as ranges."""
-        self._note_recent()
+        if self.count:
+            self._note_recent()
 
     def _note_recent(self) -> None:
-        uid_next = self.mailbox.index.uid_next
+        """See which of the messages told by now are \\Recent for this session, and claim them."""
+        uid_next = self.uids.item(self.count - 1) + 1
         first = self.mailbox.first_recent_uid
         if first >= uid_next:
             return
         ranges = self.recent_ranges
         if self._claims:
             self.mailbox.claim_recent(uid_next)
-            self.recent_ranges = (*ranges[:-1], (ranges[-1][0], uid_next - 1)) \
-                if ranges and ranges[-1][1] == first - 1 else (*ranges, (first, uid_next - 1))
+            self.recent_ranges = (
+                (*ranges[:-1], (ranges[-1][0], uid_next - 1))
+                if ranges and ranges[-1][1] == first - 1
+                else (*ranges, (first, uid_next - 1))
+            )
         else:
             start = min(first, ranges[0][0]) if ranges else first
             self.recent_ranges = ((start, uid_next - 1),)
@@ -86,8 +100,10 @@ class View:
         if not self.recent_ranges:
             return 0
         uids = self.uids
-        return sum(int(uids.searchsorted(last, "right") - uids.searchsorted(first))
-                   for first, last in self.recent_ranges)
+        return sum(
+            int(uids.searchsorted(last, "right") - uids.searchsorted(first))
+            for first, last in self.recent_ranges
+        )
 
     def recent_mask(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Which of the rows are \\Recent for this session."""
@@ -105,7 +121,7 @@ class View:
     def rows_of_seqs(self, numset: NumSet) -> Rows:
         """The rows of a set of sequence numbers, ascending; numbers beyond the last are left out."""
         rows, count = self.rows, self.count
-        parts = [rows[first - 1:last] for first, last in numset.resolve(count) if first <= count]
+        parts = [rows[first - 1 : last] for first, last in numset.resolve(count) if first <= count]
         return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else _NONE
 
     def rows_of_uids(self, numset: NumSet) -> Rows:
@@ -117,9 +133,11 @@ class View:
         if len(ranges) == 1:
             first, last = ranges[0]
             low = uids.searchsorted(np.uint32(first))
-            return rows[low:uids.searchsorted(np.uint32(last), "right")] if first <= last else _NONE
+            return rows[low : uids.searchsorted(np.uint32(last), "right")] if first <= last else _NONE
         bounds = np.array(ranges, np.uint32)
-        return rows[rows_in_ranges(uids.searchsorted(bounds[:, 0]), uids.searchsorted(bounds[:, 1], "right"))]
+        firsts, ends = uids.searchsorted(bounds[:, 0]), uids.searchsorted(bounds[:, 1], "right")
+        found: Rows = rows[rows_in_ranges(firsts, ends)]
+        return found
 
     def seqs_of_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The sequence numbers of rows of this view."""
@@ -155,11 +173,18 @@ class View:
         before, self.count = told - len(gone) if expunges else told, self._snapshot.count
         fetch_rows = self._changed_rows(known, before) if "F" in kinds else _NONE
         grew = self.count > before
+        self._told, self.modseq, self._silenced = index.version, index.highest_modseq, None
         if grew:
             self._note_recent()
-        self._told, self.modseq, self._silenced = index.version, index.highest_modseq, None
-        return Changes(gone, self.count if grew else None, self.recent_count if grew else None, fetch_rows,
-                       self.seqs_of_rows(fetch_rows) if len(fetch_rows) else fetch_rows, "K" in kinds, gone_uids)
+        return Changes(
+            gone,
+            self.count if grew else None,
+            self.recent_count if grew else None,
+            fetch_rows,
+            self.seqs_of_rows(fetch_rows) if len(fetch_rows) else fetch_rows,
+            "K" in kinds,
+            gone_uids,
+        )
 
     def _tell_expunges(self) -> tuple[list[int], list[int]]:
         """Sequence numbers, descending, and UIDs of the messages of this view that are expunged."""
@@ -186,7 +211,8 @@ class View:
             rows = told[full.modseq[told] > np.uint64(self.modseq)]
             for modseq, quiet in silenced.items():
                 rows = rows[~((full.modseq[rows] == np.uint64(modseq)) & np.isin(rows, quiet))]
-            return rows[full.flags[rows] & _TOMB == 0]
+            alive: Rows = rows[full.flags[rows] & _TOMB == 0]
+            return alive
         changes = []
         for change in known:
             if change.kind == "F":

@@ -1,0 +1,91 @@
+"""Telling a process that another one changed a mailbox that somebody here listens to.
+
+Each watched mailbox has one inotify watch, on its journal, only while it has listeners. A worker polls
+``fileno()`` in its loop and calls ``handle()`` when it is readable, and ``poll_all()`` every few seconds: the
+safety net, and all there is where inotify sees nothing (other machines of a cluster, a limit reached).
+Listeners are then called by the mailbox itself, as for a change made in this process.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mstore.base import blocking
+from mstore.base.errors import MStoreError
+from mstore.files.inotify import IN_IGNORED, IN_Q_OVERFLOW, Inotify
+
+if TYPE_CHECKING:
+    from mstore.store.mailbox import Mailbox
+
+
+class Notifier:
+    """The watches of one process; made after the fork, since a child must not share them."""
+
+    def __init__(self) -> None:
+        self._inotify: Inotify | None = None
+        try:
+            self._inotify = Inotify()
+        except OSError:
+            pass
+        self._by_watch: dict[int, Mailbox] = {}
+        self._watched: dict[Mailbox, int | None] = {}
+
+    def fileno(self) -> int:
+        """The descriptor to poll for reading; -1 when there is no inotify to be had."""
+        return self._inotify.fd if self._inotify else -1
+
+    def watch(self, mailbox: Mailbox) -> None:
+        """Notice changes of a mailbox, of its present journal; called again when a new generation begins."""
+        self.unwatch(mailbox)
+        number = None
+        if self._inotify:
+            try:
+                number = self._inotify.add(mailbox.journal.path)
+                self._by_watch[number] = mailbox
+            except OSError:
+                pass
+        self._watched[mailbox] = number
+
+    def unwatch(self, mailbox: Mailbox) -> None:
+        """Notice them no more."""
+        number = self._watched.pop(mailbox, None)
+        if number is not None and self._inotify:
+            self._by_watch.pop(number, None)
+            self._inotify.remove(number)
+
+    def handle(self) -> None:
+        """Refresh the mailboxes that events are there for."""
+        if not self._inotify:
+            return
+        changed: dict[Mailbox, None] = {}
+        for number, mask in self._inotify.read():
+            if mask & IN_Q_OVERFLOW:
+                self.poll_all()
+                return
+            mailbox = self._by_watch.get(number)
+            if mailbox is not None and not mask & IN_IGNORED:
+                changed[mailbox] = None
+        for mailbox in changed:
+            self._refresh(mailbox)
+
+    def poll_all(self) -> None:
+        """Refresh every mailbox that somebody listens to."""
+        for mailbox in list(self._watched):
+            self._refresh(mailbox)
+            blocking.breathe()
+
+    def _refresh(self, mailbox: Mailbox) -> None:
+        try:
+            mailbox.refresh()
+            if mailbox.deleted:
+                mailbox.announce()
+        except MStoreError:
+            pass  # the session that uses the mailbox next is told
+
+    def close(self) -> None:
+        """End all watches."""
+        if self._inotify:
+            self._inotify.close()
+            self._inotify = None
+        self._by_watch.clear()
+        self._watched.clear()
