@@ -1,0 +1,163 @@
+"""msadm user: adding, listing and removing users, and their passwords."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from mstore.accounts.assign import assign
+from mstore.accounts.login import check_account_name
+from mstore.accounts.passwords import Passwords
+from mstore.auth.scheme import MAX_PASSWORD_BYTES, Scheme
+from mstore.base.errors import Exists, Invalid, LimitReached
+from mstore.base.values import parse_size
+from mstore.cli.site import Site, as_json, confirm, find, format_size, without_asking, write_json, write_table
+
+password_stdin = click.option(
+    "--password-stdin", is_flag=True, help="Read the password from the first line of standard input."
+)
+
+
+@click.group()
+def user() -> None:
+    """Add, list and remove users, and set their passwords."""
+
+
+@user.command()
+@click.argument("name")
+@password_stdin
+@click.option("--quota", metavar="SIZE", help="How much mail the user may have, as in 500M or 2G.")
+@click.option("--mailstore", metavar="NAME", help="Where the mail goes, instead of by ms-assignment-policy.")
+@as_json
+@click.pass_obj
+def add(
+    config: Path, name: str, password_stdin: bool, quota: str | None, mailstore: str | None, as_json: bool
+) -> None:
+    """Add the user NAME, who can log in and gets mail at once."""
+    from mstore.store.store import Store
+
+    site = Site(config)
+    settings = site.settings
+    accounts = site.accounts()
+    check_account_name(name)
+    if accounts.resolve(name, None) is not None:
+        raise Exists(f"there is a user or an alias {name} already")
+    quota_bytes = _parse_quota(quota)
+    if mailstore is None:
+        mailstore = assign(
+            name, settings.ms_assignment_policy, settings.mailstores, accounts.count_by_mailstore()
+        )
+    elif mailstore not in settings.mailstores:
+        raise Invalid(f"there is no mailstore {mailstore}; there are: {', '.join(settings.mailstores)}")
+    verifier = _ask_verifier(password_stdin)
+    account_id = accounts.new_id()
+    Passwords(settings.db_path).set_verifier(account_id, verifier)
+    record = accounts.add(name, mailstore, quota_bytes, account_id)
+    site.become_runtime_user()
+    store = Store(settings.mailstores)
+    store.account(record)
+    store.close()
+    if as_json:
+        write_json(asdict(record))
+    else:
+        click.echo(f"added {record.name} in mailstore {record.mailstore}")
+
+
+@user.command("list")
+@as_json
+@click.pass_obj
+def list_users(config: Path, as_json: bool) -> None:
+    """List the users."""
+    records = Site(config).accounts().list()
+    if as_json:
+        write_json([asdict(record) for record in records])
+        return
+    write_table(
+        ("NAME", "MAILSTORE", "QUOTA", "STATE", "ID"),
+        [
+            (
+                record.name,
+                record.mailstore,
+                format_size(record.quota_bytes),
+                "enabled" if record.enabled else "disabled",
+                record.id,
+            )
+            for record in records
+        ],
+        right=(2,),
+    )
+
+
+@user.command()
+@click.argument("name")
+@password_stdin
+@as_json
+@click.pass_obj
+def passwd(config: Path, name: str, password_stdin: bool, as_json: bool) -> None:
+    """Set the password of the user NAME."""
+    site = Site(config)
+    record = find(site.accounts(), name)
+    Passwords(site.settings.db_path).set_verifier(record.id, _ask_verifier(password_stdin))
+    if as_json:
+        write_json({"name": record.name})
+    else:
+        click.echo(f"the password of {record.name} is set")
+
+
+@user.command()
+@click.argument("name")
+@without_asking
+@as_json
+@click.pass_obj
+def remove(config: Path, name: str, yes: bool, as_json: bool) -> None:
+    """Remove the user NAME with all mail."""
+    from mstore.store.store import Store
+
+    site = Site(config)
+    accounts = site.accounts()
+    record = find(accounts, name)
+    confirm(f"Remove {record.name} with all mail?", yes)
+    store = Store(site.settings.mailstores)
+    store.path_of(record)
+    accounts.remove(record)
+    Passwords(site.settings.db_path).remove(record.id)
+    site.become_runtime_user()
+    store.remove(record)
+    if as_json:
+        write_json(asdict(record))
+    else:
+        click.echo(f"removed {record.name}")
+
+
+def _parse_quota(quota: str | None) -> int | None:
+    if quota is None:
+        return None
+    try:
+        return parse_size([quota])
+    except ValueError as error:
+        raise Invalid(f"--quota: {error}") from None
+
+
+def _ask_verifier(password_stdin: bool) -> str:
+    """Get a new password, from standard input or twice from the terminal, and give its verifier."""
+    if password_stdin:
+        line = sys.stdin.buffer.readline(4 * MAX_PASSWORD_BYTES)
+        password = line.removesuffix(b"\n").removesuffix(b"\r")
+    elif sys.stdin.isatty():
+        password = click.prompt("Password", hide_input=True, confirmation_prompt="Once more").encode()
+    else:
+        raise click.UsageError("there is no terminal to ask for a password on: use --password-stdin")
+    if not password:
+        raise Invalid("the password is empty")
+    if len(password) > MAX_PASSWORD_BYTES:
+        raise LimitReached(f"a password cannot be longer than {MAX_PASSWORD_BYTES} bytes")
+    try:
+        password.decode()
+    except UnicodeDecodeError:
+        raise Invalid("the password is not in UTF-8") from None
+    if any(byte < 32 or byte == 127 for byte in password):
+        raise Invalid("the password contains a control character")
+    return Scheme().hash(password)

@@ -1,0 +1,77 @@
+"""The catalog of an account on disk, as tables of fields like all other structures (see ``layout``).
+
+A catalog is a header and then groups, framed like a journal's: one change of the account's names is one
+group.
+"""
+
+from __future__ import annotations
+
+from mstore.files.layout import Field, Layout, magic
+
+CATALOG_VERSION = 1
+CATALOG_MAGIC = magic(b"MSct")
+REMOVED_GUARD = magic(b"gone")
+
+CATALOG = Layout("CatalogHeader", "opens `catalog`; groups of records follow", [
+    Field("magic", "I", "`MSct`"),
+    Field("crc", "I", "CRC-32 of the rest of this header"),
+    Field("version", "H", "of the format"),
+    Field("reserved_a", "6x", ""),
+    Field("generation", "Q", "one more each time the file is written anew"),
+    Field("account_id", "Q", "id of the account"),
+    Field("created", "q", "seconds since 1970"),
+    Field("reserved_b", "24x", ""),
+])  # fmt: skip
+
+NAME_SET = Layout("NameSet", "this name is so from now on; the name and the attributes follow", [
+    Field("mailbox_id", "Q", "id of the mailbox, which names its directory; 0: none, for a \\Noselect name"),
+    Field("uid_validity", "I", "UIDVALIDITY of the mailbox"),
+    Field("flags", "I", "1: \\Noselect"),
+    Field("name_length", "H", "bytes of the name, UTF-8"),
+    Field("attributes", "H", "number of attributes"),
+    Field("reserved", "4x", ""),
+])  # fmt: skip
+NO_SELECT = 1
+
+ATTRIBUTE = Layout("Attribute", "one attribute of a name; its value follows, without padding", [
+    Field("tag", "H", "what it says: 1 special use (RFC 6154); others are kept as they are"),
+    Field("length", "H", "bytes of the value"),
+])  # fmt: skip
+ATTRIBUTE_SPECIAL_USE = 1
+
+NAME_REMOVED = Layout("NameRemoved", "there is no such name any more; the name follows", [
+    Field("guard", "I", "`gone`: damage elsewhere never becomes a removal"),
+    Field("name_length", "H", "bytes of the name, UTF-8"),
+    Field("reserved", "2x", ""),
+    Field("mailbox_id", "Q", "the mailbox whose directory is now to be removed; 0: none"),
+])  # fmt: skip
+SUBSCRIBED = Layout("Subscribed", "the name is subscribed; the name follows", [
+    Field("name_length", "H", "bytes of the name, UTF-8"),
+    Field("reserved", "6x", ""),
+])  # fmt: skip
+UNSUBSCRIBED = Layout("Unsubscribed", "the name is no longer subscribed; the name follows", [
+    Field("name_length", "H", "bytes of the name, UTF-8"),
+    Field("reserved", "6x", ""),
+])  # fmt: skip
+SWEPT = Layout("Swept", "the directory of a removed mailbox is gone", [
+    Field("mailbox_id", "Q", "id of the mailbox"),
+])  # fmt: skip
+DOOMED = Layout("Doomed", "the directory of a mailbox without a name is to be removed", [
+    Field("guard", "I", "`gone`"),
+    Field("reserved", "4x", ""),
+    Field("mailbox_id", "Q", "id of the mailbox"),
+])  # fmt: skip
+VALIDITY_USED = Layout("ValidityUsed", "no UIDVALIDITY up to this one may be given again", [
+    Field("uid_validity", "I", "UIDVALIDITY"),
+    Field("reserved", "4x", ""),
+])  # fmt: skip
+
+TYPE_NAME_SET, TYPE_NAME_REMOVED, TYPE_SUBSCRIBED, TYPE_UNSUBSCRIBED = 1, 2, 3, 4
+TYPE_SWEPT, TYPE_DOOMED, TYPE_VALIDITY_USED = 5, 6, 7
+RECORDS: dict[int, Layout] = {
+    TYPE_NAME_SET: NAME_SET, TYPE_NAME_REMOVED: NAME_REMOVED, TYPE_SUBSCRIBED: SUBSCRIBED,
+    TYPE_UNSUBSCRIBED: UNSUBSCRIBED, TYPE_SWEPT: SWEPT, TYPE_DOOMED: DOOMED,
+    TYPE_VALIDITY_USED: VALIDITY_USED,
+}  # fmt: skip
+
+LAYOUTS = (CATALOG, NAME_SET, ATTRIBUTE, NAME_REMOVED, SUBSCRIBED, UNSUBSCRIBED, SWEPT, DOOMED, VALIDITY_USED)

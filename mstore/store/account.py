@@ -1,0 +1,335 @@
+"""An account's mailboxes: listing, creating, deleting, renaming, subscribing, and opening them.
+
+One object for an account in each process, shared by its sessions. What is read comes from the catalog,
+which is looked at again each time and costs one ``stat`` when nothing changed. What is changed is changed
+under the account's lock and is on disk on return. A new mailbox's directory is complete before the catalog
+names it, and a deleted one is removed after the catalog has forgotten it, so a crash between leaves at most
+a directory without a name, which the next change removes.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from mstore.base.errors import Busy, Corrupt, Exists, Invalid, LimitReached, NotFound
+from mstore.base.ids import AccountId, MailboxId
+from mstore.files import raw
+from mstore.files.lock import DEADLINE_S, RANK_ACCOUNT, RANK_MAILDROP, Lock
+from mstore.store import names, namespace, namestate
+from mstore.store.catalog import Catalog
+from mstore.store.directory import is_abandoned, is_mailbox_id, remove_mailbox, remove_trash
+from mstore.store.mailbox import Mailbox
+from mstore.store.names import INBOX
+from mstore.store.namestate import MailboxEntry, Record
+from mstore.store.pool import Pool
+
+__all__ = ["Account", "MailboxEntry", "Maildrop"]
+
+
+class Maildrop:
+    """The exclusive right to an account's maildrop, until it is released or the process ends."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, lock: Lock) -> None:
+        self._lock: Lock | None = lock
+
+    def release(self) -> None:
+        """Give the right back; a second time does nothing."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
+
+    def __enter__(self) -> Maildrop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class Account:
+    """The mailboxes of one account."""
+
+    def __init__(self, path: Path, account_id: AccountId, pool: Pool) -> None:
+        self.path = path
+        self.id = account_id
+        self._catalog = Catalog(path, account_id)
+        self._lock = Lock(path / "lock", RANK_ACCOUNT, account_id)
+        self._maildrop_lock = Lock(path / "pop3.lock", RANK_MAILDROP, account_id)
+        self._pool = pool
+        self._listed_serial = -1
+        self._listing: Mapping[str, MailboxEntry] = MappingProxyType({})
+        self._subscribed: frozenset[str] = frozenset()
+        self._is_tidy = False
+
+    # -- reading
+
+    def mailboxes(self) -> Mapping[str, MailboxEntry]:
+        """All names in the order of a listing, as they are now; the mapping itself never changes.
+
+        Raises: NotFound when the account was removed, Corrupt.
+        """
+        self._follow()
+        return self._listing
+
+    def subscriptions(self) -> frozenset[str]:
+        """The subscribed names, whether there are such mailboxes or not (RFC 3501 §6.3.6)."""
+        self._follow()
+        return self._subscribed
+
+    def entry(self, name: str) -> MailboxEntry:
+        """What a name leads to, selectable or not.
+
+        Raises: NotFound, Invalid.
+        """
+        name = names.normalize(name)
+        self._follow()
+        entry = self._listing.get(name)
+        if entry is None:
+            raise NotFound(f"there is no mailbox {name}")
+        return entry
+
+    def open(self, name: str) -> Mailbox:
+        """The mailbox of this name, shared by all of this process; ``release()`` it when done.
+
+        Raises: NotFound, also for a name that cannot be selected; Corrupt.
+        """
+        entry = self.entry(name)
+        if entry.no_select:
+            raise NotFound(f"{entry.name} is only a name for what lies beneath it")
+        return self._pool.open(self.path / entry.id)
+
+    def pop3_lock(self) -> Maildrop:
+        """Exclusive access to the maildrop over all processes (RFC 1939 §4); never waits.
+
+        Raises: Busy when another session has it.
+        """
+        lock = self._maildrop_lock
+        if lock.is_held:
+            raise Busy("the maildrop is in use by another session")
+        try:
+            lock.acquire(0)
+        except NotFound:
+            raw.close(raw.open_file(lock.path, raw.WRITE | os.O_CREAT))
+            lock.acquire(0)
+        return Maildrop(lock)
+
+    # -- changing
+
+    def create(self, name: str, special_use: str | None = None) -> MailboxEntry:
+        """Make a mailbox, and those above it that are missing.
+
+        RFC 3501 §6.3.3. Durable: the mailbox.
+        Raises: Exists, Invalid, LimitReached, Busy, StorageFailed.
+        """
+        name = names.normalize_new(name)
+        with self._changing():
+            wanted = namespace.names_to_create(self._catalog.state.entries, name)
+            made = self._make(wanted, special_use)
+            self._catalog.commit([namestate.name_set(entry) for entry in made])
+        return made[-1]
+
+    def delete(self, name: str) -> None:
+        """Remove a mailbox with its messages; with mailboxes beneath it, the name stays as ``\\Noselect``.
+
+        RFC 3501 §6.3.4. Durable: the removal.
+        Raises: NotFound, Invalid, Busy, StorageFailed.
+        """
+        name = names.normalize(name)
+        with self._changing():
+            plan = namespace.plan_delete(self._catalog.state.entries, name)
+            records = [namestate.name_removed(name, plan.entry.id)]
+            records += [namestate.name_removed(other) for other in plan.removed if other != name]
+            if plan.kept is not None:
+                records.append(namestate.name_set(plan.kept))
+            self._catalog.commit(records)
+            if not plan.entry.no_select:
+                self._sweep()
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a mailbox and all beneath it another name; INBOX instead gives its messages to a new mailbox.
+
+        RFC 3501 §6.3.5. Durable: the names.
+        Raises: NotFound, Exists, Invalid, LimitReached, Busy, StorageFailed.
+        """
+        old = names.normalize(old)
+        new = names.normalize_new(new)
+        if old == INBOX:
+            self._rename_inbox(new)
+            return
+        with self._changing():
+            plan = namespace.plan_rename(self._catalog.state.entries, old, new)
+            records = [namestate.name_removed(name) for name, _ in plan.moved]
+            records += [namestate.name_removed(name) for name in plan.removed]
+            records += [namestate.name_set(entry) for entry in self._make(plan.made)]
+            records += [namestate.name_set(entry) for _, entry in plan.moved]
+            self._catalog.commit(records)
+
+    def subscribe(self, name: str) -> None:
+        """Add a name to the subscriptions; there need not be such a mailbox.
+
+        RFC 3501 §6.3.6. Durable: the subscription.
+        Raises: Invalid, LimitReached, Busy, StorageFailed.
+        """
+        name = names.normalize_new(name)
+        with self._changing():
+            subscriptions = self._catalog.state.subscriptions
+            if name in subscriptions:
+                return
+            if len(subscriptions) >= namespace.MAX_SUBSCRIPTIONS:
+                raise LimitReached(f"there cannot be more than {namespace.MAX_SUBSCRIPTIONS} subscriptions")
+            self._catalog.commit([namestate.subscribed(name)])
+
+    def unsubscribe(self, name: str) -> None:
+        """Take a name off the subscriptions.
+
+        RFC 3501 §6.3.7. Durable: the removal.
+        Raises: NotFound when it was not subscribed, Invalid, Busy, StorageFailed.
+        """
+        name = names.normalize_new(name)
+        with self._changing():
+            if name not in self._catalog.state.subscriptions:
+                raise NotFound(f"{name} is not subscribed")
+            self._catalog.commit([namestate.unsubscribed(name)])
+
+    def tidy(self) -> None:
+        """Remove what a crash may have left: directories that no name leads to.
+
+        Locks: takes the account's lock.
+        """
+        self._is_tidy = False
+        with self._changing():
+            return
+
+    # -- within
+
+    def found(self) -> None:
+        """Make the account's directory complete: its lock, its catalog and its INBOX.
+
+        Locks: takes the account's lock. Durable: the account.
+        Raises: Corrupt when there are mailboxes but no catalog, StorageFailed.
+        """
+        raw.close(raw.open_file(self.path / "lock", raw.WRITE | os.O_CREAT))
+        with self._lock.hold():
+            try:
+                self._catalog.refresh()
+            except NotFound:
+                _check_empty(self.path)
+                self._catalog.create([namestate.validity_used(int(time.time()) - 1)])
+                self._catalog.refresh()
+            if INBOX not in self._catalog.state.entries:
+                made = self._make([INBOX])
+                self._catalog.commit([namestate.name_set(entry) for entry in made])
+
+    def is_founded(self) -> bool:
+        """Whether the account has its catalog and its INBOX."""
+        try:
+            self._follow()
+        except NotFound:
+            return False
+        return INBOX in self._listing
+
+    @contextmanager
+    def _changing(self, deadline_s: float = DEADLINE_S) -> Iterator[None]:
+        """Hold the account's lock with the catalog as it is now; the first time, clean up behind a crash."""
+        with self._lock.hold(deadline_s):
+            self._catalog.refresh()
+            if not self._is_tidy:
+                self._is_tidy = True
+                self._remove_abandoned()
+                self._sweep()
+            try:
+                yield
+            except (Exists, Invalid, NotFound):
+                raise
+            except BaseException:
+                self._is_tidy = False
+                raise
+
+    def _make(self, wanted: Sequence[str], special_use: str | None = None) -> list[MailboxEntry]:
+        """Make the directories of new mailboxes; nothing leads to them until the catalog does.
+
+        Locks: the account's lock is held. Durable: the directories.
+        """
+        last = self._catalog.state.uid_validity
+        made = []
+        for name in wanted:
+            mailbox_id = namestate.format_id(secrets.randbits(64) or 1)
+            last = max(last + 1, int(time.time()))
+            if last >= 1 << 32:
+                raise LimitReached("no UIDVALIDITY is left to give")
+            Mailbox.create(self.path / mailbox_id, last).close()
+            made.append(MailboxEntry(name, mailbox_id, last))
+        if made and special_use is not None:
+            made[-1] = replace(made[-1], special_use=special_use)
+        return made
+
+    def _rename_inbox(self, new: str) -> None:
+        """Move INBOX's messages into a new mailbox: copied first, then expunged, so none is ever nowhere."""
+        from mstore.store.copy import copy
+
+        self.create(new)
+        inbox, target = self.open(INBOX), self.open(new)
+        try:
+            inbox.refresh()
+            rows = inbox.view(False).rows
+            if len(rows):
+                copy(rows, inbox, target)
+                with inbox.transaction() as tx:
+                    tx.expunge(rows)
+        finally:
+            target.release()
+            inbox.release()
+
+    def _sweep(self) -> None:
+        """Remove the directories of deleted mailboxes; one that is busy is left for the next time.
+
+        Locks: the account's lock is held; takes each mailbox's.
+        """
+        records: list[Record] = []
+        for mailbox_id in sorted(self._catalog.state.doomed):
+            try:
+                remove_mailbox(self.path, mailbox_id)
+                self._pool.forget(self.path / mailbox_id)
+            except Busy:
+                self._is_tidy = False
+                continue
+            records.append(namestate.swept(mailbox_id))
+        if records:
+            self._catalog.commit(records)
+
+    def _remove_abandoned(self) -> None:
+        """Remove half-made mailboxes and half-removed ones, which a crash has left.
+
+        Locks: the account's lock is held, so nobody is making or removing any just now.
+        """
+        named = {entry.id for entry in self._catalog.state.entries.values()}
+        remove_trash(self.path)
+        for mailbox_id in os.listdir(self.path):
+            if MailboxId(mailbox_id) not in named and is_abandoned(self.path / mailbox_id):
+                remove_mailbox(self.path, MailboxId(mailbox_id))
+
+    def _follow(self) -> None:
+        catalog = self._catalog
+        if not catalog.refresh() and self._listed_serial == catalog.serial:
+            return
+        entries = catalog.state.entries
+        self._listing = MappingProxyType({name: entries[name] for name in names.sorted_names(entries)})
+        self._subscribed = frozenset(catalog.state.subscriptions)
+        self._listed_serial = catalog.serial
+
+
+def _check_empty(path: Path) -> None:
+    """Pass a directory that an account may be begun in: one that holds no mailbox.
+
+    Raises: Corrupt.
+    """
+    if any(is_mailbox_id(name) for name in os.listdir(path)):
+        raise Corrupt(f"{path} holds mailboxes, but its catalog is missing")

@@ -1,0 +1,95 @@
+"""The open mailboxes of a process: one object for each, shared, and kept for a while when nobody uses it.
+
+A client that logs in, looks and leaves, or a second delivery, then finds the table in memory and only the
+tail of the journal to read. What is kept has no descriptor open, and its size in all is bounded.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from mstore.base import blocking
+from mstore.store.mailbox import Mailbox
+from mstore.store.notify import Notifier
+
+KEPT_MAILBOXES = 256
+KEPT_ROWS = 250_000
+_FEWEST_ROWS = 500
+"""What a small mailbox counts for, since its object has a size too."""
+
+
+class Pool:
+    """All mailboxes of a process, by their directories."""
+
+    def __init__(self, notifier: Notifier | None = None) -> None:
+        self._notifier = notifier
+        self._live: WeakValueDictionary[str, Mailbox] = WeakValueDictionary()
+        self._kept: OrderedDict[str, tuple[Mailbox, int]] = OrderedDict()
+        self._kept_rows = 0
+        self._opening: dict[str, blocking.Event] = {}
+
+    @property
+    def notifier(self) -> Notifier:
+        """What tells this process of changes that others make."""
+        if self._notifier is None:
+            self._notifier = Notifier()
+        return self._notifier
+
+    def open(self, path: Path) -> Mailbox:
+        """The mailbox in a directory, with the caller counted as a user: ``release()`` it when done.
+
+        Raises: NotFound, Corrupt, Busy, StorageFailed.
+        """
+        key = str(path)
+        mailbox = self._live.get(key)
+        while mailbox is None or mailbox.deleted:
+            # opening may wait for the disk, and two at once would make two objects of one mailbox
+            opened = self._opening.get(key)
+            if opened is None:
+                mailbox = self._open(key)
+                break
+            opened.wait()
+            mailbox = self._live.get(key)
+        mailbox.retain()
+        self._keep(key, mailbox)
+        return mailbox
+
+    def forget(self, path: Path) -> None:
+        """Keep a mailbox that was removed no longer."""
+        self._drop(str(path))
+        self._live.pop(str(path), None)
+
+    def close(self) -> None:
+        """Keep nothing any more, and end the watches."""
+        self._kept.clear()
+        self._kept_rows = 0
+        if self._notifier is not None:
+            self._notifier.close()
+            self._notifier = None
+
+    def _open(self, key: str) -> Mailbox:
+        event = self._opening[key] = blocking.make_event()
+        try:
+            mailbox = Mailbox(Path(key), self.notifier)
+            self._live[key] = mailbox
+            return mailbox
+        finally:
+            del self._opening[key]
+            event.set()
+
+    def _keep(self, key: str, mailbox: Mailbox) -> None:
+        self._drop(key)
+        rows = max(_FEWEST_ROWS, mailbox.index.messages)
+        if rows > KEPT_ROWS // 2:
+            return
+        self._kept[key] = mailbox, rows
+        self._kept_rows += rows
+        while len(self._kept) > KEPT_MAILBOXES or self._kept_rows > KEPT_ROWS:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, key: str) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._kept_rows -= kept[1]

@@ -1,0 +1,129 @@
+"""The mail of a site as one process sees it: finds the directory of an account and shares its object.
+
+An account lives in ``<mailstore path>/<first two digits of its id>/<id>/``. The directory is made at first
+use. Objects are kept while somebody holds them, and the last few hundred beyond that, so accounts that come
+and go do not pile up.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from mstore.base.errors import NotFound, StorageFailed, Unavailable
+from mstore.base.ids import AccountId
+from mstore.files import raw
+from mstore.store.account import Account
+from mstore.store.directory import is_mailbox_id, remove_account
+from mstore.store.notify import Notifier
+from mstore.store.pool import Pool
+
+KEPT_ACCOUNTS = 256
+
+
+class Record(Protocol):
+    """What is needed of an account's record."""
+
+    @property
+    def id(self) -> AccountId: ...
+    @property
+    def mailstore(self) -> str: ...
+
+
+class Store:
+    """The mailstores of a site; one object for each process."""
+
+    def __init__(self, mailstores: Mapping[str, Path]) -> None:
+        self._mailstores = dict(mailstores)
+        self._pool: Pool | None = None
+        self._live: WeakValueDictionary[AccountId, Account] = WeakValueDictionary()
+        self._kept: OrderedDict[AccountId, Account] = OrderedDict()
+
+    def account(self, record: Record) -> Account:
+        """The account of a record, with at least an INBOX; the same object for all sessions of this process.
+
+        Durable: the directory, when it had to be made.
+        Raises: Unavailable for a mailstore that is not configured, Corrupt, StorageFailed.
+        """
+        account = self._live.get(record.id)
+        if account is None:
+            path = self.path_of(record)
+            account = Account(path, record.id, self._mailboxes())
+            if not account.is_founded():
+                self._found(account)
+            account = self._live.setdefault(record.id, account)
+        self._kept[record.id] = account
+        self._kept.move_to_end(record.id)
+        if len(self._kept) > KEPT_ACCOUNTS:
+            self._kept.popitem(last=False)
+        return account
+
+    @property
+    def notifier(self) -> Notifier:
+        """What tells this process of changes that others make; first used after any fork."""
+        return self._mailboxes().notifier
+
+    def path_of(self, record: Record) -> Path:
+        """Where the directory of an account is, or would be.
+
+        Raises: Unavailable for a mailstore that is not configured.
+        """
+        return self._mailstore(record.mailstore) / record.id[:2] / record.id
+
+    def remove(self, record: Record) -> None:
+        """Remove an account's directory with all its mail.
+
+        Durable: the removal.
+        Raises: Unavailable, Busy, StorageFailed.
+        """
+        self._kept.pop(record.id, None)
+        self._live.pop(record.id, None)
+        remove_account(self.path_of(record))
+
+    def directories(self, mailstore: str) -> Iterator[Path]:
+        """The directories of accounts that a mailstore holds, whether or not there are such accounts."""
+        try:
+            shards = sorted(self._mailstore(mailstore).iterdir())
+        except FileNotFoundError:
+            raise NotFound(f"the directory of mailstore {mailstore} is missing") from None
+        except OSError as error:
+            raise StorageFailed(f"cannot read mailstore {mailstore}: {error.strerror}") from None
+        for shard in shards:
+            if len(shard.name) == 2 and shard.is_dir():
+                yield from sorted(path for path in shard.iterdir() if is_mailbox_id(path.name))
+
+    def close(self) -> None:
+        """Let go of all accounts; the files of a mailbox close when its last user releases it."""
+        self._kept.clear()
+        self._live.clear()
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def _mailboxes(self) -> Pool:
+        if self._pool is None:
+            self._pool = Pool(Notifier())
+        return self._pool
+
+    def _mailstore(self, name: str) -> Path:
+        try:
+            return self._mailstores[name]
+        except KeyError:
+            raise Unavailable(f"there is no mailstore {name} in the configuration") from None
+
+    def _found(self, account: Account) -> None:
+        shard = account.path.parent
+        if not shard.parent.is_dir():
+            raise Unavailable(f"the mailstore's directory {shard.parent} is missing")
+        for path in (shard, account.path):
+            try:
+                raw.mkdir(path)
+            except FileExistsError:
+                pass
+        # also where they were there: whoever made them may have been stopped before this
+        raw.sync_directory(shard.parent)
+        raw.sync_directory(shard)
+        account.found()
