@@ -1,0 +1,80 @@
+"""EXPUNGE (RFC 3501 §6.4.3) and UID EXPUNGE (RFC 4315 §2.1).
+
+What is removed is reported like any other news of the mailbox, behind the command, by sequence number.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mstore.base.errors import ReadOnly
+from mstore.imap.chosen import Array, choose
+from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.flags import DELETED
+from mstore.imap.selected import Selected
+from mstore.store.flags import EXPUNGED
+
+if TYPE_CHECKING:
+    from mstore.imap.session import Session
+
+_MASK = np.uint64(DELETED | EXPUNGED)
+_DELETED = np.uint64(DELETED)
+
+
+def run_expunge(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
+    """Remove all messages that have \\Deleted.
+
+    RFC 3501 §6.4.3.
+    Locks: takes the mailbox lock; nothing is sent while it is held.
+    Durable: the removal is on disk before the first EXPUNGE is sent.
+    """
+    cursor.end()
+    selected = _writable(session)
+    expunge_deleted(selected)
+    return None
+
+
+def run_uid_expunge(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
+    """Remove those messages of a set of UIDs that have \\Deleted.
+
+    RFC 4315 §2.1.
+    Locks: takes the mailbox lock; nothing is sent while it is held.
+    Durable: the removal is on disk before the first EXPUNGE is sent.
+    """
+    cursor.space()
+    numbers = cursor.sequence_set()
+    cursor.end()
+    selected = _writable(session)
+    expunge_deleted(selected, choose(selected, numbers, uid=True).rows)
+    return None
+
+
+def expunge_deleted(selected: Selected, rows: Array | None = None) -> None:
+    """Remove messages that have \\Deleted, of all those the client knows or of some rows.
+
+    Which have it is decided under the lock: another session may just have taken it back.
+    """
+    mailbox = selected.mailbox
+    if rows is None:
+        rows = selected.view.rows
+    if not len(_deleted(mailbox.columns.full.flags, rows)):
+        mailbox.refresh()
+        if not len(_deleted(mailbox.columns.full.flags, rows)):
+            return
+    with mailbox.transaction() as tx:
+        doomed = _deleted(mailbox.columns.full.flags, rows)
+        if len(doomed):
+            tx.expunge(doomed)
+
+
+def _deleted(flags: Array, rows: Array) -> Array:
+    return rows[flags[rows] & _MASK == _DELETED]
+
+
+def _writable(session: Session) -> Selected:
+    selected = session.mailbox
+    if selected.read_only:
+        raise ReadOnly("The mailbox is open read-only")
+    return selected

@@ -1,0 +1,81 @@
+"""FETCH and UID FETCH (RFC 3501 §6.4.5, §6.4.8).
+
+Items that read a body set \\Seen: in one transaction for all messages of the set, before the first response,
+so that the flags stand in the same responses. No lock is held while anything is sent. Messages that another
+session has expunged, and this one has not been told of, are left out; the form with sequence numbers says so
+in the end, the one with UIDs ignores them as it does any UID that is not there (RFC 2180 §4.1).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mstore.base.errors import Busy, StorageFailed
+from mstore.imap.chosen import Array, choose
+from mstore.imap.errors import no_for
+from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.fetchitems import parse_fetch_items
+from mstore.imap.grammar.flags import SEEN
+from mstore.imap.render.messages import Messages
+from mstore.imap.selected import Selected
+
+if TYPE_CHECKING:
+    from mstore.imap.session import Session
+
+
+def run_fetch(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
+    """Send data of messages named by sequence number. RFC 3501 §6.4.5."""
+    return _run(session, cursor, uid=False)
+
+
+def run_uid_fetch(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
+    """Send data of messages named by UID, with their UIDs. RFC 3501 §6.4.8."""
+    return _run(session, cursor, uid=True)
+
+
+def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
+    cursor.space()
+    numbers = cursor.sequence_set()
+    cursor.space()
+    items = parse_fetch_items(cursor)
+    cursor.end()
+    selected = session.mailbox
+    chosen = choose(selected, numbers, uid)
+    rows = chosen.rows
+    if len(rows):
+        messages = Messages(items, selected.mailbox, selected.view, uid)
+        if messages.reads and not selected.read_only and _set_seen(selected, rows):
+            messages.tell_flags()
+        messages.send(selected.view.seqs_of_rows(rows), rows, session.send)
+        if messages.failure is not None:
+            raise no_for(messages.failure)
+    chosen.check_none_gone(uid)
+    return None
+
+
+def _set_seen(selected: Selected, rows: Array) -> bool:
+    """Set \\Seen where it is missing; whether that changed anything.
+
+    A mailbox that cannot be written just now can still be read.
+    Locks: takes the mailbox lock, and lets it go before anything is sent.
+    """
+    mailbox = selected.mailbox
+    flags = mailbox.columns.full.flags
+    if len(rows) == 1:
+        if flags.item(rows.item()) & SEEN:
+            return False
+    else:
+        rows = rows[flags[rows] & np.uint64(SEEN) == 0]
+        if not len(rows):
+            return False
+    try:
+        with mailbox.transaction() as tx:
+            changed = tx.flags(rows, "add", SEEN)
+    except (Busy, StorageFailed):
+        return False
+    if not len(changed):
+        return False
+    selected.view.silence(changed, tx.modseq)
+    return True

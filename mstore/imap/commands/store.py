@@ -1,0 +1,79 @@
+"""STORE and UID STORE (RFC 3501 §6.4.6, §6.4.8).
+
+The change is one transaction for all messages of the set. The client is told the flags of every message of
+the set, unless it asked for silence; other sessions learn of it as news.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from mstore.base.errors import ReadOnly
+from mstore.imap.chosen import choose
+from mstore.imap.errors import Bad
+from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.render.lines import format_flags_lines
+
+if TYPE_CHECKING:
+    from mstore.imap.session import Session
+
+Operation = Literal["set", "add", "remove"]
+# What is stored how, and whether the client wants no answer (rule store-att-flags).
+ATTRIBUTES: dict[bytes, tuple[Operation, bool]] = {
+    b"FLAGS": ("set", False),
+    b"FLAGS.SILENT": ("set", True),
+    b"+FLAGS": ("add", False),
+    b"+FLAGS.SILENT": ("add", True),
+    b"-FLAGS": ("remove", False),
+    b"-FLAGS.SILENT": ("remove", True),
+}
+
+
+def run_store(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
+    """Change the flags of messages named by sequence number. RFC 3501 §6.4.6.
+
+    Locks: takes the mailbox lock; nothing is sent while it is held.
+    """
+    return _run(session, cursor, uid=False)
+
+
+def run_uid_store(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
+    """Change the flags of messages named by UID. RFC 3501 §6.4.8."""
+    return _run(session, cursor, uid=True)
+
+
+def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
+    cursor.space()
+    numbers = cursor.sequence_set()
+    cursor.space()
+    attribute = ATTRIBUTES.get(cursor.atom().upper())
+    if attribute is None:
+        raise Bad("FLAGS, +FLAGS or -FLAGS expected")
+    operation, silent = attribute
+    cursor.space()
+    bits, keywords = cursor.flags()
+    cursor.end()
+    selected = session.mailbox
+    if selected.read_only:
+        raise ReadOnly("The mailbox is open read-only")
+    chosen = choose(selected, numbers, uid)
+    rows = chosen.rows
+    if not len(rows):
+        chosen.check_none_gone(uid)
+        return None
+    mailbox, view = selected.mailbox, selected.view
+    known = len(mailbox.keywords)
+    with mailbox.transaction() as tx:
+        if keywords:
+            bits |= tx.keyword_bits(keywords, create=operation != "remove")
+        changed = tx.flags(rows, operation, bits)
+    if len(changed):
+        view.silence(changed, tx.modseq)
+    if len(mailbox.keywords) > known:
+        # A keyword is announced before it is seen on a message (RFC 3501 §7.2.6).
+        selected.report(session.stream, expunges=False, uid=uid)
+    if not silent:
+        for piece in format_flags_lines(mailbox, view, view.seqs_of_rows(rows), rows, uid):
+            session.send(piece)
+    chosen.check_none_gone(uid)
+    return None

@@ -1,0 +1,263 @@
+"""Searching a mailbox: columns first, the derived texts next, header and message bytes last.
+
+``find`` gives the positions in a view of the messages that match a tree of ``mstore.store.searchkeys``.
+Each key is evaluated only for the messages that the cheaper keys beside it have left undecided. Keys on
+columns are vector operations over all of them at once; From, To, Cc, Bcc and Subject are looked up in the
+derived texts; other fields and the Date's zone need the header, BODY and TEXT the message. What a key costs
+decides the order, never the answer.
+
+Other sessions may run between the windows of a long search, and the mailbox may change meanwhile: the answer
+then holds for each message as it was when it was looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+
+from mstore.base import blocking
+from mstore.mail.date import NO_DATE, parse_sent_date
+from mstore.mail.header import unfold
+from mstore.mail.summary import PARTS, SEARCH
+from mstore.store import searchtext
+from mstore.store.flags import EXPUNGED, FIRST_KEYWORD_BIT
+from mstore.store.searchkeys import (
+    All,
+    And,
+    Flag,
+    Header,
+    InternalDate,
+    Keyword,
+    Not,
+    Or,
+    Recent,
+    SearchKey,
+    SentDay,
+    Seqs,
+    Size,
+    Text,
+    Uids,
+)
+
+Array = np.ndarray[Any, np.dtype[Any]]
+DAY_S = 86_400
+WINDOW_ROWS = 2000
+MESSAGE_WINDOW_ROWS = 100
+# No zone is farther from UTC than this (mstore.mail.date reads less than a day).
+ZONE_LIMIT_S = DAY_S
+DERIVED_FIELDS = {b"from": 0, b"to": 1, b"cc": 2, b"bcc": 3, b"subject": 4}
+
+
+class Mailbox(Protocol):
+    """What a search reads of a mailbox."""
+
+    @property
+    def columns(self) -> Any: ...
+    @property
+    def keywords(self) -> Sequence[bytes]: ...
+    def derived(self, rows: Array, slots: Sequence[int]) -> list[list[bytes]]: ...
+    def read_many(self, rows: Array, header_only: bool) -> Iterable[list[bytes]]: ...
+    def read(self, row: int, offset: int = 0, length: int | None = None) -> bytes: ...
+
+
+class View(Protocol):
+    """What a search reads of a session's view."""
+
+    @property
+    def rows(self) -> Array: ...
+    @property
+    def uids(self) -> Array: ...
+    def recent_mask(self, rows: Array) -> Array: ...
+
+
+def find(mailbox: Mailbox, view: View, key: SearchKey, pulse: Callable[[], None] = blocking.breathe) -> Array:
+    """Positions in the view (sequence number less one), ascending, of the messages that match.
+
+    ``pulse`` is called between windows of work; what it raises ends the search.
+    """
+    return _Search(mailbox, view, pulse).run(key)
+
+
+def cost(key: SearchKey) -> int:
+    """How dear a key is: 0 columns, 1 columns nearly always, 2 derived texts, 3 headers, 4 messages."""
+    if isinstance(key, Not):
+        return cost(key.key)
+    if isinstance(key, And | Or):
+        return max(map(cost, key.keys), default=0)
+    if isinstance(key, Text):
+        return 4
+    if isinstance(key, Header):
+        return 2 if key.text and key.name in DERIVED_FIELDS else 3
+    return 1 if isinstance(key, SentDay) else 0
+
+
+class _Search:
+    """One search: the columns of the view, and each kind of key evaluated for some positions of it."""
+
+    def __init__(self, mailbox: Mailbox, view: View, pulse: Callable[[], None]) -> None:
+        self._mailbox = mailbox
+        self._view = view
+        self._pulse = pulse
+        self._rows = view.rows
+        self._keywords = {name.lower(): bit for bit, name in enumerate(mailbox.keywords, FIRST_KEYWORD_BIT)}
+
+    def run(self, key: SearchKey) -> Array:
+        everything = np.arange(len(self._rows))
+        there = self._column("flags", everything) & np.uint64(EXPUNGED) == 0
+        if not there.all():
+            everything = everything[there]
+        return everything[self._match(key, everything)]
+
+    def _column(self, name: str, at: Array) -> Array:
+        column: Array = getattr(self._mailbox.columns, name)
+        if len(at) == len(self._rows):
+            return column[self._rows]
+        return column[self._rows[at]]
+
+    def _match(self, key: SearchKey, at: Array) -> Array:
+        """A mask over the positions ``at``: which of them match."""
+        if not len(at):
+            return np.zeros(0, bool)
+        if isinstance(key, Not):
+            return ~self._match(key.key, at)
+        if isinstance(key, And):
+            return self._fold(key.keys, at, until=False)
+        if isinstance(key, Or):
+            return self._fold(key.keys, at, until=True)
+        if isinstance(key, Header):
+            position = DERIVED_FIELDS.get(key.name)
+            if position is None or not key.text:
+                return self._in_headers(key, at)
+            return self._in_derived(position, key.text, at)
+        if isinstance(key, Text):
+            return self._in_messages([key], at, until=True)
+        if isinstance(key, SentDay):
+            return self._sent(key, at)
+        return self._in_columns(key, at)
+
+    def _fold(self, keys: Sequence[SearchKey], at: Array, until: bool) -> Array:
+        """A conjunction (``until`` false) or disjunction (true): cheap keys first, each for the undecided."""
+        found = np.full(len(at), not until)
+        open_ = np.arange(len(at))
+        ordered = sorted(keys, key=cost)
+        texts = [key for key in ordered if isinstance(key, Text)]
+        others: list[SearchKey | None] = [key for key in ordered if not isinstance(key, Text)]
+        for key in [*others, None] if texts else others:
+            undecided = at if len(open_) == len(at) else at[open_]
+            mask = self._in_messages(texts, undecided, until) if key is None else self._match(key, undecided)
+            decided = mask if until else ~mask
+            found[open_[decided]] = until
+            open_ = open_[~decided]
+            if not len(open_):
+                break
+        return found
+
+    def _in_columns(self, key: SearchKey, at: Array) -> Array:
+        if isinstance(key, Flag):
+            mask = np.uint64(key.mask)
+            return self._column("flags", at) & mask == mask
+        if isinstance(key, InternalDate):
+            return _within(self._column("internal_date", at), key.low_s, key.high_s)
+        if isinstance(key, Size):
+            return _within(self._column("size", at), key.low, key.high)
+        if isinstance(key, Recent):
+            return self._view.recent_mask(self._rows[at])
+        if isinstance(key, Keyword):
+            bit = self._keywords.get(key.name.lower())
+            if bit is None:
+                return np.zeros(len(at), bool)
+            return self._column("flags", at) >> np.uint64(bit) & np.uint64(1) == 1
+        if isinstance(key, Seqs | Uids):
+            chosen = np.zeros(len(self._rows), bool)
+            if isinstance(key, Uids):
+                chosen[key.numbers.positions(self._view.uids)] = True
+            else:
+                chosen[key.numbers.numbers(len(self._rows)) - 1] = True
+            return chosen[at]
+        assert isinstance(key, All)
+        return np.ones(len(at), bool)
+
+    def _sent(self, key: SentDay, at: Array) -> Array:
+        """The column holds the moment in UTC; only near the ends of the range the zone can matter."""
+        sent = self._column("sent_date", at)
+        found = _within(sent, _midnight(key.low), _midnight(key.high)) & (sent != NO_DATE)
+        near = np.zeros(len(at), bool)
+        for day in (key.low, key.high):
+            if day is not None:
+                near |= np.abs(sent - day * DAY_S) < ZONE_LIMIT_S
+        near &= sent != NO_DATE
+        doubtful = np.flatnonzero(near)
+        if len(doubtful):
+            found[doubtful] = self._sent_by_header(key, at[doubtful])
+        return found
+
+    def _sent_by_header(self, key: SentDay, at: Array) -> Array:
+        pick = searchtext.field_pattern(b"date").search
+        found: list[bool] = []
+        for headers in self._headers(at):
+            for header in headers:
+                field = pick(b"\n" + header)
+                date = parse_sent_date(unfold(field[1])) if field is not None else None
+                day = None if date is None else (date.utc_s + date.zone_s) // DAY_S
+                found.append(
+                    day is not None
+                    and (key.low is None or day >= key.low)
+                    and (key.high is None or day < key.high)
+                )
+        return np.array(found, bool)
+
+    def _in_derived(self, position: int, text: str, at: Array) -> Array:
+        """Whether one of the five derived texts contains the text: all of a window are searched as one."""
+        needle = text.encode("utf-8", "surrogatepass")
+        if b"\0" in needle:
+            return np.zeros(len(at), bool)
+        found = np.zeros(len(at), bool)
+        for start in range(0, len(at), WINDOW_ROWS):
+            window = at[start : start + WINDOW_ROWS]
+            texts = self._mailbox.derived(self._rows[window], (SEARCH,))[0]
+            for index in [i for i, joined in enumerate(texts) if needle in joined]:
+                found[start + index] = needle in texts[index].split(b"\0")[position]
+            self._pulse()
+        return found
+
+    def _in_headers(self, key: Header, at: Array) -> Array:
+        matches = searchtext.header_matcher(key.name, key.text)
+        found: list[bool] = []
+        for headers in self._headers(at):
+            found += map(matches, headers)
+        return np.array(found, bool)
+
+    def _headers(self, at: Array) -> Iterable[list[bytes]]:
+        for headers in self._mailbox.read_many(self._rows[at], header_only=True):
+            yield headers
+            self._pulse()
+
+    def _in_messages(self, keys: Sequence[Text], at: Array, until: bool) -> Array:
+        """Whether any (``until`` true) or all of the texts are in each message, each message read once."""
+        mailbox = self._mailbox
+        combine = any if until else all
+        needles = [(searchtext.Needle(key.text), key.with_header) for key in keys]
+        sizes = self._column("size", at).tolist()
+        rows = self._rows[at]
+        found: list[bool] = []
+        for start in range(0, len(at), MESSAGE_WINDOW_ROWS):
+            window = rows[start : start + MESSAGE_WINDOW_ROWS]
+            for row, parts in zip(window.tolist(), mailbox.derived(window, (PARTS,))[0], strict=True):
+                message = searchtext.Message(sizes[len(found)], parts, partial(mailbox.read, row))
+                found.append(combine(message.contains(*needle) for needle in needles))
+                self._pulse()
+        return np.array(found, bool)
+
+
+def _midnight(day: int | None) -> int | None:
+    return None if day is None else day * DAY_S
+
+
+def _within(values: Array, low: int | None, high: int | None) -> Array:
+    found = np.ones(len(values), bool) if low is None else values >= low
+    if high is not None:
+        found &= values < high
+    return found

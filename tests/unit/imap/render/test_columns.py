@@ -1,0 +1,39 @@
+"""Numbers and dates as columns of text equal what Python writes one by one."""
+
+import numpy as np
+import pytest
+
+from mstore.imap.render.columns import decimal_groups, format_date_time, format_date_times, format_decimals
+
+
+def decimals(values: "np.ndarray[tuple[int], np.dtype[np.uint32]]") -> list[bytes]:
+    parts = format_decimals(values, decimal_groups(int(values.max())))
+    return [b"".join(part.tobytes() for part in row).replace(b"\0", b"") for row in zip(*parts, strict=True)]
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.int64])
+@pytest.mark.parametrize("top", [0, 9, 9_999, 10_000, 99_999_999, 100_000_000, 2**32 - 1])
+def test_decimals(dtype: type, top: int) -> None:
+    near = [value for edge in (0, 10, 100, 1000, 10**4, 10**7, 10**8, 10**9, top) for value in (edge - 1, edge, edge + 1)]
+    values = sorted({value for value in near if 0 <= value <= top} | {top})
+    assert decimals(np.array(values, dtype=dtype)) == [b"%d" % value for value in values]
+
+
+def test_dates_are_fixed_width_and_in_utc() -> None:
+    seconds = np.array([0, 837571465, -1, 951782399, 951782400, 4102444800], np.int64)
+    told = format_date_times(seconds).tolist()
+    assert told == [
+        b" 1-Jan-1970 00:00:00 +0000",
+        b"17-Jul-1996 02:44:25 +0000",
+        b"31-Dec-1969 23:59:59 +0000",
+        b"28-Feb-2000 23:59:59 +0000",
+        b"29-Feb-2000 00:00:00 +0000",
+        b" 1-Jan-2100 00:00:00 +0000",
+    ]
+    assert told == [format_date_time(second) for second in seconds.tolist()]
+
+
+def test_dates_that_four_digits_cannot_tell_become_the_nearest() -> None:
+    seconds = np.array([-(1 << 62), 1 << 62], np.int64)
+    assert format_date_times(seconds).tolist() == [b" 1-Jan-0001 00:00:00 +0000", b"31-Dec-9999 23:59:59 +0000"]
+    assert [format_date_time(second) for second in seconds.tolist()] == format_date_times(seconds).tolist()
