@@ -15,7 +15,20 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from mstore.imap.commands import any, append, idle, list, login, mailbox, select, status
+from mstore.imap.commands import (
+    any,
+    append,
+    expunge,
+    fetch,
+    idle,
+    list,
+    login,
+    mailbox,
+    search,
+    select,
+    status,
+    store,
+)
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.state import ANY, LOGGED_IN, NOT_AUTHENTICATED, SELECTED
 
@@ -83,5 +96,15 @@ COMMANDS = make_table(
         Command(b"CHECK", select.run_check, SELECTED, "may-expunge", "RFC 3501 §6.4.1"),
         Command(b"CLOSE", select.run_close, SELECTED, "none", "RFC 3501 §6.4.2"),
         Command(b"UNSELECT", select.run_unselect, SELECTED, "none", "RFC 3691 §2"),
+        Command(b"EXPUNGE", expunge.run_expunge, SELECTED, "may-expunge", "RFC 3501 §6.4.3"),
+        Command(b"SEARCH", search.run_search, SELECTED, "uses", "RFC 3501 §6.4.4"),
+        Command(b"FETCH", fetch.run_fetch, SELECTED, "uses", "RFC 3501 §6.4.5"),
+        Command(b"STORE", store.run_store, SELECTED, "uses", "RFC 3501 §6.4.6"),
+        Command(
+            b"UID EXPUNGE", expunge.run_uid_expunge, SELECTED, "may-expunge", "RFC 4315 §2.1", uid=True
+        ),
+        Command(b"UID SEARCH", search.run_uid_search, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),
+        Command(b"UID FETCH", fetch.run_uid_fetch, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),
+        Command(b"UID STORE", store.run_uid_store, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),
     )
 )
