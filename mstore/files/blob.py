@@ -79,6 +79,12 @@ class Window:
         bad = asked[sums & np.uint64(_MASK) != 0]
         self.whole[bad] = self.within[bad] = False
 
+    def blob(self, chosen: npt.NDArray[Any]) -> list[bytes]:
+        """The chosen blobs themselves, with header and padding."""
+        begins = (self.starts[chosen, 0] - BLOB.size).tolist()
+        ends = (self.ends[chosen, -1] + 7 & ~7).tolist()
+        return [self.data[begin:end] for begin, end in zip(begins, ends, strict=True)]
+
     def slot(self, slot: int, chosen: npt.NDArray[Any]) -> list[bytes]:
         """One slot of the chosen blobs."""
         data = self.data

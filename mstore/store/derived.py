@@ -25,31 +25,55 @@ if TYPE_CHECKING:
 BLOB_VERSION = 1
 MOST_BLOB_BYTES = 4 << 20
 _WINDOW_BYTES = 1 << 20
+_LAST_BYTES = 64 << 10
 _KEEP_BYTES = 8 << 20
+
+
+WHOLE = -1
+"""In place of a slot: the blob itself."""
 
 
 def read(mailbox: Mailbox, rows: npt.NDArray[Any], slots: Sequence[int]) -> list[list[bytes]]:
     """For each slot asked for the bytes of every row, in the order of the rows."""
     rows = np.asarray(rows)
     result: list[list[bytes]] = [[b""] * len(rows) for _ in slots]
+    lost = _read_sound(mailbox, rows, slots, result)
+    if len(lost):
+        _compute(mailbox, rows, np.sort(lost), slots, result)
+    return result
+
+
+def read_blobs(mailbox: Mailbox, rows: npt.NDArray[Any]) -> list[bytes]:
+    """The blobs of rows as they stand, empty where there is none that is sound; for copies."""
+    result: list[list[bytes]] = [[b""] * len(rows)]
+    _read_sound(mailbox, rows, (WHOLE,), result)
+    return result[0]
+
+
+def _read_sound(
+    mailbox: Mailbox, rows: npt.NDArray[Any], slots: Sequence[int], result: list[list[bytes]]
+) -> npt.NDArray[Any]:
+    """Fill in what sound blobs give; the places of the others are returned."""
     full = mailbox.index.columns.full
     offsets = full.derived[rows].astype(np.int64)
-    order = np.argsort(offsets, kind="stable") if (offsets[1:] < offsets[:-1]).any() else np.arange(len(rows))
+    if (offsets[1:] < offsets[:-1]).any():
+        order = np.argsort(offsets, kind="stable")
+    else:
+        order = np.arange(len(rows))
     missing = [order[offsets[order] == 0]]
     order = order[offsets[order] != 0]
-    fd = mailbox.derived_file.open() if len(order) else -1
+    if not len(order):
+        none: npt.NDArray[Any] = missing[0]
+        return none
+    fd = mailbox.derived_file.open()
     if fd < 0:
-        missing.append(order)
-        order = order[:0]
+        return np.concatenate([*missing, order])
     mailbox.derived_file.pins += 1
     try:
         missing += _read_windows(fd, offsets, full.uid[rows], order, slots, result)
     finally:
         mailbox.derived_file.pins -= 1
-    lost = np.concatenate(missing)
-    if len(lost):
-        _compute(mailbox, rows, np.sort(lost), slots, result)
-    return result
+    return np.concatenate(missing)
 
 
 def _read_windows(
@@ -60,46 +84,41 @@ def _read_windows(
     slots: Sequence[int],
     result: list[list[bytes]],
 ) -> list[npt.NDArray[Any]]:
-    """Fill in what sound blobs give; the places of the others are returned."""
+    """Read the blobs in windows of the file; one that reaches beyond its window begins the next, larger
+    one."""
     missing: list[npt.NDArray[Any]] = []
+    ordered = offsets[order]
     done, want = 0, _WINDOW_BYTES
     while done < len(order):
-        base = int(offsets[order[done]]) & ~7
-        reach = int(np.searchsorted(offsets[order], base + want - BLOB.size, "right"))
-        last = int(offsets[order[reach - 1]]) if reach > done else base
-        count = min(want, last - base + 64 * 1024) if want == _WINDOW_BYTES else want
-        chosen = order[done : max(reach, done + 1)]
+        base = int(ordered[done]) & ~7
+        reach = max(done + 1, int(ordered.searchsorted(base + want - BLOB.size, "right")))
+        count = min(want, int(ordered[reach - 1]) - base + max(_LAST_BYTES, want // 16))
+        chosen = order[done:reach]
         data = bytes(pread_soon(fd, count, base))
-        window = Window(data[: len(data) & ~7], offsets[chosen] - base, uids[chosen], BLOB_VERSION)
+        window = Window(data, ordered[done:reach] - base, uids[chosen], BLOB_VERSION)
         cut = np.flatnonzero(window.within & ~window.whole)
         stop = int(cut[0]) if len(cut) and len(data) == count else len(chosen)
-        if stop == 0 and want < MOST_BLOB_BYTES + _WINDOW_BYTES:
-            want *= 4
+        if stop == 0 and want <= MOST_BLOB_BYTES:
+            want *= 16
             continue
-        want = _WINDOW_BYTES
-        stop = max(stop, 1)
-        good = np.flatnonzero(window.whole[:stop])
-        missing.append(chosen[:stop][~window.whole[:stop]])
-        places = chosen[good].tolist()
+        want, stop = _WINDOW_BYTES, max(stop, 1)
+        good = window.whole[:stop]
+        missing.append(chosen[:stop][~good])
+        places = chosen[:stop][good].tolist()
+        good = np.flatnonzero(good)
         for values, slot in zip(result, slots, strict=True):
-            found = window.slot(slot, good)
-            if len(places) == len(values):
-                values[:] = (
-                    found
-                    if places[0] == 0 and places[-1] == len(values) - 1 and places == sorted(places)
-                    else _placed(values, places, found)
-                )
-            else:
-                _placed(values, places, found)
+            _place(values, places, window.blob(good) if slot == WHOLE else window.slot(slot, good))
         done += stop
         blocking.breathe()
     return missing
 
 
-def _placed(values: list[bytes], places: list[int], found: list[bytes]) -> list[bytes]:
+def _place(values: list[bytes], places: list[int], found: list[bytes]) -> None:
+    if places and places[-1] - places[0] + 1 == len(places) and places == sorted(places):
+        values[places[0] : places[-1] + 1] = found
+        return
     for place, value in zip(places, found, strict=True):
         values[place] = value
-    return values
 
 
 def _compute(

@@ -39,13 +39,14 @@ Rows = npt.NDArray[Any] | Sequence[int]
 class Transaction:
     """A change in the making; ends with its ``with`` block, by an exception without effect."""
 
-    __slots__ = ("_deadline_s", "_frames", "_records", "mailbox", "modseq")
+    __slots__ = ("_deadline_s", "_frames", "_records", "_written", "mailbox", "modseq")
 
     def __init__(self, mailbox: Mailbox, deadline_s: float) -> None:
         self.mailbox = mailbox
         self._deadline_s = deadline_s
         self._records: list[Record] = []
         self._frames: FrameWriter | None = None
+        self._written: set[int] = set()
         self.modseq = 0
         """The MODSEQ that the rows it changes get."""
 
@@ -80,21 +81,36 @@ class Transaction:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None and self._records:
-                try:
-                    self._commit()
-                except BaseException:
-                    self._undo()
-                    raise
+            if kind is None:
+                self.commit()
             else:
                 self._undo()
         finally:
-            if self._frames is not None:
-                self._frames.close()
+            self._forget()
             self.mailbox.lock.release()
-        if kind is None and self._records:
-            kinds = {record[0] for record in self._records}
-            self.mailbox.written(TYPE_FLAGGED in kinds and TYPE_EXPUNGED not in kinds)
+        if self._written:
+            self.mailbox.written(TYPE_FLAGGED in self._written and TYPE_EXPUNGED not in self._written)
+
+    def commit(self) -> None:
+        """Write and apply what was asked for so far; done by the end of the block unless it is called before.
+
+        Durable: appends and expunges at once, flag changes within a second.
+        """
+        if not self._records:
+            self._undo()
+            return
+        try:
+            self._commit()
+        except BaseException:
+            self._undo()
+            raise
+        self._forget()
+
+    def _forget(self) -> None:
+        frames, self._frames = self._frames, None
+        self._records = []
+        if frames is not None:
+            frames.close()
 
     # -- changes
 
@@ -209,8 +225,11 @@ class Transaction:
         if self._frames is not None:
             self._frames.sync()
         changes = kinds & {TYPE_APPENDED, TYPE_FLAGGED, TYPE_EXPUNGED}
-        modseq = self.modseq if changes else self.mailbox.index.highest_modseq
+        modseq = self.mailbox.index.highest_modseq
+        if changes:
+            self.modseq = modseq = modseq + 1
         self._write(records, modseq, sync_first=TYPE_EXPUNGED in kinds)
+        self._written |= kinds
 
     def _write(self, records: list[Record], modseq: int, sync_first: bool) -> None:
         """Write a group and apply it: at once, or (pending until then) after its sync.

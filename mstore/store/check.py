@@ -1,0 +1,230 @@
+"""The invariants of a mailbox, each checked from the files alone; ``msadm check`` and every test on close use
+it.
+
+1. There is a lock file, and a generation whose index and journal are sound and of one mailbox.
+2. The journal is a row of valid groups to its end; no modseq in it goes back; none is pending.
+3. The index equals its totals; replaying the journal from it gives the table, and so does replaying from the
+   generation before, where that is still there.
+4. UIDs ascend strictly, UIDNEXT is above them all, and no MODSEQ is above HIGHESTMODSEQ.
+5. Every row has a frame in a segment, whole, with the row's UID, size and EMAILID, and the message's checksum
+   is right.
+6. No two frames in use overlap; none lies beyond the tail; nothing whole lies unpublished behind it.
+7. Totals (messages, unseen, deleted, bytes) are those of the rows.
+8. Flag bits in use have a keyword; keywords are distinct; the recent mark is not above UIDNEXT.
+9. A blob of ``derived`` is sound or counts as absent; it is never another message's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mstore.base.errors import Corrupt, MStoreError, NotFound
+from mstore.files import raw
+from mstore.files.checkpoint import check_totals, read_index
+from mstore.files.index import FIRST_KEYWORD_BIT, Index
+from mstore.files.journal import START, Journal
+from mstore.files.layout import COLUMNS
+from mstore.files.segment import HEADER_BYTES, Segments, is_whole, parse_frame, parse_header
+from mstore.store import generation
+
+
+class Problem(NamedTuple):
+    """One thing that is not as it should be."""
+
+    path: Path
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.text}"
+
+
+def check_mailbox(path: Path, messages: bool = True) -> list[Problem]:
+    """Everything wrong with a mailbox; ``messages`` reads every message as well.
+
+    The mailbox should be at rest: what a writer is doing just now may look like a problem.
+    """
+    problems: list[Problem] = []
+    path = Path(path)
+
+    def report(text: str) -> None:
+        problems.append(Problem(path, text))
+
+    if not (path / "lock").exists():
+        report("the lock file is missing")
+    segments = Segments(path)
+    try:
+        found = _check_generations(path, report)
+        if found is not None:
+            index = found
+            _check_rows(index, report)
+            _check_segments(index, segments, messages, report)
+            _check_derived(path, index, report)
+    except NotFound as error:
+        report(str(error))
+    except MStoreError as error:
+        report(f"{type(error).__name__}: {error}")
+    finally:
+        segments.close()
+    return problems
+
+
+def check_account(path: Path, messages: bool = True) -> list[Problem]:
+    """Everything wrong with the mailboxes of an account's directory."""
+    directories = sorted(
+        child for child in Path(path).iterdir() if (child / "lock").exists() and child.is_dir()
+    )
+    return [problem for directory in directories for problem in check_mailbox(directory, messages)]
+
+
+Report = Callable[[str], None]
+
+
+def _check_generations(path: Path, report: Report) -> Index | None:
+    indexes, journals = generation.list_generations(path)
+    newest = max(indexes & journals, default=0)
+    if not newest:
+        report("there is no generation with both index and journal")
+        return None
+    tables = []
+    for number in sorted(indexes & journals)[-2:]:
+        try:
+            index = read_index(generation.index_path(path, number), verify=True)
+            tables.append(_replay(path, index, number, newest, report))
+        except Corrupt as error:
+            report(str(error))
+            if number == newest:
+                return None
+    if len(tables) == 2:
+        _compare(tables[0], tables[1], report)
+    return tables[-1]
+
+
+def _replay(path: Path, index: Index, number: int, newest: int, report: Report) -> Index:
+    """Follow a table through the journals to the end of the newest."""
+    while True:
+        journal = Journal(generation.journal_path(path, number))
+        try:
+            if journal.info.uid_validity != index.uid_validity:
+                report(f"{journal.path.name} has another UIDVALIDITY than its index")
+            size = raw.size_of(journal.fd)
+            groups = journal.read_new(size)
+            modseq = 0
+            for group in groups:
+                if group.modseq < modseq:
+                    report(f"{journal.path.name} goes back in MODSEQ before byte {group.end}")
+                modseq = group.modseq
+            if journal.end != size:
+                report(f"{journal.path.name} is torn or pending at byte {journal.end}")
+            following = generation.apply_groups(index, groups)
+        finally:
+            journal.close()
+        if following is None:
+            if number != newest and size > START:
+                report(f"{journal.path.name} is not sealed")
+            return index
+        number = index.generation = following
+
+
+def _compare(older: Index, newer: Index, report: Report) -> None:
+    """The table replayed from the generation before must be the present one."""
+    if older.generation != newer.generation:
+        return  # the older one ended in a recovery, which begins anew
+    for name in ("uid_next", "first_recent", "keywords", "messages", "unseen", "deleted", "size_bytes"):
+        if getattr(older, name) != getattr(newer, name):
+            report(
+                f"{name} differs between the generations: {getattr(older, name)} and {getattr(newer, name)}"
+            )
+    rows, others = older.live_rows(), newer.live_rows()
+    if len(rows) == len(others):
+        for column in COLUMNS:
+            if column.name == "derived":
+                continue
+            mine, theirs = (
+                getattr(older.columns, column.name)[rows],
+                getattr(newer.columns, column.name)[others],
+            )
+            if not (mine == theirs).all():
+                report(f"column {column.name} differs from what the generation before gives")
+
+
+def _check_rows(index: Index, report: Report) -> None:
+    columns = index.columns
+    uids = columns.uid
+    if len(uids) and not (uids[1:] > uids[:-1]).all():
+        report("UIDs do not ascend")
+    if len(uids) and uids.item(-1) >= index.uid_next:
+        report(f"UIDNEXT {index.uid_next} is not above UID {uids.item(-1)}")
+    if len(uids) and int(columns.modseq.max()) > index.highest_modseq:
+        report(f"a MODSEQ is above HIGHESTMODSEQ {index.highest_modseq}")
+    if index.first_recent > index.uid_next:
+        report("the recent mark is above UIDNEXT")
+    folded = [keyword.upper() for keyword in index.keywords]
+    if len(set(folded)) != len(folded):
+        report("two flag bits have one keyword")
+    used = int(np.bitwise_or.reduce(columns.flags)) >> FIRST_KEYWORD_BIT if len(uids) else 0
+    if used >> len(index.keywords):
+        report("a flag bit in use has no keyword")
+    try:
+        check_totals(index, "the table")
+    except Corrupt as error:
+        report(str(error))
+
+
+def _check_segments(index: Index, segments: Segments, messages: bool, report: Report) -> None:
+    numbers = generation.segment_numbers(segments.directory)
+    for number in numbers:
+        info = parse_header(raw.pread(segments.fd(number), HEADER_BYTES, 0))
+        if info is None or info.number != number or info.uid_validity != index.uid_validity:
+            report(f"messages.{number} has a damaged or foreign header")
+    columns, live = index.columns.full, index.live_rows()
+    order = live[np.lexsort((columns.offset[live], columns.segment[live]))]
+    last = (0, 0)
+    for row in order.tolist():
+        last = _check_frame(index, segments, row, last, messages, report)
+    if live.size and last > (index.tail_segment, index.tail_offset):
+        report("a message lies beyond the tail of the segments")
+    if numbers and index.tail_segment in numbers:
+        fd = segments.fd(index.tail_segment)
+        if raw.size_of(fd) < index.tail_offset:
+            report(f"messages.{index.tail_segment} is shorter than it should be")
+        for record in generation.adopt(index, segments):
+            report(f"a whole group of frames is unpublished ({len(record[2])} bytes of rows)")
+
+
+def _check_frame(
+    index: Index, segments: Segments, row: int, last: tuple[int, int], messages: bool, report: Report
+) -> tuple[int, int]:
+    full = index.columns.full
+    uid, number, offset = full.uid.item(row), full.segment.item(row), full.offset.item(row)
+    end = (number, offset + full.size.item(row))
+    if not segments.exists(number):
+        report(f"segment {number} of UID {uid} is missing")
+        return end
+    if (number, offset - HEADER_BYTES) < last:
+        report(f"the frame of UID {uid} overlaps another")
+    fd = segments.fd(number)
+    frame = parse_frame(raw.pread(fd, HEADER_BYTES, offset - HEADER_BYTES), number, offset - HEADER_BYTES)
+    if frame is None:
+        report(f"UID {uid} has no frame at byte {offset - HEADER_BYTES} of messages.{number}")
+    elif (frame.uid, frame.length, frame.email_id) != (uid, full.size.item(row), full.email_id.item(row)):
+        report(f"the frame of UID {uid} is another message's")
+    elif messages and not is_whole(fd, frame):
+        report(f"the message of UID {uid} is damaged in messages.{number}")
+    return end
+
+
+def _check_derived(path: Path, index: Index, report: Report) -> None:
+    try:
+        size = (path / "derived").stat().st_size
+    except FileNotFoundError:
+        return
+    used = index.columns.full.derived[index.live_rows()]
+    used = used[used != 0]
+    if len(np.unique(used)) != len(used):
+        report("two messages share a blob")
+    if len(used) and int(used.max()) & 7 and size:
+        report("a blob is not aligned")

@@ -1,0 +1,220 @@
+"""Copying and moving messages between mailboxes: frames of their own, their bytes copied by the kernel.
+
+Neighbouring frames are copied in one call, headers included, and get their new headers afterwards; where the
+file system can, the bytes are shared. What was computed from the messages is copied too. A copy keeps flags,
+keywords, internal date and EMAILID; it is adopted as a whole or not at all. A move expunges its source once
+the copy is durable, under the locks of both mailboxes, so that two moves of one message cannot both succeed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import zlib
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from mstore.base import blocking
+from mstore.base.errors import Corrupt
+from mstore.base.ids import Uid
+from mstore.files import raw
+from mstore.files.blob import with_uid
+from mstore.files.column import Array
+from mstore.files.index import FIRST_KEYWORD_BIT
+from mstore.files.layout import FIRST_IN_GROUP, FRAME, LAST_IN_GROUP
+from mstore.files.segment import HEADER_BYTES, ROLL_BYTES
+from mstore.files.snapshot import TOMBSTONE
+from mstore.store import derived
+
+if TYPE_CHECKING:
+    from mstore.store.frames import FrameWriter
+    from mstore.store.mailbox import Mailbox
+    from mstore.store.transaction import Transaction
+
+_TOMB = np.uint64(TOMBSTONE)
+_WINDOW_BYTES = 4 << 20
+_WINDOW_ROWS = 1000
+_KEPT = ("internal_date", "sent_date", "email_id", "size", "header_length", "sent_zone", "thread_id")
+_NO_ROWS: npt.NDArray[Any] = np.empty(0, np.int64)
+Pairs = list[tuple[Uid, Uid]]
+
+
+def copy(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox) -> Pairs:
+    """Copy messages into a mailbox, all or none; gives the UIDs there and here, in order (RFC 4315 §3).
+
+    A message expunged meanwhile, but not yet told to the session, is copied all the same.
+    Locks: takes the target's. Durable: the copies.
+    Raises: StorageFailed, Busy, NotFound, LimitReached, Corrupt.
+    """
+    rows = np.unique(np.asarray(rows)).astype(np.int64)
+    if not len(rows):
+        return []
+    with target.transaction() as tx:
+        return _copy_rows(tx, rows, source)
+
+
+def move(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox) -> Pairs:
+    """Move messages into another mailbox; those that are gone already are left out (RFC 6851 §3.3).
+
+    Locks: takes both, in order. Durable: the move. Should we die between the two commits, the messages are in
+    both mailboxes.
+    """
+    rows = np.unique(np.asarray(rows)).astype(np.int64)
+    if source is target or source.path == target.path:
+        with source.transaction() as tx:
+            rows = _alive(rows, source)
+            pairs = _copy_rows(tx, rows, source)
+            tx.expunge(rows)
+            return pairs
+    with ExitStack() as stack:
+        by_id = sorted((source, target), key=lambda mailbox: mailbox.lock.place)
+        transactions = {mailbox: stack.enter_context(mailbox.transaction()) for mailbox in by_id}
+        rows = _alive(rows, source)
+        if not len(rows):
+            return []
+        pairs = _copy_rows(transactions[target], rows, source)
+        transactions[target].commit()
+        transactions[source].expunge(rows)
+        transactions[source].commit()
+        return pairs
+
+
+def _alive(rows: npt.NDArray[Any], mailbox: Mailbox) -> npt.NDArray[Any]:
+    alive: npt.NDArray[Any] = rows[mailbox.index.columns.full.flags[rows] & _TOMB == 0]
+    return alive
+
+
+def _copy_rows(tx: Transaction, rows: npt.NDArray[Any], source: Mailbox) -> Pairs:
+    full = source.index.columns.full
+    count = len(rows)
+    flags = _translate(tx, full.flags[rows] & ~_TOMB, source)
+    frames = tx.frames()
+    first = frames.take_uids(count)
+    uids = np.arange(first, first + count, dtype=np.uint32)
+    arrays: dict[str, Array] = {name: getattr(full, name)[rows] for name in _KEPT}
+    arrays |= {
+        "uid": uids,
+        "flags": flags,
+        "save_date": np.full(count, int(time.time()), np.int64),
+        "segment": np.zeros(count, np.uint32),
+        "offset": np.zeros(count, np.uint64),
+    }
+    _copy_frames(frames, source, rows, arrays)
+    old = cast("list[Uid]", full.uid[rows].tolist())
+    new = cast("list[Uid]", uids.tolist())
+    arrays["derived"] = _copy_blobs(frames, source, rows, old, new)
+    frames.add_rows(arrays)
+    return list(zip(old, new, strict=True))
+
+
+def _translate(tx: Transaction, flags: Array, source: Mailbox) -> Array:
+    """The same flags in the bits of another mailbox."""
+    if source is tx.mailbox:
+        return flags
+    used = int(np.bitwise_or.reduce(flags)) >> FIRST_KEYWORD_BIT
+    result: Array = flags & np.uint64(0xFF)
+    for number, keyword in enumerate(source.index.keywords):
+        if used >> number & 1:
+            had = flags & np.uint64(1 << FIRST_KEYWORD_BIT + number) != 0
+            result[had] |= np.uint64(tx.keyword_bits([keyword]))
+    return result
+
+
+def _copy_frames(
+    frames: FrameWriter, source: Mailbox, rows: npt.NDArray[Any], arrays: dict[str, Array]
+) -> None:
+    """Copy the bytes, run by run, and lay new headers over the old ones."""
+    full = source.index.columns.full
+    begins = full.offset[rows].astype(np.int64) - HEADER_BYTES
+    ends = begins + HEADER_BYTES + arrays["size"]
+    segments = full.segment[rows]
+    apart = (segments[1:] != segments[:-1]) | (begins[1:] != ends[:-1])
+    bounds = [0, *(np.flatnonzero(apart) + 1).tolist(), len(rows)]
+    for start, run_end in itertools.pairwise(bounds):
+        at = start
+        while at < run_end:
+            room = int(begins[at]) + min(ROLL_BYTES // 2, _WINDOW_BYTES)
+            stop = max(at + 1, min(at + _WINDOW_ROWS, at + int(ends[at:run_end].searchsorted(room, "right"))))
+            _copy_run(
+                frames,
+                source,
+                slice(at, stop),
+                int(begins[at]),
+                int(ends[stop - 1]),
+                int(segments[at]),
+                arrays,
+            )
+            at = stop
+            blocking.breathe()
+
+
+def _copy_run(
+    frames: FrameWriter,
+    source: Mailbox,
+    run: slice,
+    begin: int,
+    end: int,
+    segment: int,
+    arrays: dict[str, Array],
+) -> None:
+    """One run of neighbouring frames: their bytes in one call, then a header each."""
+    try:
+        fd = source.segments.pin(segment)
+    except FileNotFoundError:
+        raise Corrupt(f"segment {segment} is missing") from None
+    try:
+        target, number, at = frames.reserve(end - begin)
+        raw.copy_range(fd, target, end - begin, begin, at)
+        sizes = arrays["size"][run].astype(np.int64)
+        places = at + np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes + HEADER_BYTES)[:-1]])
+        arrays["segment"][run] = number
+        arrays["offset"][run] = places + HEADER_BYTES
+        headers = _headers(fd, begin, places - at, run, arrays)
+        for place, header in zip(places.tolist(), headers, strict=True):
+            raw.pwrite(target, header, place)
+    finally:
+        source.segments.unpin(segment)
+
+
+def _headers(
+    fd: int, begin: int, shifts: npt.NDArray[Any], run: slice, arrays: dict[str, Array]
+) -> list[bytes]:
+    """New frame headers; the checksum of each message comes from the old one."""
+    dtype = FRAME.dtype
+    old = b"".join([raw.pread(fd, HEADER_BYTES, begin + shift) for shift in shifts.tolist()])
+    headers = np.frombuffer(bytearray(old), dtype)
+    if not (headers["length"] == arrays["size"][run]).all():
+        raise Corrupt("a frame to be copied is not what the index says")
+    for name in ("flags", "uid", "save_date"):
+        headers[name] = arrays[name][run]
+    total = len(arrays["uid"])
+    places = np.arange(run.start, run.stop)
+    headers["place"] = places & 0xFFFF
+    headers["mark"] = np.where(places == 0, FIRST_IN_GROUP, 0) | np.where(
+        places == total - 1, LAST_IN_GROUP, 0
+    )
+    data = headers.tobytes()
+    result = []
+    for at in range(0, len(data), HEADER_BYTES):
+        tail = data[at + 8 : at + HEADER_BYTES]
+        result.append(data[at : at + 4] + zlib.crc32(tail).to_bytes(4, "little") + tail)
+    return result
+
+
+def _copy_blobs(
+    frames: FrameWriter, source: Mailbox, rows: npt.NDArray[Any], old: list[Uid], new: list[Uid]
+) -> npt.NDArray[Any]:
+    """Copy what was computed; where it is missing it is computed when it is asked for."""
+    offsets = np.zeros(len(rows), np.uint64)
+    for start in range(0, len(rows), _WINDOW_ROWS):
+        part = slice(start, start + _WINDOW_ROWS)
+        blobs = derived.read_blobs(source, rows[part])
+        copies = [
+            with_uid(blob, a, b) if blob else b""
+            for blob, a, b in zip(blobs, old[part], new[part], strict=True)
+        ]
+        offsets[part] = frames.add_blobs(copies)
+    return offsets
