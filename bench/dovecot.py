@@ -3,7 +3,9 @@
 Process reuse everywhere (`service_count = 0`, and login processes in their high-performance mode), an
 authentication cache over a passwd-file with plain passwords (so a login costs no hash), `mail_fsync =
 optimized`, which syncs what is saved before it is acknowledged: the same promise that M-Store makes.
-Everything lives below one directory.
+flock, because
+with fcntl locks a delivery process now and then ends in a panic ("Resource deadlock avoided") when several
+deliver to one mdbox. Everything lives below one directory.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ first_valid_uid = 1
 first_valid_gid = 1
 mail_location = {format}:{path}/mail/%n
 mail_fsync = optimized
+lock_method = flock
 mail_max_userip_connections = 0
 mailbox_idle_check_interval = 30 secs
 passdb {{

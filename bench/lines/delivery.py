@@ -21,6 +21,12 @@ class Delivery(Line):
     recipients = 1
     aim = 0.5
 
+    def prepare(self, server: Server) -> None:
+        client = server.lmtp()
+        for number, user in enumerate(server.crowd):
+            client.deliver([user], message(number, SIZE))
+        client.quit()
+
     def measure(self, server: Server) -> Iterator[Sample]:
         each = max(1, self.scale.deliveries // self.recipients // CONNECTIONS)
         texts = [[message(lane * each + i, SIZE) for i in range(each)] for lane in range(CONNECTIONS)]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mstore.imap.errors import Bye
 from mstore.imap.grammar.flags import SYSTEM_FLAGS
+from mstore.imap.render.lines import format_flags_lines
 
 if TYPE_CHECKING:
     from mstore.net.stream import Stream
@@ -32,12 +34,14 @@ class Selected:
 
         Without ``expunges`` removals stay hidden, and sequence numbers as they are. With ``uid`` every
         FETCH carries the UID.
+        Raises: Bye when the mailbox is no more (RFC 2180 §3.3).
         """
-        self.mailbox.refresh()
+        mailbox = self.mailbox
+        mailbox.refresh()
+        if mailbox.deleted:
+            raise Bye("The selected mailbox has been deleted")
         changes = self.view.pending(expunges)
-        if changes is None:
-            return
-        if len(changes.expunged_seqs):
+        if changes.expunged_seqs:
             stream.writelines(b"* %d EXPUNGE\r\n" % seq for seq in changes.expunged_seqs)
         if changes.exists is not None:
             stream.write(b"* %d EXISTS\r\n" % changes.exists)
@@ -46,15 +50,8 @@ class Selected:
         if changes.keywords_changed:
             stream.write(self.flags_lines())
         if len(changes.fetch_rows):
-            from mstore.imap.render.lines import format_flags_lines
-
             for piece in format_flags_lines(
-                self.mailbox.columns,
-                self.mailbox.keywords,
-                self.view.recent_from,
-                changes.fetch_seqs,
-                changes.fetch_rows,
-                uid,
+                self.mailbox, self.view, changes.fetch_seqs, changes.fetch_rows, uid
             ):
                 stream.write(piece)
 

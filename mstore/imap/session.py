@@ -99,7 +99,7 @@ class Session:
                 self._serve()
             stream.flush()
         except TimedOut:
-            self._farewell("Autologout; idle for too long")
+            self.say_goodbye("Autologout; idle for too long")
         except StreamFailed:
             pass
         except MStoreError as error:
@@ -114,7 +114,7 @@ class Session:
         if self.idle:
             if self.idling is not None:
                 self.idling.hold()
-            self._farewell("Server shutting down")
+            self.say_goodbye("Server shutting down")
             self.stream.interrupt()
 
     # -- for commands ------------------------------------------------------------------------------------
@@ -170,6 +170,14 @@ class Session:
             raise Bye("") if self._stopping else StreamFailed("connection closed by the client")
         return line.rstrip(b"\r\n")
 
+    def say_goodbye(self, text: str) -> None:
+        """The last words, if the client still listens."""
+        try:
+            self.stream.write(respond.tagged(b"*", b"BYE", text, b"UNAVAILABLE" if self._stopping else None))
+            self.stream.flush()
+        except StreamFailed:
+            pass
+
     # -- the loop ----------------------------------------------------------------------------------------
 
     def _greet(self) -> bool:
@@ -185,7 +193,7 @@ class Session:
         stream = self.stream
         while self.state:
             if self._stopping:
-                self._farewell("Server shutting down")
+                self.say_goodbye("Server shutting down")
                 return
             if not stream.has_line():
                 stream.flush()
@@ -359,11 +367,3 @@ class Session:
         except CommandFailed as other:
             failure = other
         return self._fail(tag, failure, None)
-
-    def _farewell(self, text: str) -> None:
-        """The last words, if the client still listens."""
-        try:
-            self.stream.write(respond.tagged(b"*", b"BYE", text, b"UNAVAILABLE" if self._stopping else None))
-            self.stream.flush()
-        except StreamFailed:
-            pass

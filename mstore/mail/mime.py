@@ -12,6 +12,7 @@ to the reader is decided here:
 - A multipart in which no boundary is found has one part, implied, text/plain: all of its body.
 - More than ``DEPTH_LIMIT`` levels: the multipart or message there is a leaf, application/octet-stream.
 - ``PART_LIMIT`` parts: the last one reaches to the end of the message.
+- ``HEADERS_LIMIT_BYTES`` of headers, all parts together: what follows is text/plain without any field.
 - A message/rfc822 is parsed whatever its transfer encoding; where one hides it, it looks like a text.
 """
 
@@ -30,6 +31,7 @@ from mstore.mail.params import (
 
 DEPTH_LIMIT = 100
 PART_LIMIT = 10_000
+HEADERS_LIMIT_BYTES = 8 << 20
 BOUNDARY_LIMIT_BYTES = 1000
 """A longer boundary counts as none (RFC 2046 §5.1.1 allows 70)."""
 
@@ -185,6 +187,7 @@ class _Scan:
         self.open: list[Part] = []  # from the root to the part being read
         self.levels: list[_Level] = []
         self.count = 0
+        self.headers_left = HEADERS_LIMIT_BYTES
         self.newlines = _Newlines(buffer)
         self.root = self._enter(0, b"TEXT")
         if self.levels:
@@ -197,8 +200,9 @@ class _Scan:
         while True:
             limit = min(self._next(start - 1) + 1, self.size) if self.levels else self.size
             body_start = header_end(self.buffer, start, limit) if start < limit else start
-            header = self.buffer[start : min(body_start, start + HEADER_LIMIT_BYTES)]
-            part = Part(start, body_start, collect_fields(header), default)
+            length = min(body_start - start, HEADER_LIMIT_BYTES, self.headers_left)
+            self.headers_left -= length
+            part = Part(start, body_start, collect_fields(self.buffer[start : start + length]), default)
             self.count += 1
             self.open.append(part)
             if first is None:

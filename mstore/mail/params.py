@@ -18,6 +18,8 @@ _TOKEN = rb"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]++"
 _MEDIA = re.compile(rb"\s*+(" + _TOKEN + rb")\s*+(?:/\s*+(" + _TOKEN + rb"))?").match
 _WORD = re.compile(rb'\s*+"?(' + _TOKEN + rb")").match
 _PARAM = re.compile(rb';\s*+([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]++|\\[\s\S])*+)"?|([^;"]*+))')
+# A single parameter with nothing odd about it, which is what most fields have.
+_ONE_PARAM = re.compile(rb';\s*+([A-Za-z-]++)=(?:"([^"\\]*+)"|([^\s;"]++))').fullmatch
 _ESCAPE = re.compile(rb"\\([\s\S])")
 _PIECE = re.compile(rb"(.+?)(?:\*(\d{1,4}))?(\*)?", re.DOTALL).fullmatch
 _UNSAFE = re.compile(rb"[^!#$&+.0-9A-Z^_`a-z{|}~-]")
@@ -25,7 +27,8 @@ _UNSAFE = re.compile(rb"[^!#$&+.0-9A-Z^_`a-z{|}~-]")
 
 def parse_content_type(value: bytes) -> tuple[bytes, bytes, Params] | None:
     """Type and subtype in upper case, and parameters; ``None`` when there is no type to be seen."""
-    value = strip_comments(value)
+    if b"(" in value:
+        value = strip_comments(value)
     found = _MEDIA(value)
     if found is None:
         return None
@@ -39,7 +42,8 @@ def parse_content_type(value: bytes) -> tuple[bytes, bytes, Params] | None:
 
 def parse_disposition(value: bytes) -> tuple[bytes, Params] | None:
     """The disposition in upper case and its parameters (RFC 2183 §2)."""
-    value = strip_comments(value)
+    if b"(" in value:
+        value = strip_comments(value)
     found = _WORD(value)
     if found is None:
         return None
@@ -69,6 +73,10 @@ def find_param(params: Params, name: bytes) -> bytes | None:
 
 
 def _parse_params(value: bytes, position: int) -> Params:
+    one = _ONE_PARAM(value, position)
+    if one is not None:
+        name, quoted, plain = one.groups()
+        return ((name.upper(), plain if quoted is None else quoted),)
     if value.find(b";", position) < 0:
         return ()
     params = []

@@ -146,7 +146,20 @@ class Stream:
             data = self._buffer[at : at + count]
             self._consume(count)
             return data
-        return b"".join(self.read_chunks(count))
+        parts = [self._buffer[at:]]
+        missing = count - len(parts[0])
+        self.discard_input()
+        while missing > 0:
+            # A little more is taken than is missing: the line behind a literal usually comes with it.
+            data = self._receive(missing + RECEIVE_BYTES)
+            if not data:
+                raise Disconnected("connection closed by the client")
+            if len(data) > missing:
+                self._buffer = data[missing:]
+                data = data[:missing]
+            parts.append(data)
+            missing -= len(data)
+        return b"".join(parts)
 
     def read_chunks(self, count: int, chunk: int = CHUNK_BYTES) -> Iterator[bytes]:
         """Exactly so many bytes in pieces of at most ``chunk``.

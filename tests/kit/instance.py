@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "secret"
 DAEMONS = ("authproxyd", "imapd", "pop3d", "lmtpd")
 SERVICES = ("imapd", "pop3d", "lmtpd")
-_BAD = re.compile(r"Traceback \(most recent call last\)|\bERROR\b|\bCRITICAL\b|level=error")
+_BAD = re.compile(r"Traceback \(most recent call last\)|\blevel=error\b")
 
 
 class Instance:
@@ -108,6 +108,18 @@ class Instance:
         except OSError:
             return False
         return True
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return self._process is not None
+
+    def kill(self) -> None:
+        """kill -9 of storemgr alone."""
+        assert self._process is not None, "not running"
+        self._process.kill()
+        self._process.wait()
+        self._process = None
 
     def stop(self) -> None:
         """Stop, and assert that the end is clean and the store sound."""
@@ -194,13 +206,19 @@ class Instance:
             for pid in pids
         )
 
+    def sockets(self, pid: int) -> list[str]:
+        """The sockets that a process has open."""
+        links = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())
+        return [link for link in links if link.startswith("socket:")]
+
     def describe(self, pids: Sequence[int]) -> str:
         """Process ids with their titles."""
         return ", ".join(f"{pid} ({title(pid)})" for pid in pids)
 
     def log_text(self) -> str:
-        """Everything that was logged."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
+        """Everything that was logged: standard error, then each daemon's log."""
+        logs = [self.log, *sorted((self.ms_path / "log").glob("*.log"))]
+        return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')}" for log in logs if log.exists())
 
     def msadm(self, *arguments: str, text: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the administrator's command."""

@@ -11,6 +11,7 @@ from mstore.files.spool import Spool
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor, Literal
 from mstore.imap.grammar.flags import split_flags
+from mstore.store.append import NewMessage, append
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
@@ -23,8 +24,6 @@ def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
 
     Durable: the message is on disk before the tagged OK.
     """
-    from mstore.store.append import NewMessage, append
-
     cursor.space()
     name = cursor.mailbox()
     cursor.space()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mstore.base import blocking
 from mstore.base.errors import MStoreError
-from mstore.imap.errors import Bad
+from mstore.imap.errors import Bad, Bye
 from mstore.imap.grammar.cursor import Cursor
 from mstore.net.stream import StreamFailed
 
@@ -66,6 +66,10 @@ class Idling:
             session.stream.flush()
         except StreamFailed:
             self._closed = True
+            session.stream.interrupt()
+        except Bye as last:
+            self._closed = True
+            session.say_goodbye(last.text)
             session.stream.interrupt()
         except MStoreError as error:
             session.service.log.error("idle", session=session.id, user=session.user, error=str(error))

@@ -23,7 +23,14 @@ def run_delete(session: Session, tag: bytes, cursor: Cursor) -> None:
 
     Durable: the removal.
     """
-    session.mailstore.delete(_one_mailbox(cursor))
+    name = _one_mailbox(cursor)
+    session.mailstore.delete(name)
+    selected = session.selected
+    if selected is not None:
+        selected.mailbox.refresh()
+        if selected.mailbox.deleted:
+            # Other sessions that have it selected are told BYE; this one knows already.
+            session.leave_mailbox()
 
 
 def run_rename(session: Session, tag: bytes, cursor: Cursor) -> None:

@@ -66,6 +66,8 @@ def format_opening(selected: Selected) -> bytes:
 
 def first_unseen(selected: Selected) -> int:
     """The sequence number of the first message without \\Seen, 0 when there is none."""
+    if not selected.mailbox.status().unseen:
+        return 0
     flags = selected.mailbox.columns.flags[selected.view.rows]
     unseen = (flags & np.uint64(SEEN)) == 0
     first = int(unseen.argmax()) if len(unseen) else 0
@@ -87,7 +89,7 @@ def run_close(session: Session, tag: bytes, cursor: Cursor) -> None:
     selected = session.mailbox
     mailbox = selected.mailbox
     mailbox.refresh()
-    if not selected.read_only and len(deleted_rows(selected)):
+    if not selected.read_only and mailbox.status().deleted:
         with mailbox.transaction() as tx:
             rows = deleted_rows(selected)
             if len(rows):

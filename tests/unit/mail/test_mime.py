@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mstore.mail.mime import DEPTH_LIMIT, PART_LIMIT, Part, parse
+from mstore.mail.header import HEADER_LIMIT_BYTES
+from mstore.mail.mime import DEPTH_LIMIT, HEADERS_LIMIT_BYTES, PART_LIMIT, Part, parse
 from tests.kit import museum
 from tests.kit.museum import crlf, multipart
 
@@ -158,6 +159,16 @@ def test_too_many_parts_end_up_in_the_last() -> None:
     assert len(list(root.walk())) == PART_LIMIT
     assert root.parts[-1].end == root.end == len(message)
     assert len(parse(museum.many_parts(PART_LIMIT - 1)).parts) == PART_LIMIT - 1
+
+
+def test_headers_beyond_the_limit_are_not_read() -> None:
+    part = "Content-Type: image/png\nX: " + "x" * 900_000 + "\n\nbody"
+    found = parse(crlf(multipart("b", *[part] * 12))).parts
+    read = HEADERS_LIMIT_BYTES // 900_040
+    assert [one.type for one in found] == [b"IMAGE"] * (read + 1) + [b"TEXT"] * (12 - read - 1)
+    one = parse(b"X: " + b"x" * HEADER_LIMIT_BYTES + b"\r\nContent-Type: image/png\r\n\r\nbody")
+    assert one.type == b"TEXT"
+    assert one.end - one.body_start == 4
 
 
 @pytest.mark.parametrize("size", [10, 1 << 20, (1 << 20) + 1, 3 << 20])

@@ -10,6 +10,8 @@ from mstore.mail.params import PARAM_LIMIT, parse_content_type, parse_dispositio
     [
         (b"text/html", b"TEXT/HTML", []),
         (b"Text / Html ; Charset = UTF-8", b"TEXT/HTML", [(b"CHARSET", b"UTF-8")]),
+        (b"a/b; c=x/y", b"A/B", [(b"C", b"x/y")]),
+        (b'a/b; c="x;y"', b"A/B", [(b"C", b"x;y")]),
         (b"text", b"TEXT/PLAIN", []),
         (b'a/b; c="d;e=f\\"g"; h=i', b"A/B", [(b"C", b'd;e=f"g'), (b"H", b"i")]),
         (b"a/b (x; y=z); c=d (e)", b"A/B", [(b"C", b"d")]),

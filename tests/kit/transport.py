@@ -1,0 +1,137 @@
+"""Connections for tests: a session in a thread behind a socket pair, and a client that reads it strictly.
+
+What the client receives is cut into whole responses, literals included; each must be legal by the grammar
+(``tests.kit.imapgrammar``) before a test sees it. Waiting has a limit, so a server that says nothing is a
+failure and not a hang.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from mstore.net.stream import Stream
+from tests.kit.imapgrammar import check_response
+
+WAIT_S = 10.0
+_LITERAL = re.compile(rb"\{([0-9]+)\}\r\n\Z")
+
+
+class Session(Protocol):
+    """What is served."""
+
+    def run(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Served:
+    """A session in a thread of its own; ``join`` gives back what it raised."""
+
+    def __init__(self, make_session: Callable[[Stream], Session], tls: bool = False) -> None:
+        near, far = socket.socketpair()
+        self.socket = near
+        self.stream = Stream(far, peer="test", tls=tls)
+        self.session: Any = make_session(self.stream)
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.session.run()
+        except BaseException as error:
+            self.failure = error
+        finally:
+            self.stream.close()
+
+    def join(self) -> None:
+        """Wait for the session to end; it must not have raised."""
+        self._thread.join(WAIT_S)
+        assert not self._thread.is_alive(), "the session did not end"
+        if self.failure is not None:
+            raise AssertionError("the session raised") from self.failure
+
+
+class Client:
+    """The client's side: sends bytes as told, reads whole responses."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self._socket = served.socket
+        self._socket.settimeout(WAIT_S)
+        self._buffer = b""
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self._socket.sendall(data)
+
+    def receive(self) -> bytes:
+        """The next whole response, without its last line end; nothing when the server has closed."""
+        response = self.receive_raw()
+        if response:
+            check_response(response)
+        return response[:-2]
+
+    def receive_raw(self) -> bytes:
+        """The next response, unchecked, with its line end."""
+        at = 0
+        while True:
+            end = self._buffer.find(b"\r\n", at)
+            if end < 0:
+                if not self._fill():
+                    assert not self._buffer, f"the server stopped within a response: {self._buffer!r}"
+                    return b""
+                continue
+            match = _LITERAL.search(self._buffer, at, end + 2)
+            if match is None:
+                response, self._buffer = self._buffer[: end + 2], self._buffer[end + 2 :]
+                return response
+            at = end + 2 + int(match[1])
+            while len(self._buffer) < at:
+                assert self._fill(), "the server stopped within a literal"
+
+    def command(self, text: bytes) -> list[bytes]:
+        """Send a line and collect the responses up to the tagged one."""
+        self.send(text + b"\r\n")
+        tag = text.split(b" ", 1)[0]
+        responses = []
+        while True:
+            response = self.receive()
+            assert response, f"closed before the answer to {text!r}; before that {responses!r}"
+            responses.append(response)
+            if response.startswith(tag + b" "):
+                return responses
+
+    def rest(self) -> list[bytes]:
+        """Everything up to the server's close."""
+        responses = []
+        while response := self.receive():
+            responses.append(response)
+        return responses
+
+    def is_silent(self, wait_s: float = 0.05) -> bool:
+        """Whether nothing is there to be read, and nothing comes for a moment."""
+        if self._buffer:
+            return False
+        self._socket.settimeout(wait_s)
+        try:
+            return not self._fill()
+        except TimeoutError:
+            return True
+        finally:
+            self._socket.settimeout(WAIT_S)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    def _fill(self) -> bool:
+        try:
+            data = self._socket.recv(65536)
+        except ConnectionError:
+            data = b""
+        self._buffer += data
+        return bool(data)

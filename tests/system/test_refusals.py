@@ -1,0 +1,58 @@
+"""etc/nologin, and wrong configurations: every error at once, with file, line and the nearest name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.corpus import message
+from tests.kit.clients import closed, raw
+from tests.kit.instance import Instance
+
+
+def test_nologin_shuts_the_doors_of_imap_and_pop3(store: Instance) -> None:
+    nologin = store.ms_path / "etc" / "nologin"
+    nologin.parent.mkdir(exist_ok=True)
+    nologin.write_text("Down for a new disk until noon\nnot this line\n")
+    said = closed(raw(store.imap_address))
+    assert b"* BYE" in said and b"[ALERT] Down for a new disk until noon" in said
+    assert b"not this" not in said and b"* OK" not in said
+    said = closed(raw(store.pop3_address))
+    assert said.startswith(b"-ERR") and b"Down for a new disk until noon" in said
+    store.deliver("joe", message(1, 2000))
+    nologin.unlink()
+    client = store.imap("joe")
+    assert client.select() == 1
+    client.logout()
+
+
+def test_configtest_shows_every_error_with_its_line_and_the_nearest_name(
+    make_store: Callable[..., Instance],
+) -> None:
+    store = make_store()
+    good = store.rc("configtest")
+    assert good.returncode == 0
+    lines = store.config.read_text().splitlines()
+    lines += ["imapd-lisen *:143", "cleartext-login-enable maybe", "mailstore", "imapd-workers many"]
+    store.config.write_text("\n".join(lines) + "\n")
+    done = store.rc("configtest", check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    first = len(lines) - 3
+    for number, words in enumerate(
+        (("imapd-lisen", "imapd-listen"), ("cleartext-login-enable",), ("mailstore",), ("imapd-workers",))
+    ):
+        line = next(
+            (
+                line
+                for line in said.splitlines()
+                if f"ms.conf:{first + number}" in line or f"line {first + number}" in line
+            ),
+            "",
+        )
+        assert line, f"nothing about line {first + number}:\n{said}"
+        assert all(word in line for word in words), line
+    assert "Traceback" not in said
+    process = store.spawn("storemgr")
+    assert process.wait(20) != 0
+    assert "imapd-lisen" in store.log_text() and "Traceback" not in store.log_text()
+    assert not store.pids()
