@@ -1,0 +1,120 @@
+"""One message, many recipients: finding them, the trace fields, and each one's result.
+
+The message is spooled once and parsed once; every recipient's mailbox gets the same bytes through the store's
+one door, ``append``. A recipient is acknowledged after ``append`` returned, which is when the message is on
+disk. Two recipients that lead to one mailbox are two replies and one message.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mstore import __version__
+from mstore.accounts import AccountRecord
+from mstore.base import clock
+from mstore.base.errors import Invalid, MStoreError, NotFound
+from mstore.files.spool import Spool
+from mstore.lmtp.path import Path
+from mstore.lmtp.reply import Refusal, format_failure, format_reply
+from mstore.mail.date import format_date
+from mstore.net.service import Service
+from mstore.store.account import Account
+from mstore.store.append import NewMessage, append
+from mstore.store.mailbox import Mailbox
+from mstore.store.names import INBOX
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """An accepted recipient: the address as given, whose it is, and the mailbox named after the plus."""
+
+    path: Path
+    record: AccountRecord
+    mailbox_name: str
+
+
+@dataclass(slots=True)
+class Envelope:
+    """A mail transaction between MAIL and the end of DATA."""
+
+    sender: Path
+    id: str = field(default_factory=lambda: os.urandom(8).hex())
+    recipients: list[Recipient] = field(default_factory=list)
+
+
+def find_recipient(service: Service, path: Path) -> Recipient:
+    """Resolve a forward path to an account and a mailbox name.
+
+    ``joe+important/March2000`` is the mailbox ``important/March2000`` of joe. With ``lmtp-shared-name`` as
+    the user, a shared mailbox is meant; a site without shared mailboxes has none of that name.
+    Raises: Refusal, Unavailable.
+    """
+    user, detail = path.split_plus()
+    if detail and user.casefold() == service.settings.lmtp_shared_name.casefold():
+        raise Refusal(550, "5.1.1", f"<{path}> no such shared mailbox")
+    record = service.accounts.resolve(user, path.domain) if user else None
+    if record is None:
+        raise Refusal(550, "5.1.1", f"<{path}> no such user here")
+    return Recipient(path, record, detail)
+
+
+def make_trace(service: Service, envelope: Envelope, hello: str, now_s: int) -> bytes:
+    """Return-Path and Received, to stand in front of the message (RFC 5321 §4.4)."""
+    only = f"\r\n\tfor <{envelope.recipients[0].path}>" if len(envelope.recipients) == 1 else ""
+    return (
+        f"Return-Path: <{envelope.sender}>\r\n"
+        f"Received: from {hello}\r\n"
+        f"\tby {service.settings.server_name} (M-Store {__version__}) with LMTP id {envelope.id}"
+        f"{only};\r\n"
+        f"\t{format_date(now_s, time.localtime(now_s).tm_gmtoff).decode()}\r\n"
+    ).encode()
+
+
+def deliver(service: Service, envelope: Envelope, spool: Spool) -> Iterator[bytes]:
+    """Deliver to each recipient in turn and yield its reply.
+
+    Durable: what a positive reply tells of is on disk before the reply is yielded.
+    """
+    message = NewMessage(spool, int(clock.now()))
+    delivered: set[tuple[str, str]] = set()
+    for recipient in envelope.recipients:
+        try:
+            _deliver_one(service, recipient, message, delivered)
+        except Exception as error:
+            service.counters.add("errors")
+            if isinstance(error, MStoreError):
+                service.log.warning("delivery-failed", id=envelope.id, to=recipient.path, error=str(error))
+            else:
+                service.log.exception("fault", error, id=envelope.id, to=recipient.path)
+            yield format_failure(error, str(recipient.path))
+        else:
+            service.log.info("delivery", id=envelope.id, to=recipient.path, bytes=spool.size)
+            yield format_reply(250, "2.1.5", f"<{recipient.path}> delivered")
+
+
+def _deliver_one(
+    service: Service, recipient: Recipient, message: NewMessage, delivered: set[tuple[str, str]]
+) -> None:
+    account = service.store.account(recipient.record)
+    mailbox = _open(account, recipient.mailbox_name)
+    try:
+        place = (recipient.record.id, mailbox.id)
+        if place not in delivered:
+            append(mailbox, [message])
+            delivered.add(place)
+            service.counters.add("deliveries")
+    finally:
+        mailbox.release()
+
+
+def _open(account: Account, name: str) -> Mailbox:
+    """Open the mailbox named, or INBOX when there is none of that name."""
+    if name:
+        try:
+            return account.open(name)
+        except (NotFound, Invalid):
+            pass
+    return account.open(INBOX)

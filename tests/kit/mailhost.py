@@ -1,0 +1,143 @@
+"""A site in a directory, without processes: settings, accounts, a real store; sessions run in threads."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mstore.accounts import AccountRecord, Accounts, LoginRules
+from mstore.accounts.database import SCHEMAS, create_database
+from mstore.base.errors import Unavailable
+from mstore.base.options import Settings
+from mstore.net.service import Service, Tally
+from mstore.net.stream import Stream
+from mstore.store.store import Store
+from tests.kit.scripted import RunsSession
+
+MAILSTORE = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What authproxyd would say."""
+
+    ok: bool
+    text: str = ""
+
+
+class PasswordBook:
+    """Names and passwords in a dict, where authproxyd would be asked."""
+
+    def __init__(self) -> None:
+        self.passwords: dict[bytes, bytes] = {}
+        self.reachable = True
+
+    def check(self, name: bytes, password: bytes) -> Verdict:
+        if not self.reachable:
+            raise Unavailable("authproxyd cannot be reached")
+        return Verdict(self.passwords.get(name) == password)
+
+
+class MailHost:
+    """Settings, accounts and a store below one directory."""
+
+    def __init__(self, root: Path, **settings: Any) -> None:
+        for name in ("db", "etc", "ipc", "log", "run", "spool", "mail"):
+            (root / name).mkdir()
+        settings = {"server_name": "mail.example.org", "single_domain": True, **settings}
+        self.settings = Settings(ms_path=root, mailstores={MAILSTORE: root / "mail"}, **settings)
+        for schema in SCHEMAS:
+            create_database(root / "db", schema, 0o600)
+        rules = LoginRules.of(self.settings.default_domain, self.settings.single_domain)
+        self.accounts = Accounts(root / "db", rules)
+        self.store = Store(self.settings.mailstores)
+        self.book = PasswordBook()
+        self.counters = Tally()
+        self.tls: Any = None
+
+    def close(self) -> None:
+        """Close store and databases."""
+        self.store.close()
+        self.accounts.close()
+
+    def add(self, name: str, password: str = "secret") -> AccountRecord:
+        """Make an account that can log in."""
+        self.book.passwords[name.encode()] = password.encode()
+        return self.accounts.add(name, MAILSTORE)
+
+    def account(self, name: str) -> Any:
+        """The opened account of this name."""
+        record = self.accounts.find(name)
+        assert record is not None
+        return self.store.account(record)
+
+    def service(self, **changes: Any) -> Service:
+        """What sessions of this host are given."""
+        service = Service(self.settings, self.store, self.accounts, self.book, self.tls, self.counters)
+        return replace(service, **changes)
+
+    def messages(self, name: str, mailbox_name: str = "INBOX") -> list[bytes]:
+        """All messages of a mailbox, in the order of their UIDs."""
+        mailbox = self.account(name).open(mailbox_name)
+        try:
+            mailbox.refresh()
+            return [mailbox.read(row) for row in mailbox.view(recent=False).rows.tolist()]
+        finally:
+            mailbox.release()
+
+    @contextmanager
+    def connected(self, make: Callable[[Stream, Service], RunsSession]) -> Iterator[socket.socket]:
+        """A client's socket, with a session at the other end in a thread that ends with the block."""
+        client, server = socket.socketpair()
+        client.settimeout(20)
+        thread = threading.Thread(target=_serve, args=(make, server, self.service()))
+        thread.start()
+        try:
+            yield client
+        finally:
+            client.close()
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+class Listener:
+    """A Unix socket at which each connection is served by a session in a thread, one after the other."""
+
+    def __init__(self, host: MailHost, make: Callable[[Stream, Service], RunsSession], path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(os.fspath(path))
+        self._socket.listen()
+        self._host = host
+        self._make = make
+        self._thread = threading.Thread(target=self._accept)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop accepting."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(20)
+        self._socket.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            _serve(self._make, connection, self._host.service())
+
+
+def _serve(
+    make: Callable[[Stream, Service], RunsSession], connection: socket.socket, service: Service
+) -> None:
+    stream = Stream(connection)
+    try:
+        make(stream, service).run()
+    finally:
+        stream.close()
