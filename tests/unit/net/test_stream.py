@@ -17,9 +17,8 @@ class Pieces:
 
     def recv(self, size: int, /) -> bytes:
         piece = self.pieces.pop(0) if self.pieces else b""
-        if len(piece) > size:
-            self.pieces.insert(0, piece[size:])
-        return piece[:size]
+        assert len(piece) <= size
+        return piece
 
     def sendall(self, data: bytes, /) -> None:
         self.sent.append(data)

@@ -1,0 +1,184 @@
+"""One POP3 connection, from greeting to end: read a command, check its state, run its row of the table.
+
+States are RFC 1939's: AUTHORIZATION until a maildrop is open, TRANSACTION after that, UPDATE within QUIT.
+Answers to commands that arrived together go out together (RFC 2449 §6.6). Whatever ends a session without
+QUIT removes no message, and frees the maildrop at once.
+"""
+
+from __future__ import annotations
+
+from mstore.base.errors import MStoreError
+from mstore.net.nologin import read_nologin
+from mstore.net.penalty import Penalty
+from mstore.net.service import Service
+from mstore.net.stream import Disconnected, LineTooLong, Stream, StreamFailed
+from mstore.pop3.commands import COMMANDS
+from mstore.pop3.maildrop import Maildrop, NoSuchMessage
+from mstore.pop3.reply import TEMPORARY, Refusal, format_error, refusal_of
+
+LINE_LIMIT_BYTES = 512
+"""RFC 2449 §4 asks for 255; long passwords fit as well."""
+ERRORS_LIMIT = 20
+
+
+class Session:
+    """A conversation with one client; the worker makes the stream and closes it."""
+
+    __slots__ = (
+        "_errors",
+        "_is_cut",
+        "claimed",
+        "ended",
+        "idle",
+        "maildrop",
+        "penalty",
+        "service",
+        "stopping",
+        "stream",
+        "user",
+    )
+
+    def __init__(self, stream: Stream, service: Service) -> None:
+        self.stream = stream
+        self.service = service
+        self.claimed = b""
+        self.maildrop: Maildrop | None = None
+        self.user: str | None = None
+        self.penalty: Penalty | None = None
+        self.idle = False
+        self.ended = False
+        self.stopping = False
+        self._errors = 0
+        self._is_cut = False
+
+    def run(self) -> None:
+        """Converse until the client goes, is silent for too long, or makes too many errors."""
+        stream = self.stream
+        stream.timeout_s = self.service.settings.login_timeout
+        try:
+            closed = read_nologin(self.service.settings.nologin_path)
+            if closed is not None:
+                stream.write(format_error(closed, "ALERT"))
+                self.cut()
+            else:
+                self.ok(f"{self.service.settings.server_name} POP3 M-Store ready")
+            while not self.ended:
+                self._serve_one()
+            self.leave()
+            if self._is_cut:
+                stream.drain()
+            stream.flush()
+        except StreamFailed:
+            pass  # Also when the client was silent for too long: RFC 1939 §3 asks to send no response then.
+        finally:
+            self.leave()
+
+    def stop(self) -> None:
+        """Take leave of an idle client; of a busy one when its command is done. No message is removed."""
+        self.stopping = True
+        if self.idle and not self.ended:
+            self.ended = True
+            try:
+                self._say_stopping()
+                self.stream.flush()
+            except StreamFailed:
+                pass
+            self.stream.interrupt()
+
+    def enter(self, user: str, maildrop: Maildrop) -> None:
+        """The client is who it says, and owns its maildrop from now on."""
+        self.user = user
+        self.maildrop = maildrop
+        self.penalty = None
+        self._errors = 0
+        self.stream.timeout_s = self.service.settings.pop3d_autologout
+        self.service.counters.add("logins")
+        self.service.log.info("login", user=user, peer=self.stream.peer)
+
+    def leave(self) -> None:
+        """Free the maildrop, if there is one."""
+        maildrop, self.maildrop = self.maildrop, None
+        if maildrop is not None:
+            maildrop.close()
+
+    def cut(self) -> None:
+        """End the session against the client's will, after the answer under way."""
+        self.ended = self._is_cut = True
+
+    def report(self, event: str, error: MStoreError) -> None:
+        """Let the administrator know of something that failed on our side."""
+        self.service.counters.add("errors")
+        self.service.log.error(event, user=self.user, peer=self.stream.peer, error=str(error))
+
+    def ok(self, text: str) -> None:
+        """Answer +OK."""
+        self.stream.write(f"+OK {text}\r\n".encode() if text else b"+OK\r\n")
+
+    def send(self, data: bytes) -> None:
+        """Send part of a response."""
+        self.stream.write(data)
+
+    def read_line(self, limit: int) -> bytes:
+        """The next line without its end, when everything that the client waits for has been sent.
+
+        Raises: Disconnected at the end of input, LineTooLong, TimedOut.
+        """
+        if not self.stream.has_line():
+            self.stream.flush()
+        self.idle = True
+        try:
+            line = self.stream.read_line(limit)
+        finally:
+            self.idle = False
+        if not line or self.ended:
+            raise Disconnected("connection closed by the client")
+        return line.rstrip(b"\r\n")
+
+    def _serve_one(self) -> None:
+        try:
+            line = self.read_line(LINE_LIMIT_BYTES)
+        except LineTooLong:
+            self._refuse(Refusal("line is too long", wrong=True))
+            return
+        self.service.counters.add("commands")
+        try:
+            self._dispatch(line)
+        except Refusal as refusal:
+            self._refuse(refusal)
+        except StreamFailed:
+            raise
+        except NoSuchMessage as error:
+            self._refuse(Refusal(str(error)))
+        except MStoreError as error:
+            self.report("command", error)
+            self._refuse(refusal_of(error))
+        except Exception as error:
+            self.service.counters.add("errors")
+            self.service.log.exception("fault", error, user=self.user, command=line[:4])
+            self._refuse(Refusal("internal error", TEMPORARY, wrong=True))
+        if self.stopping and not self.ended:
+            self.ended = True
+            self._say_stopping()
+
+    def _dispatch(self, line: bytes) -> None:
+        verb, _, argument = line.partition(b" ")
+        verb = verb.upper()
+        command = COMMANDS.get(verb)
+        if command is None:
+            raise Refusal("command is not known", wrong=True)
+        state = "authorization" if self.maildrop is None else "transaction"
+        if state not in command.states:
+            raise Refusal(f"command is not allowed in the {state.upper()} state", wrong=True)
+        # Blanks may belong to a password, and to nothing else.
+        command.run(self, argument if verb == b"PASS" else argument.strip(b" \t"))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self.stream.write(format_error(refusal.text, refusal.code))
+        if refusal.wrong:
+            self._errors += 1
+            self.service.counters.add("errors")
+            if self._errors >= ERRORS_LIMIT:
+                self.cut()
+
+    def _say_stopping(self) -> None:
+        self.stream.write(format_error("server is shutting down", TEMPORARY))
