@@ -114,7 +114,6 @@ def _kill_worker(store: Instance, service: str, place: int) -> None:
         lambda: f"{service} has {store.describe(store.worker_pids(service))}",
     )
     assert took < REPLACED_S, f"a worker of {service} was replaced after {took:.1f} s"
-    assert store.daemon_pid(service) not in (victim, None)
     store.wait_ready()
 
 
@@ -122,7 +121,7 @@ def _kill_daemon(store: Instance, daemon: str) -> None:
     victim, old_workers = store.daemon_pid(daemon), store.worker_pids(daemon)
     os.kill(victim, signal.SIGKILL)
     took = wait_for(
-        lambda: store.daemon_pid(daemon) != victim and store.is_ready(),
+        lambda: store.daemon_pid(daemon) not in (0, victim) and store.is_ready(),
         30,
         lambda: f"{daemon} was not replaced:\n{store.log_text()[-3000:]}",
     )
