@@ -20,20 +20,30 @@ class Arguments:
 
     config: Path
     parent: Parent
+    detached: bool = False
+    """Whether standard error is to go to a log below ``ms-path``."""
 
 
 def read_arguments(
-    name: str, purpose: str, argv: Sequence[str] | None, version_text: str | None = None
+    name: str,
+    purpose: str,
+    argv: Sequence[str] | None,
+    version_text: str | None = None,
+    may_detach: bool = False,
 ) -> Arguments:
     """Read the command line; answers ``-v`` (on standard error) and ``--help`` itself, by SystemExit."""
     parser = argparse.ArgumentParser(prog=name, description=purpose, allow_abbrev=False)
     where = "configuration [%(default)s]"
     parser.add_argument("-f", dest="config", metavar="FILE", type=Path, default=DEFAULT_CONFIG, help=where)
     parser.add_argument("-v", dest="version", action="store_true", help="show the version and exit")
+    if may_detach:
+        what = "write to log/storemgr.log below ms-path instead of standard error"
+        parser.add_argument("-d", dest="detached", action="store_true", help=what)
     parser.add_argument("--managed", help=argparse.SUPPRESS)
     found = parser.parse_args(argv)
     if found.version:
         text = version_text or f"M-Store {name} {mstore.__version__}\n"
         sys.stderr.write(text)
         raise SystemExit(0)
-    return Arguments(Path(os.path.abspath(found.config)), Parent.parse(found.managed))
+    config = Path(os.path.abspath(found.config))
+    return Arguments(config, Parent.parse(found.managed), may_detach and found.detached)

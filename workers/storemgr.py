@@ -77,6 +77,11 @@ class Storemgr:
         raise_file_limit()
         self.lock: LockFile = take_lock(self.settings, "storemgr")
         settle()
+        if self.arguments.detached:
+            log = self._open_log("storemgr")
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.close(log)
 
     def run(self) -> int:
         """Keep the daemons running until told to stop; returns the exit status."""
@@ -124,9 +129,7 @@ class Storemgr:
         """Start a daemon in a clean interpreter, its standard error going to its log."""
         command = [sys.executable, "-P", "-m", f"workers.{managed.name}", "-f", str(self.arguments.config)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        log = open_log(self.settings.log_path / f"{managed.name}.log")
-        if os.geteuid() == 0:
-            os.fchown(log, self.identity.uid, self.identity.gid)
+        log = self._open_log(managed.name)
         notify_read, notify_write = os.pipe2(os.O_CLOEXEC)
         os.set_inheritable(notify_write, True)
         os.set_inheritable(self._liveness, True)
@@ -154,6 +157,12 @@ class Storemgr:
         managed.lines = lines = Lines(notify_read, partial(self._hear, managed))
         self.supervisor.watch(notify_read, partial(self._listen, lines))
         return pid
+
+    def _open_log(self, name: str) -> int:
+        log = open_log(self.settings.log_path / f"{name}.log")
+        if os.geteuid() == 0:
+            os.fchown(log, self.identity.uid, self.identity.gid)
+        return log
 
     def _listen(self, lines: Lines) -> None:
         if not lines.read():
@@ -199,7 +208,7 @@ class Storemgr:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run storemgr from its command line; returns the exit status."""
-    arguments = read_arguments("storemgr", PURPOSE, argv)
+    arguments = read_arguments("storemgr", PURPOSE, argv, may_detach=True)
     try:
         storemgr = Storemgr(arguments)
         storemgr.prepare()

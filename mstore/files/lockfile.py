@@ -38,6 +38,7 @@ class LockFile:
         except BaseException:
             os.close(fd)
             raise
+        os.fchmod(fd, 0o644)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         return cls(fd)

@@ -1,0 +1,148 @@
+"""What can be seen of the running daemons from outside: who runs, since when, doing what, answering where.
+
+Looks at lock files, ``/proc`` and sockets; needs no help from the daemons.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from mstore.base.options import Settings
+from mstore.base.values import Address
+from mstore.files.lockfile import holder
+
+PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Process:
+    """One daemon as ``status`` shows it; ``pid`` is None when it does not run."""
+
+    name: str
+    pid: int | None
+    up_s: float
+    doing: str
+
+    @property
+    def workers(self) -> str:
+        """The number of workers that its title tells, or nothing."""
+        return self._number("workers")
+
+    @property
+    def sessions(self) -> str:
+        """The number of sessions that its title tells, or nothing."""
+        return self._number("sessions")
+
+    def _number(self, what: str) -> str:
+        found = re.search(rf"(\d+) {what}\b", self.doing)
+        return found[1] if found else ""
+
+
+@dataclass(frozen=True)
+class Door:
+    """One place where a service is to answer."""
+
+    service: str
+    where: str
+    greeting: Callable[[], bytes]
+
+
+def look_up(settings: Settings, name: str) -> Process:
+    """A daemon by its lock file."""
+    try:
+        pid = holder(settings.lock_path(name))
+    except OSError:
+        pid = None
+    if pid is None:
+        return Process(name, None, 0.0, "")
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            title = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            started_ticks = int(file.read().rsplit(b")", 1)[1].split()[19])
+        up_s = time.clock_gettime(time.CLOCK_BOOTTIME) - started_ticks / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return Process(name, pid, 0.0, "")
+    doing = re.fullmatch(r"m-store: \S+ \[(.*)\]", title)
+    return Process(name, pid, max(0.0, up_s), doing[1] if doing else title)
+
+
+def look_up_all(settings: Settings) -> list[Process]:
+    """storemgr and the daemons it is to keep running."""
+    return [look_up(settings, name) for name in ("storemgr", *settings.services())]
+
+
+def reach(address: Address) -> tuple[str, int]:
+    """Where to connect in order to reach a listener of this machine."""
+    loopback = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+    return loopback.get(address.host, address.host), address.port
+
+
+def _read_greeting(sock: socket.socket) -> bytes:
+    line = b""
+    while b"\n" not in line and len(line) < 1000:
+        data = sock.recv(1000)
+        if not data:
+            break
+        line += data
+    if not line:
+        raise OSError(None, "closed the connection without a greeting")
+    return line
+
+
+def _greet_tcp(address: Address, tls: bool) -> bytes:
+    with socket.create_connection(reach(address), PATIENCE_S) as sock:
+        if not tls:
+            return _read_greeting(sock)
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        with context.wrap_socket(sock) as secured:
+            return _read_greeting(secured)
+
+
+def _greet_unix(path: str, speaks: bool) -> bytes:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(PATIENCE_S)
+        sock.connect(path)
+        if speaks:
+            return _read_greeting(sock)
+        # Who waits for a command closes when it is told that none will come.
+        sock.shutdown(socket.SHUT_WR)
+        return sock.recv(100)
+
+
+def doors(settings: Settings) -> Iterator[Door]:
+    """Every place where something is to answer."""
+    for name in settings.services():
+        for tls, addresses in ((False, settings.listen(name)), (True, settings.tls_listen(name))):
+            for address in addresses:
+                yield Door(name, str(address), partial(_greet_tcp, address, tls))
+    for name, socket_name in (("authproxyd", "authproxyd"), ("lmtpd", "lmtpd"), ("lmtpd", "lmtpd-oq")):
+        if socket_name == "lmtpd-oq" and not settings.lmtp_enable_overquota_delivery:
+            continue
+        path, speaks = str(settings.ipc_path(socket_name)), name == "lmtpd"
+        yield Door(name, path, partial(_greet_unix, path, speaks))
+
+
+def silent_doors(settings: Settings, patience_s: float) -> dict[Door, str]:
+    """The doors at which nobody answers within the time, each with the last reason."""
+    deadline = time.monotonic() + patience_s
+    waiting = dict.fromkeys(doors(settings), "")
+    while True:
+        for door in list(waiting):
+            try:
+                door.greeting()
+                del waiting[door]
+            except OSError as error:
+                waiting[door] = error.strerror or str(error)
+        if not waiting or time.monotonic() >= deadline:
+            return waiting
+        time.sleep(0.05)
