@@ -40,8 +40,6 @@ class Kind:
     session: Callable[[Stream, Service], Session]
     make_service: Callable[[Settings, Any, Slot, Log], Service]
     """Made in the worker, from settings, TLS context, counters and log."""
-    background: Callable[[Service, Log], None] = lambda service, log: None
-    """Starts what runs beside the sessions."""
     unix_sockets: Callable[[Settings], tuple[str, ...]] = lambda settings: ()
     """Names of the sockets below ``ipc``."""
 
@@ -167,7 +165,6 @@ def run_worker(work: Work) -> int:
     service = work.kind.make_service(work.settings, work.context, work.slot, log)
     make_session = _make_sessions(work.kind, service)
     connections = Connections(work.listeners, make_session, work.context, work.slot, log)
-    work.kind.background(service, log)
     pulse = Pulse(work, connections)
     waiting.spawn(pulse.run)
     connections.start()
@@ -179,5 +176,9 @@ def run_worker(work: Work) -> int:
             ending.wait_end(1.0)
     log.info("draining", sessions=len(connections))
     drain(connections, work.settings.shutdown_grace, pulse.beat)
+    for part in (service.store, service.accounts):
+        close = getattr(part, "close", None)
+        if close is not None:
+            close()
     log.info("ended")
     return 0

@@ -1,0 +1,22 @@
+"""imapd: Serve IMAP4 (RFC 3501) from the message store."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from mstore.imap.session import Session
+from workers import daemon
+from workers.service import make_service
+from workers.worker import Kind
+
+KIND = Kind("imapd", "Serve IMAP4 (RFC 3501) from the message store.", Session, make_service)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run imapd from its command line; returns the exit status."""
+    return daemon.main(KIND, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""What the sessions of a worker share, made after the fork: accounts, store, the way to authproxyd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from mstore.accounts import Accounts, LoginRules
+from mstore.auth.client import AuthClient
+from mstore.base.log import Log
+from mstore.base.options import Settings
+from mstore.net.service import Service
+from mstore.store.store import Store
+from workers.scoreboard import Slot
+from workers.worker import connect_unix
+
+SLOW_POLL_S = 5.0
+
+
+def make_service(settings: Settings, context: Any, slot: Slot, log: Log) -> Service:
+    """Open everything that a session may need; what is a file is opened when first used."""
+    rules = LoginRules.of(settings.default_domain, settings.single_domain)
+    store = Store(settings.mailstores)
+    gevent.spawn_raw(follow_changes, store, log)
+    return Service(
+        settings=settings,
+        store=store,
+        accounts=Accounts(settings.db_path, rules),
+        authenticate=AuthClient(settings.ipc_path("authproxyd"), connect_unix),
+        tls=context,
+        counters=slot,
+        log=log,
+    )
+
+
+def follow_changes(store: Store, log: Log) -> None:
+    """Hand on what other processes change: at once where the system tells, slowly where it does not."""
+    notifier = store.notifier
+    noticed = Event()
+    if notifier.fileno() >= 0:
+        watcher = gevent.get_hub().loop.io(notifier.fileno(), 1)
+        watcher.start(noticed.set)
+    while True:
+        try:
+            if noticed.wait(SLOW_POLL_S):
+                noticed.clear()
+                notifier.handle()
+            else:
+                notifier.poll_all()
+        except Exception as error:
+            log.exception("notification-failed", error)
+            gevent.sleep(SLOW_POLL_S)
