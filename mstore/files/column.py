@@ -135,6 +135,13 @@ class Columns:
             full.modseq[row : row + rows] = modseq
         self.count = row + rows
 
+    def take(self, other: Columns, rows: Array) -> None:
+        """Add copies of rows of another table."""
+        self._make_room(len(rows))
+        for name in DTYPES:
+            getattr(self.full, name)[self.count : self.count + len(rows)] = getattr(other.full, name)[rows]
+        self.count += len(rows)
+
     def __getattr__(self, name: str) -> Array:
         if name not in DTYPES:
             raise AttributeError(name)

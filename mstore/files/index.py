@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mstore.base.errors import Corrupt
-from mstore.files.column import Array, Columns
+from mstore.files.column import Array, Columns, capacity_for
 from mstore.files.layout import (
     APPENDED,
     DERIVED_AT,
@@ -44,6 +44,18 @@ FIRST_KEYWORD_BIT = 8
 MOST_KEYWORDS = 56
 _ALL = 0xFFFFFFFFFFFFFFFF
 _LOG_MOST = 512
+_SCALARS = (
+    "generation",
+    "uid_next",
+    "highest_modseq",
+    "first_recent",
+    "unseen",
+    "deleted",
+    "size_bytes",
+    "dead_bytes",
+    "tail_segment",
+    "tail_offset",
+)
 _PAIR = struct.Struct("<II")
 _TOMB, _SEEN, _DELETED = np.uint64(TOMBSTONE), np.uint64(SEEN), np.uint64(DELETED)
 
@@ -125,6 +137,25 @@ class Index:
         if version < self._log_start:
             return None
         return self._log[version - self._log_start :]
+
+    # -- memory
+
+    @property
+    def tombstones(self) -> int:
+        """Rows in memory that stand for expunged messages."""
+        return self.columns.count - self.messages
+
+    def without_tombstones(self) -> Index:
+        """The same table with new row numbers, for when nobody has a view of it."""
+        live = self.live_rows()
+        new = Index(self.uid_validity, Columns(capacity_for(len(live))))
+        new.columns.take(self.columns, live)
+        new.snapshot = Snapshot(new.columns, None, new.columns.count)
+        new.keywords = self.keywords
+        for name in (*_SCALARS, "messages"):
+            setattr(new, name, getattr(self, name))
+        new.version = new._log_start = self.version + 1
+        return new
 
     # -- finding rows
 
@@ -295,29 +326,14 @@ class Index:
         self._expunge(rows[~found], newer.highest_modseq)
         last = mine.uid.item(self.columns.count - 1) if self.columns.count else 0
         self._take_new(newer, other[int(uids.searchsorted(np.uint32(last), "right")) :])
-        for name in (
-            "generation",
-            "uid_next",
-            "highest_modseq",
-            "first_recent",
-            "messages",
-            "unseen",
-            "deleted",
-            "size_bytes",
-            "dead_bytes",
-            "tail_segment",
-            "tail_offset",
-        ):
+        for name in (*_SCALARS, "messages"):
             setattr(self, name, getattr(newer, name))
         self._note("K", newer.highest_modseq, 0)
 
     def _take_new(self, newer: Index, rows: npt.NDArray[Any]) -> None:
         if not len(rows):
             return
-        columns, first = self.columns, self.columns.count
-        columns._make_room(len(rows))
-        for name in type(columns.full).__slots__:
-            getattr(columns.full, name)[first : first + len(rows)] = getattr(newer.columns.full, name)[rows]
-        columns.count += len(rows)
+        first = self.columns.count
+        self.columns.take(newer.columns, rows)
         self.snapshot.extend()
-        self._note("A", newer.highest_modseq, np.arange(first, columns.count))
+        self._note("A", newer.highest_modseq, np.arange(first, self.columns.count))

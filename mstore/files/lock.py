@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import struct
 import time
 from collections.abc import Iterator
@@ -76,7 +77,11 @@ class Lock:
             while True:
                 try:
                     fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _EXCLUSIVE)
+                    if os.stat(self.path).st_ino != os.fstat(fd).st_ino:
+                        raise NotFound("it has been deleted")
                     return fd
+                except FileNotFoundError:
+                    raise NotFound("it has been deleted") from None
                 except OSError as error:
                     if error.errno not in (errno.EAGAIN, errno.EACCES):
                         raise StorageFailed(f"cannot lock: {error.strerror}") from error

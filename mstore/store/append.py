@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mstore.base import blocking
 from mstore.base.errors import StorageFailed
 from mstore.base.ids import Uid
-from mstore.mail.summary import Summary, summarize
+from mstore.mail.summary import Summary
+from mstore.store.derived import summary_of
 
 if TYPE_CHECKING:
     from mstore.base.blocking import Event
     from mstore.store.mailbox import Mailbox
 
 _MOST_ROUND_BYTES = 16 << 20
+_SOON_BYTES = 1 << 20
 _CHUNK_BYTES = 256 << 10
 
 
@@ -71,8 +73,9 @@ class NewMessage:
         """Compute what the store keeps of it; better done before the lock is taken."""
         if self._summary is None:
             buffer = self.buffer()
-            self._summary = summarize(buffer)
-            self._crc = zlib.crc32(buffer)
+            summary = summary_of(buffer)
+            self._crc = zlib.crc32(buffer) if self.size <= _SOON_BYTES else blocking.call(zlib.crc32, buffer)
+            self._summary = summary
 
     @property
     def summary(self) -> Summary:

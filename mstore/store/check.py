@@ -42,7 +42,7 @@ class Problem(NamedTuple):
         return f"{self.path}: {self.text}"
 
 
-def check_mailbox(path: Path, messages: bool = True) -> list[Problem]:
+def check_mailbox(path: Path, messages: bool = True, uid_validity: int | None = None) -> list[Problem]:
     """Everything wrong with a mailbox; ``messages`` reads every message as well.
 
     The mailbox should be at rest: what a writer is doing just now may look like a problem.
@@ -60,6 +60,8 @@ def check_mailbox(path: Path, messages: bool = True) -> list[Problem]:
         found = _check_generations(path, report)
         if found is not None:
             index = found
+            if uid_validity is not None and index.uid_validity != uid_validity:
+                report(f"its UIDVALIDITY is {index.uid_validity}, not {uid_validity}")
             _check_rows(index, report)
             _check_segments(index, segments, messages, report)
             _check_derived(path, index, report)
@@ -70,14 +72,6 @@ def check_mailbox(path: Path, messages: bool = True) -> list[Problem]:
     finally:
         segments.close()
     return problems
-
-
-def check_account(path: Path, messages: bool = True) -> list[Problem]:
-    """Everything wrong with the mailboxes of an account's directory."""
-    directories = sorted(
-        child for child in Path(path).iterdir() if (child / "lock").exists() and child.is_dir()
-    )
-    return [problem for directory in directories for problem in check_mailbox(directory, messages)]
 
 
 Report = Callable[[str], None]

@@ -16,7 +16,7 @@ from mstore.base import blocking
 from mstore.base.errors import MStoreError
 from mstore.files.blob import Window, format_blob
 from mstore.files.layout import BLOB
-from mstore.mail.summary import summarize
+from mstore.mail.summary import Summary, summarize
 from mstore.store.reader import pread_soon
 
 if TYPE_CHECKING:
@@ -26,11 +26,17 @@ BLOB_VERSION = 1
 MOST_BLOB_BYTES = 4 << 20
 _WINDOW_BYTES = 1 << 20
 _LAST_BYTES = 64 << 10
+_SOON_BYTES = 1 << 20
 _KEEP_BYTES = 8 << 20
 
 
 WHOLE = -1
 """In place of a slot: the blob itself."""
+
+
+def summary_of(buffer: Any) -> Summary:
+    """The summary of a message; a large one is looked at while other sessions run."""
+    return summarize(buffer) if len(buffer) <= _SOON_BYTES else blocking.call(summarize, buffer)
 
 
 def read(mailbox: Mailbox, rows: npt.NDArray[Any], slots: Sequence[int]) -> list[list[bytes]]:
@@ -132,7 +138,7 @@ def _compute(
     held = 0
     uids = mailbox.index.columns.full.uid[rows[places]].tolist()
     for place, row, uid in zip(places.tolist(), rows[places].tolist(), uids, strict=True):
-        found = summarize(mailbox.read(row)).slots
+        found = summary_of(mailbox.read(row)).slots
         for values, slot in zip(result, slots, strict=True):
             values[place] = found[slot] if slot < len(found) else b""
         blob = format_blob(uid, BLOB_VERSION, found)

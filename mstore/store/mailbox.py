@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mstore.store.notify import Notifier
 
 FLUSH_S = 1.0
+_MOST_TOMBSTONES = 1000
 _LEAST_TAIL_BYTES = 64 << 10
 
 
@@ -339,6 +340,9 @@ class Mailbox:
 
     def retain(self) -> None:
         """Count one more user."""
+        if not self.users and self.index.tombstones > max(_MOST_TOMBSTONES, self.index.messages):
+            with self.applying:
+                self.index = self.index.without_tombstones()
         self.users += 1
 
     def release(self) -> None:
