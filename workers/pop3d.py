@@ -1,0 +1,22 @@
+"""pop3d: Serve POP3 (RFC 1939) from the message store."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from mstore.pop3.session import Session
+from workers import daemon
+from workers.service import make_service
+from workers.worker import Kind
+
+KIND = Kind("pop3d", "Serve POP3 (RFC 1939) from the message store.", Session, make_service)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run pop3d from its command line; returns the exit status."""
+    return daemon.main(KIND, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
