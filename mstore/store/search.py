@@ -3,8 +3,8 @@
 ``find`` gives the positions in a view of the messages that match a tree of ``mstore.store.searchkeys``.
 Each key is evaluated only for the messages that the cheaper keys beside it have left undecided. Keys on
 columns are vector operations over all of them at once; From, To, Cc, Bcc and Subject are looked up in the
-derived texts; other fields and the Date's zone need the header, BODY and TEXT the message. What a key costs
-decides the order, never the answer.
+derived texts; other fields need the header, BODY and TEXT the message. What a key costs decides the order,
+never the answer.
 
 Other sessions may run between the windows of a long search, and the mailbox may change meanwhile: the answer
 then holds for each message as it was when it was looked at.
@@ -19,8 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mstore.base import blocking
-from mstore.mail.date import NO_DATE, parse_sent_date
-from mstore.mail.header import unfold
+from mstore.mail.date import NO_DATE
 from mstore.mail.summary import PARTS, SEARCH
 from mstore.store import searchtext
 from mstore.store.flags import EXPUNGED, FIRST_KEYWORD_BIT
@@ -46,8 +45,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 DAY_S = 86_400
 WINDOW_ROWS = 2000
 MESSAGE_WINDOW_ROWS = 100
-# No zone is farther from UTC than this (mstore.mail.date reads less than a day).
-ZONE_LIMIT_S = DAY_S
 DERIVED_FIELDS = {b"from": 0, b"to": 1, b"cc": 2, b"bcc": 3, b"subject": 4}
 
 
@@ -82,16 +79,16 @@ def find(mailbox: Mailbox, view: View, key: SearchKey, pulse: Callable[[], None]
 
 
 def cost(key: SearchKey) -> int:
-    """How dear a key is: 0 columns, 1 columns nearly always, 2 derived texts, 3 headers, 4 messages."""
+    """How dear a key is: 0 columns, 1 derived texts, 2 headers, 3 messages."""
     if isinstance(key, Not):
         return cost(key.key)
     if isinstance(key, And | Or):
         return max(map(cost, key.keys), default=0)
     if isinstance(key, Text):
-        return 4
+        return 3
     if isinstance(key, Header):
-        return 2 if key.text and key.name in DERIVED_FIELDS else 3
-    return 1 if isinstance(key, SentDay) else 0
+        return 1 if key.text and key.name in DERIVED_FIELDS else 2
+    return 0
 
 
 class _Search:
@@ -102,20 +99,27 @@ class _Search:
         self._view = view
         self._pulse = pulse
         self._rows = view.rows
+        # Rows ascend: where the last is as far as there are rows before it, none is left out.
+        self._plain = len(self._rows) > 0 and self._rows.item(-1) == len(self._rows) - 1
         self._keywords = {name.lower(): bit for bit, name in enumerate(mailbox.keywords, FIRST_KEYWORD_BIT)}
 
     def run(self, key: SearchKey) -> Array:
         everything = np.arange(len(self._rows))
-        there = self._column("flags", everything) & np.uint64(EXPUNGED) == 0
+        there = self._flags(everything, EXPUNGED) == 0
         if not there.all():
             everything = everything[there]
-        return everything[self._match(key, everything)]
+        found = np.flatnonzero(self._match(key, everything))
+        return found if len(everything) == len(self._rows) else everything[found]
 
     def _column(self, name: str, at: Array) -> Array:
-        column: Array = getattr(self._mailbox.columns, name)
-        if len(at) == len(self._rows):
-            return column[self._rows]
-        return column[self._rows[at]]
+        column: Array = getattr(self._mailbox.columns.full, name)
+        if len(at) != len(self._rows):
+            return column[self._rows[at]]
+        return column[: len(at)] if self._plain else column[self._rows]
+
+    def _flags(self, at: Array, mask: int) -> Array:
+        """The bits of the mask that each message has."""
+        return np.bitwise_and(self._column("flags", at), np.uint64(mask))
 
     def _match(self, key: SearchKey, at: Array) -> Array:
         """A mask over the positions ``at``: which of them match."""
@@ -134,8 +138,6 @@ class _Search:
             return self._in_derived(position, key.text, at)
         if isinstance(key, Text):
             return self._in_messages([key], at, until=True)
-        if isinstance(key, SentDay):
-            return self._sent(key, at)
         return self._in_columns(key, at)
 
     def _fold(self, keys: Sequence[SearchKey], at: Array, until: bool) -> Array:
@@ -157,10 +159,11 @@ class _Search:
 
     def _in_columns(self, key: SearchKey, at: Array) -> Array:
         if isinstance(key, Flag):
-            mask = np.uint64(key.mask)
-            return self._column("flags", at) & mask == mask
+            return np.equal(self._flags(at, key.mask), np.uint64(key.mask))
         if isinstance(key, InternalDate):
             return _within(self._column("internal_date", at), key.low_s, key.high_s)
+        if isinstance(key, SentDay):
+            return self._sent(key, at)
         if isinstance(key, Size):
             return _within(self._column("size", at), key.low, key.high)
         if isinstance(key, Recent):
@@ -169,7 +172,7 @@ class _Search:
             bit = self._keywords.get(key.name.lower())
             if bit is None:
                 return np.zeros(len(at), bool)
-            return self._column("flags", at) >> np.uint64(bit) & np.uint64(1) == 1
+            return np.not_equal(self._flags(at, 1 << bit), 0)
         if isinstance(key, Seqs | Uids):
             chosen = np.zeros(len(self._rows), bool)
             if isinstance(key, Uids):
@@ -181,33 +184,12 @@ class _Search:
         return np.ones(len(at), bool)
 
     def _sent(self, key: SentDay, at: Array) -> Array:
-        """The column holds the moment in UTC; only near the ends of the range the zone can matter."""
+        """By the day that the Date field names in its own zone (RFC 3501 §6.4.4 "disregarding time")."""
         sent = self._column("sent_date", at)
-        found = _within(sent, _midnight(key.low), _midnight(key.high)) & (sent != NO_DATE)
-        near = np.zeros(len(at), bool)
-        for day in (key.low, key.high):
-            if day is not None:
-                near |= np.abs(sent - day * DAY_S) < ZONE_LIMIT_S
-        near &= sent != NO_DATE
-        doubtful = np.flatnonzero(near)
-        if len(doubtful):
-            found[doubtful] = self._sent_by_header(key, at[doubtful])
+        written = sent + self._column("sent_zone", at)
+        found = _within(written, _midnight(key.low), _midnight(key.high))
+        found &= sent != NO_DATE
         return found
-
-    def _sent_by_header(self, key: SentDay, at: Array) -> Array:
-        pick = searchtext.field_pattern(b"date").search
-        found: list[bool] = []
-        for headers in self._headers(at):
-            for header in headers:
-                field = pick(b"\n" + header)
-                date = parse_sent_date(unfold(field[1])) if field is not None else None
-                day = None if date is None else (date.utc_s + date.zone_s) // DAY_S
-                found.append(
-                    day is not None
-                    and (key.low is None or day >= key.low)
-                    and (key.high is None or day < key.high)
-                )
-        return np.array(found, bool)
 
     def _in_derived(self, position: int, text: str, at: Array) -> Array:
         """Whether one of the five derived texts contains the text: all of a window are searched as one."""

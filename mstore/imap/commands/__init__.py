@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from mstore.imap.commands import (
     any,
     append,
+    copy,
     expunge,
     fetch,
     idle,
@@ -99,10 +100,12 @@ COMMANDS = make_table(
         Command(b"EXPUNGE", expunge.run_expunge, SELECTED, "may-expunge", "RFC 3501 §6.4.3"),
         Command(b"SEARCH", search.run_search, SELECTED, "uses", "RFC 3501 §6.4.4"),
         Command(b"FETCH", fetch.run_fetch, SELECTED, "uses", "RFC 3501 §6.4.5"),
+        Command(b"COPY", copy.run_copy, SELECTED, "may-expunge", "RFC 3501 §6.4.7"),
         Command(b"STORE", store.run_store, SELECTED, "uses", "RFC 3501 §6.4.6"),
         Command(
             b"UID EXPUNGE", expunge.run_uid_expunge, SELECTED, "may-expunge", "RFC 4315 §2.1", uid=True
         ),
+        Command(b"UID COPY", copy.run_uid_copy, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),
         Command(b"UID SEARCH", search.run_uid_search, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),
         Command(b"UID FETCH", fetch.run_uid_fetch, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),
         Command(b"UID STORE", store.run_uid_store, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),

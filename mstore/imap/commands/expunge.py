@@ -70,7 +70,8 @@ def expunge_deleted(selected: Selected, rows: Array | None = None) -> None:
 
 
 def _deleted(flags: Array, rows: Array) -> Array:
-    return rows[flags[rows] & _MASK == _DELETED]
+    deleted: Array = rows[flags[rows] & _MASK == _DELETED]
+    return deleted
 
 
 def _writable(session: Session) -> Selected:

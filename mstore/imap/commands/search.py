@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.searchkeys import parse_search
+from mstore.imap.render.columns import Array, join_decimals
 from mstore.store.search import find
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     selected = session.mailbox
     found = find(selected.mailbox, selected.view, key)
     numbers = selected.view.uids[found] if uid else found + 1
-    session.send(format_search(numbers.tolist()))
+    session.send(format_search(numbers))
     return None
 
 
-def format_search(numbers: Iterable[int]) -> bytes:
+def format_search(numbers: Array) -> bytes:
     """The SEARCH response, also for no message at all (RFC 3501 §7.2.5)."""
-    return b"* SEARCH" + b"".join([b" %d" % number for number in numbers]) + b"\r\n"
+    return b"* SEARCH" + join_decimals(numbers, b" ") + b"\r\n"

@@ -14,6 +14,7 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 TEN_THOUSAND = 10_000
+FEW_NUMBERS = 40
 DAY_S = 86_400
 # The years that four digits can tell: 0001-01-01 to 9999-12-31.
 FIRST_DATE_S = -62_135_596_800
@@ -78,6 +79,18 @@ def format_decimals(values: Array, groups: int) -> list[Array]:
 def _inner(low: Array, rest: Array) -> Array:
     """A middle group that begins the number: its digits, or nothing when the number is shorter still."""
     return np.where(rest > 0, FOUR_LEADING[low], np.zeros(1, "<u4"))
+
+
+def join_decimals(values: Array, before: bytes) -> bytes:
+    """Non-negative integers as decimal text, each with ``before`` (one octet) in front of it."""
+    if len(values) < FEW_NUMBERS:
+        return b"".join([b"%b%d" % (before, value) for value in values.tolist()])
+    parts = format_decimals(values, decimal_groups(int(values.max())))
+    table = np.empty((len(values), len(parts) + 1), "<u4")
+    table[:, 0] = before[0]
+    for place, part in enumerate(parts, 1):
+        table[:, place] = part
+    return table.tobytes().translate(None, b"\0")
 
 
 def format_date_time(seconds: int) -> bytes:

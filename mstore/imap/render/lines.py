@@ -183,9 +183,11 @@ class Lines:
             small = keys.astype(np.intp)
             there = np.bincount(small, minlength=SMALL_KEYS).tolist()
             table = np.array([texts[key] if count else b"" for key, count in enumerate(there)], dtype="S")
-            return table.take(small)
-        different, inverse = np.unique(keys, return_inverse=True)
-        return np.array([texts[key] for key in different.tolist()], dtype="S").take(inverse)
+        else:
+            different, small = np.unique(keys, return_inverse=True)
+            table = np.array([texts[key] for key in different.tolist()], dtype="S")
+        told: Array = table.take(small)
+        return told
 
 
 class _Layout:
