@@ -116,7 +116,6 @@ class Daemon:
         gc.collect()
         gc.freeze()
         self.crew.start()
-        self._tick()
         listening = " ".join(listener.name for listener in (*self.groups[0], *self.shared))
         self.log.info("started", workers=len(self.groups), listening=listening)
         status = supervisor.run()
@@ -193,6 +192,7 @@ class Daemon:
 
     def _complete(self) -> None:
         self.log.info("ready")
+        self._tick()
         self.parent.tell("ready")
 
     def _tick(self) -> None:

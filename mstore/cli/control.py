@@ -64,7 +64,7 @@ def _launch(config: Path) -> None:
     with tempfile.TemporaryFile() as words:
         try:
             process = subprocess.Popen(
-                command("workers.storemgr", "-f", str(config), "-d", "--managed", f"-,{write}"),
+                command("workers.storemgr", "-f", str(config), "-d", "--managed", f",{write}"),
                 stdin=subprocess.DEVNULL,
                 stdout=words,
                 stderr=words,

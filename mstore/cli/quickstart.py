@@ -199,9 +199,9 @@ class Quickstart:
         user = USERS[0]
         imap, pop3 = settings.imapd_listen[0], settings.pop3d_listen[0]
         program = (
-            f"import imaplib; m = imaplib.IMAP4('{imap.host}', {imap.port}); "
-            f"m.login('{user}', '{passwords[user]}'); m.select(); "
-            "print(m.fetch('1', '(RFC822)')[1][0][1].decode())"
+            f'import imaplib; m = imaplib.IMAP4("{imap.host}", {imap.port}); '
+            f'm.login("{user}", "{passwords[user]}"); m.select(); '
+            'print(m.fetch("1", "(RFC822)")[1][0][1].decode())'
         )
         rc = shlex.quote(os.environ.get("MSTORE_RC") or "rc.m-store")
         msadm = shlex.quote(str(Path(sys.executable).parent / "msadm"))
@@ -249,7 +249,7 @@ def _welcome_message(user: str) -> EmailMessage:
     message["Message-ID"] = make_msgid(domain="localhost")
     message.set_content(
         f"Hello {user},\n\n"
-        "this message came in over LMTP and is read over IMAP or POP3: your message store works.\n"
+        "this message came in over LMTP and is read over IMAP or POP3.\nYour message store works.\n"
     )
     return message
 
