@@ -85,7 +85,7 @@ def run_mail(session: Session, argument: bytes) -> bytes:
         else:
             raise Refusal(555, "5.5.4", f"parameter {keyword.decode()} is not known")
     session.envelope = Envelope(path)
-    return format_reply(250, "2.1.0", f"<{path}> sender OK")
+    return format_reply(250, "2.1.0", f"<{path.text}> sender OK")
 
 
 def run_rcpt(session: Session, argument: bytes) -> bytes:
@@ -105,9 +105,9 @@ def run_rcpt(session: Session, argument: bytes) -> bytes:
     try:
         recipient = find_recipient(session.service, path)
     except MStoreError as error:
-        return format_failure(error, str(path))
+        return format_failure(error, path.text)
     session.envelope.recipients.append(recipient)
-    return format_reply(250, "2.1.5", f"<{path}> recipient OK")
+    return format_reply(250, "2.1.5", f"<{path.text}> recipient OK")
 
 
 def run_data(session: Session, argument: bytes) -> bytes:
@@ -134,7 +134,7 @@ def run_data(session: Session, argument: bytes) -> bytes:
         if content.problem is not None:
             service.counters.add("errors")
             service.log.warning("message-refused", id=envelope.id, error=str(content.problem))
-            return b"".join(_format_rejection(content.problem, str(r.path)) for r in envelope.recipients)
+            return b"".join(_format_rejection(content.problem, r.path.text) for r in envelope.recipients)
         sent_s = clock.steady()
         for reply in deliver(service, envelope, spool):
             stream.write(reply)

@@ -54,18 +54,18 @@ def find_recipient(service: Service, path: Path) -> Recipient:
     """
     user, detail = path.split_plus()
     if detail and user.casefold() == service.settings.lmtp_shared_name.casefold():
-        raise Refusal(550, "5.1.1", f"<{path}> no such shared mailbox")
+        raise Refusal(550, "5.1.1", f"<{path.text}> no such shared mailbox")
     record = service.accounts.resolve(user, path.domain) if user else None
     if record is None:
-        raise Refusal(550, "5.1.1", f"<{path}> no such user here")
+        raise Refusal(550, "5.1.1", f"<{path.text}> no such user here")
     return Recipient(path, record, detail)
 
 
 def make_trace(service: Service, envelope: Envelope, hello: str, now_s: int) -> bytes:
     """Return-Path and Received, to stand in front of the message (RFC 5321 §4.4)."""
-    only = f"\r\n\tfor <{envelope.recipients[0].path}>" if len(envelope.recipients) == 1 else ""
+    only = f"\r\n\tfor <{envelope.recipients[0].path.text}>" if len(envelope.recipients) == 1 else ""
     return (
-        f"Return-Path: <{envelope.sender}>\r\n"
+        f"Return-Path: <{envelope.sender.text}>\r\n"
         f"Received: from {hello}\r\n"
         f"\tby {service.settings.server_name} (M-Store {__version__}) with LMTP id {envelope.id}"
         f"{only};\r\n"
@@ -86,13 +86,13 @@ def deliver(service: Service, envelope: Envelope, spool: Spool) -> Iterator[byte
         except Exception as error:
             service.counters.add("errors")
             if isinstance(error, MStoreError):
-                service.log.warning("delivery-failed", id=envelope.id, to=recipient.path, error=str(error))
+                service.log.warning("delivery-failed", id=envelope.id, to=recipient.path.text, error=str(error))
             else:
                 service.log.exception("fault", error, id=envelope.id, to=recipient.path)
-            yield format_failure(error, str(recipient.path))
+            yield format_failure(error, recipient.path.text)
         else:
-            service.log.info("delivery", id=envelope.id, to=recipient.path, bytes=spool.size)
-            yield format_reply(250, "2.1.5", f"<{recipient.path}> delivered")
+            service.log.info("delivery", id=envelope.id, to=recipient.path.text, bytes=spool.size)
+            yield format_reply(250, "2.1.5", f"<{recipient.path.text}> delivered")
 
 
 def _deliver_one(

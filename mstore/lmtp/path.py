@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 LOCAL_LIMIT_BYTES = 1100
 """More than RFC 5321 §4.5.3.1.1 asks for, because a mailbox name may follow the plus sign."""
@@ -23,6 +23,7 @@ _DOMAIN = rb"(?:%s(?:\.%s)*\.?|\[[\x21-\x5a\x5e-\x7e]*\])" % (_LABEL, _LABEL)
 _ADDRESS = rb"(?P<local>%s|%s)(?:@(?P<domain>%s))?" % (_DOT_STRING, _QUOTED, _DOMAIN)
 _ROUTE = rb"(?:@%s(?:,@%s)*:)?" % (_DOMAIN, _DOMAIN)
 _PATH = re.compile(rb"(?P<quoted><)?(?P<address>%s%s)?(?(quoted)>)" % (_ROUTE, _ADDRESS))
+_PLAIN = re.compile(_DOT_STRING.decode())
 _PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]*))?")
 
 
@@ -34,18 +35,23 @@ class BadParameter(Exception):
     """What stands behind the address is not a list of parameters (501 5.5.4)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Path:
     """An address as the envelope gives it; the null reverse-path ``<>`` has an empty local part."""
 
     local: str
     domain: str | None
+    text: str = field(init=False, compare=False, repr=False)
+    """As it stands between angle brackets."""
+
+    def __post_init__(self) -> None:
+        local = self.local
+        if local and _PLAIN.fullmatch(local) is None:
+            local = '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        self.text = local if self.domain is None else f"{local}@{self.domain}"
 
     def __str__(self) -> str:
-        local = self.local
-        if local and re.fullmatch(_DOT_STRING, local.encode()) is None:
-            local = '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        return local if self.domain is None else f"{local}@{self.domain}"
+        return self.text
 
     def split_plus(self) -> tuple[str, str]:
         """Return the user and what follows the first plus sign, empty when there is none."""

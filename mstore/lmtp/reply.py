@@ -40,7 +40,10 @@ def format_reply(code: int, status: str, text: str) -> bytes:
 
 def printable(text: str, limit: int = 400) -> str:
     """The text reduced to what may stand in a reply line, and to a length that keeps it under 512 bytes."""
-    return "".join(c if " " <= c <= "~" else "?" for c in text[:limit])
+    text = text[:limit]
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if " " <= c <= "~" else "?" for c in text)
 
 
 _CONDITIONS: tuple[tuple[type[MStoreError], int, str, str], ...] = (
