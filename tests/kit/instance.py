@@ -192,8 +192,10 @@ class Instance:
         return {**os.environ, "PYTHONPATH": str(ROOT)}
 
     def daemon_pid(self, daemon: str) -> int:
-        """The process id in a daemon's lock file."""
-        return int((self.ms_path / "run" / f"{daemon}.lock").read_text().split()[0])
+        """The process id in a daemon's lock file; 0 while there is none."""
+        lock = self.ms_path / "run" / f"{daemon}.lock"
+        words = lock.read_text().split() if lock.exists() else []
+        return int(words[0]) if words else 0
 
     def worker_pids(self, daemon: str) -> list[int]:
         """The workers of a daemon: its children."""
