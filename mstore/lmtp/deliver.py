@@ -81,18 +81,19 @@ def deliver(service: Service, envelope: Envelope, spool: Spool) -> Iterator[byte
     message = NewMessage(spool, int(clock.now()))
     delivered: set[tuple[str, str]] = set()
     for recipient in envelope.recipients:
+        to = recipient.path.text
         try:
             _deliver_one(service, recipient, message, delivered)
         except Exception as error:
             service.counters.add("errors")
             if isinstance(error, MStoreError):
-                service.log.warning("delivery-failed", id=envelope.id, to=recipient.path.text, error=str(error))
+                service.log.warning("delivery-failed", id=envelope.id, to=to, error=str(error))
             else:
-                service.log.exception("fault", error, id=envelope.id, to=recipient.path)
-            yield format_failure(error, recipient.path.text)
+                service.log.exception("fault", error, id=envelope.id, to=to)
+            yield format_failure(error, to)
         else:
-            service.log.info("delivery", id=envelope.id, to=recipient.path.text, bytes=spool.size)
-            yield format_reply(250, "2.1.5", f"<{recipient.path.text}> delivered")
+            service.log.info("delivery", id=envelope.id, to=to, bytes=spool.size)
+            yield format_reply(250, "2.1.5", f"<{to}> delivered")
 
 
 def _deliver_one(
