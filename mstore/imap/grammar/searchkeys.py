@@ -63,6 +63,10 @@ DATES: dict[bytes, Callable[[int], SearchKey]] = {
     b"SENTSINCE": lambda day: SentDay(day, None),
 }
 
+WITH_ARGUMENT = frozenset(
+    (b"BODY", b"HEADER", b"KEYWORD", b"LARGER", b"NOT", b"SMALLER", b"TEXT", b"UID", b"UNKEYWORD", *DATES, *FIELDS)
+)
+
 
 def parse_search(cursor: Cursor) -> SearchKey:
     """Read ``[CHARSET name] key …`` to the end of the command; several keys are a conjunction.
@@ -118,6 +122,8 @@ class _Parser:
             return plain
         if word == b"OR":
             return self._or(depth)
+        if word not in WITH_ARGUMENT:
+            raise Bad("Unknown search key")
         cursor.space()
         if word == b"NOT":
             return Not(self.key(None, depth + 1))
@@ -166,9 +172,7 @@ class _Parser:
             return Size(cursor.number() + 1, None)
         if word == b"SMALLER":
             return Size(None, cursor.number())
-        if word == b"UID":
-            return Uids(cursor.sequence_set())
-        raise Bad("Unknown search key")
+        return Uids(cursor.sequence_set())
 
     def _text(self) -> str:
         text = decode_text(self._cursor.astring(), self.charset)
