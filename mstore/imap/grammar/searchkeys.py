@@ -63,9 +63,8 @@ DATES: dict[bytes, Callable[[int], SearchKey]] = {
     b"SENTSINCE": lambda day: SentDay(day, None),
 }
 
-WITH_ARGUMENT = frozenset(
-    (b"BODY", b"HEADER", b"KEYWORD", b"LARGER", b"NOT", b"SMALLER", b"TEXT", b"UID", b"UNKEYWORD", *DATES, *FIELDS)
-)
+OTHERS = (b"BODY", b"HEADER", b"KEYWORD", b"LARGER", b"NOT", b"SMALLER", b"TEXT", b"UID", b"UNKEYWORD")
+WITH_ARGUMENT = frozenset((*OTHERS, *DATES, *FIELDS))
 
 
 def parse_search(cursor: Cursor) -> SearchKey:
