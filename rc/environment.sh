@@ -38,7 +38,7 @@ make_environment() {
     "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
         install_packages "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
     say "Making the environment in $environment (once; about a minute) ..."
-    "$environment/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$environment" >&2 ||
+    "$environment/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$environment" >&2 ||
         { say "Could not make $environment."; exit 1; }
     "$environment/bin/python" "$root/rc/environment.py" requirements "$root" "$@" >"$environment/requirements.txt"
     "$environment/bin/python" -m pip --disable-pip-version-check install -r "$environment/requirements.txt" >&2 ||
@@ -63,7 +63,7 @@ need_environment() {
         is_made "$extra" && exit 0
         make_environment ${extra:+"$extra"}
         printf '%s\n' "$key" >"$environment/made-for${extra:+-$extra}"
-    ) 9>"$environment.lock" || exit 1
+    ) 9>"$environment/lock" || exit 1
 }
 
 is_made() {

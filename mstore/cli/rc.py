@@ -171,6 +171,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigErrors as error:
         print(error, file=sys.stderr)
         return 1 if arguments.verb == "configtest" else NOT_CONFIGURED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Nobody reads on; what was asked for is done.
+        return 0
     except (MStoreError, OSError) as error:
         print(f"rc.m-store: {error}", file=sys.stderr)
         return 1
