@@ -59,6 +59,7 @@ class Account:
 
     def __init__(self, path: Path, account_id: AccountId, pool: Pool) -> None:
         self.path = path
+        self._directory = os.fspath(path)
         self.id = account_id
         self._catalog = Catalog(path, account_id)
         self._lock = Lock(path / "lock", RANK_ACCOUNT, account_id)
@@ -104,7 +105,7 @@ class Account:
         entry = self.entry(name)
         if entry.no_select:
             raise NotFound(f"{entry.name} is only a name for what lies beneath it")
-        return self._pool.open(self.path / entry.id)
+        return self._pool.open(f"{self._directory}/{entry.id}")
 
     def pop3_lock(self) -> Maildrop:
         """Exclusive access to the maildrop over all processes (RFC 1939 §4); never waits.

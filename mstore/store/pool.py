@@ -37,7 +37,7 @@ class Pool:
             self._notifier = Notifier()
         return self._notifier
 
-    def open(self, path: Path) -> Mailbox:
+    def open(self, path: Path | str) -> Mailbox:
         """The mailbox in a directory, with the caller counted as a user: ``release()`` it when done.
 
         Raises: NotFound, Corrupt, Busy, StorageFailed.

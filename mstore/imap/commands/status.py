@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mstore.imap.errors import Bad
@@ -10,8 +12,17 @@ from mstore.imap.grammar.names import format_mailbox
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
+    from mstore.store.change import MailboxStatus
 
-ITEMS = (b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN")
+ITEMS: Mapping[bytes, Callable[[MailboxStatus], int]] = MappingProxyType(
+    {
+        b"MESSAGES": lambda status: status.messages,
+        b"RECENT": lambda status: status.recent,
+        b"UIDNEXT": lambda status: status.uid_next,
+        b"UIDVALIDITY": lambda status: status.uid_validity,
+        b"UNSEEN": lambda status: status.unseen,
+    }
+)
 
 
 def run_status(session: Session, tag: bytes, cursor: Cursor) -> None:
@@ -19,7 +30,7 @@ def run_status(session: Session, tag: bytes, cursor: Cursor) -> None:
     cursor.space()
     name = cursor.mailbox()
     cursor.space()
-    items = cursor.list_of(cursor.word)
+    items = cursor.words()
     cursor.end()
     for item in items:
         if item not in ITEMS:
@@ -28,19 +39,13 @@ def run_status(session: Session, tag: bytes, cursor: Cursor) -> None:
     try:
         mailbox.refresh()
         status = mailbox.status()
-        recent = status.recent
+        pairs = [b"%b %d" % (item, ITEMS[item](status)) for item in dict.fromkeys(items)]
         selected = session.selected
-        if selected is not None and selected.mailbox is mailbox:
+        if selected is not None and selected.mailbox is mailbox and b"RECENT" in items:
             # Those that this session was the first to see are recent here, and nowhere else.
-            recent = selected.recent_count()
-        values = {
-            b"MESSAGES": status.messages,
-            b"RECENT": recent,
-            b"UIDNEXT": status.uid_next,
-            b"UIDVALIDITY": status.uid_validity,
-            b"UNSEEN": status.unseen,
-        }
+            selected.report(session.stream, expunges=True)
+            place = list(dict.fromkeys(items)).index(b"RECENT")
+            pairs[place] = b"RECENT %d" % selected.recent_count()
     finally:
         mailbox.release()
-    pairs = b" ".join(b"%b %d" % (item, values[item]) for item in dict.fromkeys(items))
-    session.send(b"* STATUS %b (%b)\r\n" % (format_mailbox(name), pairs))
+    session.send(b"* STATUS %b (%b)\r\n" % (format_mailbox(name), b" ".join(pairs)))

@@ -33,6 +33,7 @@ _UNQUOTE = re.compile(rb"\\(.)")
 _LITERAL = re.compile(rb"\{[0-9]+\+?\}\r?\n")
 _NUMBER = re.compile(rb"[0-9]+")
 _WORD = re.compile(rb"[A-Za-z0-9.\-_=]+")
+_WORDS = re.compile(rb"\([A-Za-z0-9.\-_=]+(?: [A-Za-z0-9.\-_=]+)*\)")
 _SEQUENCE_SET = re.compile(rb"[0-9:,*]+")
 _FLAG = re.compile(rb"\\?[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
 _DATE = re.compile(rb'"([^"\r\n\\]*)"|([0-9A-Za-z\-]+)')
@@ -182,6 +183,10 @@ class Cursor:
             self.space()
             elements.append(parse())
         return elements
+
+    def words(self) -> list[bytes]:
+        """A parenthesized list of keywords of the protocol, in capitals; at least one."""
+        return self._match(_WORDS, "list of keywords")[1:-1].upper().split(b" ")
 
     def mailbox(self) -> str:
         """A mailbox name, decoded, with INBOX in capitals.
