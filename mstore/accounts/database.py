@@ -160,6 +160,14 @@ class Database:
             waited_s += pause_s
             pause_s = min(pause_s * 2, 0.05)
 
+    def problems(self) -> list[str]:
+        """What SQLite finds wrong with the file.
+
+        Raises: Unavailable, Corrupt when it cannot even be opened.
+        """
+        rows = self.read(lambda connection: connection.execute("PRAGMA integrity_check(20)").fetchall())
+        return [text for (text,) in rows if text != "ok"]
+
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """A connection in a transaction, committed when the block ends and undone when it raises.

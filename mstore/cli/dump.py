@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mstore.base.errors import Corrupt, Invalid
 from mstore.cli.site import as_json
 from mstore.files import cataloglayout, layout
 from mstore.files.cataloglayout import CATALOG, CATALOG_MAGIC
+from mstore.files.column import DTYPES
 from mstore.files.journal import parse_group
 from mstore.files.layout import (
     BLOB,
@@ -61,8 +63,11 @@ def dump(file: Path, as_json: bool) -> None:
             reader = READERS.get(int.from_bytes(data[:4], "little"))
             if reader is None:
                 raise Invalid(f"{file} is none of the store's files")
-            for at, name, fields in reader(data):
-                click.echo(_format(at, name, fields, as_json))
+            try:
+                for at, name, fields in reader(data):
+                    click.echo(_format(at, name, fields, as_json))
+            except (ValueError, LookupError, struct.error) as error:
+                raise Corrupt(f"{file} is damaged: {error}") from None
 
 
 def _format(at: int, name: str, fields: dict[str, Any], as_json: bool) -> str:
@@ -170,14 +175,10 @@ def _appended(count: int, rest: bytes) -> dict[str, Any]:
     columns = {}
     at = 0
     for column in layout.JOURNALED:
-        values = np.frombuffer(rest, f"<{_numpy_code(column.code)}", count, at)
+        values = np.frombuffer(rest, DTYPES[column.name], count, at)
         at += values.nbytes
         columns[column.name] = values.tolist()
     return columns
-
-
-def _numpy_code(code: str) -> str:
-    return {"I": "u4", "Q": "u8", "q": "i8"}[code]
 
 
 def _index(data: Any) -> Iterator[Line]:
@@ -197,7 +198,7 @@ def _index(data: Any) -> Iterator[Line]:
         at += 2 + length
     rows = head["rows"]
     values = {
-        column.name: np.frombuffer(data[:], f"<{_numpy_code(column.code)}", rows, columns[column.name])
+        column.name: np.frombuffer(data[:], DTYPES[column.name], rows, columns[column.name])
         for column in COLUMNS
         if column.name in columns
     }

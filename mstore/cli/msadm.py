@@ -20,6 +20,7 @@ VERBS = {
     "init": ("mstore.cli.init:init", "Make the databases and directories of a new message store."),
     "user": ("mstore.cli.user:user", "Add, list and remove users, and set their passwords."),
     "mailbox": ("mstore.cli.mailbox:mailbox", "List, create, delete and rename a user's mailboxes."),
+    "check": ("mstore.cli.checks:check", "Check that everything on disk is as it should be."),
     "dump": ("mstore.cli.dump:dump", "Show what one of the store's files says."),
 }
 

@@ -24,6 +24,7 @@ from mstore.files import raw
 from mstore.files.lock import DEADLINE_S, RANK_ACCOUNT, RANK_MAILDROP, Lock
 from mstore.store import names, namespace, namestate
 from mstore.store.catalog import Catalog
+from mstore.store.copy import move
 from mstore.store.directory import is_abandoned, is_mailbox_id, remove_mailbox, remove_trash
 from mstore.store.mailbox import Mailbox
 from mstore.store.names import INBOX
@@ -273,18 +274,11 @@ class Account:
         return made
 
     def _rename_inbox(self, new: str) -> None:
-        """Move INBOX's messages into a new mailbox: copied first, then expunged, so none is ever nowhere."""
-        from mstore.store.copy import copy
-
+        """Move what is in INBOX now into a new mailbox; INBOX itself stays, with its UIDVALIDITY."""
         self.create(new)
         inbox, target = self.open(INBOX), self.open(new)
         try:
-            inbox.refresh()
-            rows = inbox.view(False).rows
-            if len(rows):
-                copy(rows, inbox, target)
-                with inbox.transaction() as tx:
-                    tx.expunge(rows)
+            move(inbox.view().rows, inbox, target)
         finally:
             target.release()
             inbox.release()

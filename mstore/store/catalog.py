@@ -45,6 +45,11 @@ class Catalog:
         """Counts the changes of the names; the same number means the same names."""
         return self._serial
 
+    @property
+    def end(self) -> int:
+        """Where the last valid group ends."""
+        return self._end
+
     def refresh(self) -> bool:
         """Apply what was written since the last time; True when there was something.
 

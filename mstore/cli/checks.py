@@ -1,0 +1,109 @@
+"""msadm check: whether everything on disk is as it should be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mstore.accounts.accounts import AccountRecord
+from mstore.accounts.database import SCHEMAS, Database
+from mstore.base.errors import MStoreError
+from mstore.cli.site import Site, as_json, find, write_json
+from mstore.store.check import Problem
+from mstore.store.checkaccount import check_account
+from mstore.store.store import Store
+
+
+@click.command()
+@click.argument("users", nargs=-1, metavar="[USER…]")
+@click.option("--quick", is_flag=True, help="Do not read the messages themselves.")
+@as_json
+@click.pass_context
+def check(ctx: click.Context, users: tuple[str, ...], quick: bool, as_json: bool) -> None:
+    """Check the mail of USER, or the databases and the mail of all users.
+
+    Nothing is changed, and the daemons may run meanwhile. The exit status is 1 when something is wrong.
+    """
+    site = Site(ctx.obj)
+    accounts = site.accounts()
+    problems: list[Problem] = []
+    if users:
+        records = [find(accounts, user) for user in users]
+    else:
+        problems += _check_databases(site.settings.db_path)
+        records = accounts.list()
+    accounts.close()
+    site.become_runtime_user()
+    store = Store(site.settings.mailstores)
+    checked, found = _check_accounts(store, records, not quick)
+    problems += found
+    if not users:
+        problems += _check_strangers(store, site.settings.mailstores, records)
+    if as_json:
+        write_json({"accounts": checked, "problems": [_describe(problem) for problem in problems]})
+    else:
+        for problem in problems:
+            click.echo(str(problem))
+        click.echo(f"{_count(checked, 'account')} checked, {_count(len(problems), 'problem')}")
+    if problems:
+        ctx.exit(1)
+
+
+def _check_databases(db_path: Path) -> list[Problem]:
+    problems = []
+    for schema in SCHEMAS:
+        if not os.access(db_path / schema.file_name, os.R_OK):
+            continue  # the verifiers, which only the superuser may read
+        database = Database(db_path, schema)
+        try:
+            problems += [Problem(database.path, text) for text in database.problems()]
+        except MStoreError as error:
+            problems.append(Problem(database.path, str(error)))
+        finally:
+            database.close()
+    return problems
+
+
+def _check_accounts(
+    store: Store, records: Sequence[AccountRecord], messages: bool
+) -> tuple[int, list[Problem]]:
+    """Check those accounts that have a directory; the others have never been used."""
+    checked = 0
+    problems: list[Problem] = []
+    for record in records:
+        try:
+            path = store.path_of(record)
+        except MStoreError as error:
+            problems.append(Problem(Path(record.name), str(error)))
+            continue
+        if path.is_dir():
+            checked += 1
+            problems += check_account(path, record.id, messages)
+    return checked, problems
+
+
+def _check_strangers(
+    store: Store, mailstores: Iterable[str], records: Sequence[AccountRecord]
+) -> list[Problem]:
+    known = {(record.mailstore, record.id) for record in records}
+    problems = []
+    for mailstore in mailstores:
+        try:
+            for path in store.directories(mailstore):
+                if (mailstore, path.name) not in known:
+                    problems.append(Problem(path, "no account has this directory"))
+        except MStoreError as error:
+            problems.append(Problem(Path(mailstore), str(error)))
+    return problems
+
+
+def _describe(problem: Problem) -> dict[str, Any]:
+    return {"path": str(problem.path), "text": problem.text}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

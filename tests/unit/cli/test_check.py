@@ -1,0 +1,127 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mstore.accounts import Accounts
+from mstore.store import namestate
+from mstore.store.account import Account
+from mstore.store.namestate import MailboxEntry
+from mstore.store.store import Store
+from tests.unit.cli.conftest import Admin
+from tests.unit.cli.test_mailbox import deliver
+
+
+@pytest.fixture
+def account(admin: Admin) -> Account:
+    admin.add("joe")
+    admin.ok("mailbox", "create", "joe", "a/b")
+    for mailbox in ("INBOX", "a", "a/b"):
+        deliver(admin, "joe", mailbox)
+    record = Accounts(admin.settings.db_path).find("joe")
+    assert record is not None
+    return Store(admin.settings.mailstores).account(record)
+
+
+def problems(admin: Admin, *words: str) -> str:
+    result = admin.run("check", *words)
+    assert result.exit_code == 1, result.output
+    return result.output
+
+
+def test_a_sound_store_has_no_problems(admin: Admin, account: Account) -> None:
+    assert admin.ok("check") == "1 account checked, no problems\n"
+    assert admin.json("check", "joe", "--quick") == {"accounts": 1, "problems": []}
+
+
+def test_damage_to_a_message_is_found(admin: Admin, account: Account) -> None:
+    path = next((account.path / account.entry("a/b").id).glob("messages.*"))
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    assert "(a/b)" in problems(admin)
+    assert "(a/b)" in problems(admin, "joe")
+    assert admin.json("check", "--quick")["problems"] == []
+
+
+def test_a_damaged_catalog_is_found(admin: Admin, account: Account) -> None:
+    path = account.path / "catalog"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"torn")
+    assert "4 bytes behind the last valid group" in problems(admin)
+    path.write_bytes(whole[:40])
+    assert "cut off" in problems(admin)
+    path.unlink()
+    assert "no mail directory" in problems(admin)
+
+
+def test_directories_and_names_must_agree(admin: Admin, account: Account) -> None:
+    shutil.copytree(account.path / account.entry("a").id, account.path / ("e" * 16))
+    (account.path / "core").touch()
+    (account.path / f"trash-{'d' * 16}").mkdir()
+    shutil.rmtree(account.path / account.entry("a/b").id)
+    output = problems(admin)
+    assert f"{'e' * 16}: no name leads to this mailbox" in output
+    assert "core: does not belong here" in output
+    assert "a removal was interrupted" in output
+    assert "the directory of 'a/b' is missing" in output
+    assert "4 problems" in output
+
+
+def test_an_interrupted_delete_is_found(
+    admin: Admin, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Account, "_sweep", lambda self: None)
+    account.delete("a/b")
+    assert "not yet removed" in problems(admin)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda a: [namestate.name_removed("INBOX", a.id)], "there is no INBOX"),
+        (lambda a: [namestate.name_removed("a")], "is there without 'a'"),
+        (lambda a: [namestate.name_set(MailboxEntry("x", namestate.NO_MAILBOX, 0, True))], "nothing beneath"),
+        (lambda a: [namestate.name_set(MailboxEntry("a/c", a.id, a.uid_validity))], "2 names lead to"),
+        (lambda a: [namestate.name_set(MailboxEntry("a", a.id, a.uid_validity + 99))], "UIDVALIDITY is"),
+        (lambda a: [namestate.name_set(MailboxEntry("inbox/c", a.id, a.uid_validity))], "canonical form"),
+        (lambda a: [namestate.name_set(MailboxEntry("a//c", a.id, a.uid_validity))], "cannot be"),
+    ],
+)
+def test_names_keep_their_rules(admin: Admin, account: Account, change: object, reason: str) -> None:
+    entry = account.entry("a")
+    with account._changing():
+        account._catalog.commit(change(entry))  # type: ignore[operator]
+    assert reason in problems(admin)
+
+
+def test_directories_without_an_account_are_found(admin: Admin, account: Account) -> None:
+    mail = account.path.parent.parent
+    (mail / "ff").mkdir(exist_ok=True)
+    shutil.copytree(account.path, mail / "ff" / ("f" * 16))
+    assert "no account has this directory" in problems(admin)
+    assert admin.ok("check", "joe") == "1 account checked, no problems\n"
+
+
+def test_a_missing_mailstore_and_a_damaged_database_are_found(admin: Admin, account: Account) -> None:
+    shutil.rmtree(admin.settings.mailstores["second"])
+    assert "second: the directory of mailstore second is missing" in problems(admin)
+    path = admin.settings.db_path / "passwords.db"
+    data = bytearray(path.read_bytes())
+    data[4096:] = bytes(len(data) - 4096)
+    path.write_bytes(data)
+    assert str(path) in problems(admin)
+
+
+def test_an_account_that_was_never_used_is_no_problem(admin: Admin) -> None:
+    Accounts(admin.settings.db_path).add("new", "main")
+    assert admin.ok("check") == "no accounts checked, no problems\n"
+
+
+def test_check_changes_nothing(admin: Admin, account: Account) -> None:
+    def snapshot() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in account.path.rglob("*") if path.is_file()}
+
+    before = snapshot()
+    admin.ok("check")
+    assert snapshot() == before

@@ -1,0 +1,70 @@
+from mstore.accounts import Accounts
+from mstore.auth.mechanism import make_mechanism
+from tests.unit.cli.conftest import Admin
+
+
+def may_log_in(admin: Admin, name: str, password: bytes) -> bool:
+    db = admin.settings.db_path
+    return make_mechanism("authdb", db, Accounts(db)).verify(name, password).ok
+
+
+def test_a_user_is_added_with_password_quota_and_mail(admin: Admin) -> None:
+    output = admin.ok("user", "add", "Joe", "--password-stdin", "--quota", "2G", text="se cret\r\nrest\n")
+    assert output == "added Joe in mailstore main\n"
+    (record,) = admin.json("user", "list")
+    assert (record["name"], record["quota_bytes"], record["enabled"]) == ("Joe", 2 << 30, True)
+    assert may_log_in(admin, "joe", b"se cret")
+    assert not may_log_in(admin, "joe", b"secret")
+    assert (admin.settings.mailstores["main"] / record["id"][:2] / record["id"] / "catalog").exists()
+    assert "2G" in admin.ok("user", "list")
+
+
+def test_users_go_round_the_mailstores_or_where_they_are_told(admin: Admin) -> None:
+    assert [admin.add(name)["mailstore"] for name in ("a", "b", "c")] == ["main", "second", "main"]
+    told = admin.json("user", "add", "d", "--password-stdin", "--mailstore", "main", text="x\n")
+    assert told["mailstore"] == "main"
+    assert "there are: main, second" in admin.fails("user", "add", "e", "--mailstore", "third")
+
+
+def test_what_cannot_be_added_is_refused_before_a_password_is_asked(admin: Admin) -> None:
+    admin.add("joe")
+    for name in ("JOE", "joe@example.com"):
+        assert "already" in admin.fails("user", "add", name, "--password-stdin")
+    assert "cannot contain" in admin.fails("user", "add", "a b", "--password-stdin")
+    assert "--quota" in admin.fails("user", "add", "jim", "--quota", "lots", "--password-stdin")
+    assert len(admin.json("user", "list")) == 1
+
+
+def test_bad_passwords_add_nobody(admin: Admin) -> None:
+    for text in ("", "\n", "a\tb\n", "x" * 1025 + "\n"):
+        assert "password" in admin.fails("user", "add", "joe", "--password-stdin", text=text)
+    assert "--password-stdin" in admin.fails("user", "add", "joe")
+    assert admin.json("user", "list") == []
+
+
+def test_a_password_is_changed(admin: Admin) -> None:
+    admin.add("joe")
+    output = admin.ok("user", "passwd", "JOE", "--password-stdin", text="changed\n")
+    assert output == "the password of joe is set\n"
+    assert may_log_in(admin, "joe", b"changed")
+    assert not may_log_in(admin, "joe", b"secret")
+    assert "no user jim" in admin.fails("user", "passwd", "jim", "--password-stdin", text="x\n")
+
+
+def test_removing_a_user_removes_mail_and_password(admin: Admin) -> None:
+    record = admin.add("joe")
+    path = admin.settings.mailstores["main"] / record["id"][:2] / record["id"]
+    assert path.is_dir()
+    assert "--yes" in admin.fails("user", "remove", "joe")
+    assert path.is_dir()
+    assert admin.ok("user", "remove", "joe", "--yes") == "removed joe\n"
+    assert not path.exists()
+    assert not may_log_in(admin, "joe", b"secret")
+    assert "no user joe" in admin.fails("user", "remove", "joe", "--yes")
+    assert admin.add("joe")["id"] != record["id"]
+
+
+def test_passwords_are_nowhere_in_the_databases(admin: Admin) -> None:
+    admin.ok("user", "add", "joe", "--password-stdin", text="correcthorse\n")
+    for path in admin.settings.db_path.iterdir():
+        assert b"correcthorse" not in path.read_bytes()
