@@ -98,7 +98,7 @@ def _read_windows(
     while done < len(order):
         base = int(ordered[done]) & ~7
         reach = max(done + 1, int(ordered.searchsorted(base + want - BLOB.size, "right")))
-        count = min(want, int(ordered[reach - 1]) - base + max(_LAST_BYTES, want // 16))
+        count = want if want > _WINDOW_BYTES else min(want, int(ordered[reach - 1]) - base + _LAST_BYTES)
         chosen = order[done:reach]
         data = bytes(pread_soon(fd, count, base))
         window = Window(data, ordered[done:reach] - base, uids[chosen], BLOB_VERSION)

@@ -18,7 +18,7 @@ import numpy as np
 from mstore.base.errors import Corrupt, NotFound, StorageFailed
 from mstore.files import journal as journals
 from mstore.files import raw
-from mstore.files.checkpoint import read_index, write_index
+from mstore.files.checkpoint import check_totals, read_index, write_index
 from mstore.files.column import Array, format_rows
 from mstore.files.index import Index
 from mstore.files.journal import Group, Journal, JournalInfo, Record, parse_group
@@ -77,7 +77,7 @@ def load(directory: Path) -> tuple[Index, Journal]:
         indexes, journal_numbers = list_generations(directory)
         for generation in sorted(indexes & journal_numbers, reverse=True):
             try:
-                return _load_from(directory, generation)
+                return _load_from(directory, generation, max(journal_numbers))
             except (Corrupt, FileNotFoundError) as error:
                 problem = error
         if not isinstance(problem, FileNotFoundError):
@@ -87,7 +87,7 @@ def load(directory: Path) -> tuple[Index, Journal]:
     raise Corrupt("the mailbox has no readable index")
 
 
-def _load_from(directory: Path, generation: int) -> tuple[Index, Journal]:
+def _load_from(directory: Path, generation: int, newest: int) -> tuple[Index, Journal]:
     index = read_index(index_path(directory, generation))
     journal = Journal(journal_path(directory, generation))
     try:
@@ -96,6 +96,10 @@ def _load_from(directory: Path, generation: int) -> tuple[Index, Journal]:
         while True:
             following = apply_groups(index, journal.read_new(raw.size_of(journal.fd)))
             if following is None:
+                if journal.info.generation < newest:
+                    raise Corrupt(f"{journal.path.name} does not lead to the newest generation")
+                if journal.unresolved and is_damaged(journal):
+                    raise Corrupt(f"{journal.path.name} is damaged in the middle")
                 return index, journal
             successor = Journal(journal_path(directory, following))
             journal.close()
@@ -138,15 +142,15 @@ def begin(directory: Path, index: Index, generation: int) -> Journal:
         raise
 
 
-def remove_old(directory: Path, newest: int) -> None:
-    """Remove the generations before the last but one; failure to do so harms nobody."""
+def remove_old(directory: Path, oldest: int) -> None:
+    """Remove the generations before one; failure to do so harms nobody."""
     indexes, journal_numbers = list_generations(directory)
     try:
         for generation in indexes:
-            if generation < newest - 1:
+            if generation < oldest:
                 raw.unlink(index_path(directory, generation))
         for generation in journal_numbers:
-            if generation < newest - 1:
+            if generation < oldest:
                 raw.unlink(journal_path(directory, generation))
     except StorageFailed:
         pass
@@ -173,7 +177,14 @@ def checkpoint(mailbox: Mailbox) -> None:
     )
     with mailbox.applying:
         mailbox.continue_with(journal)
-    remove_old(mailbox.path, generation)
+    remove_old(mailbox.path, generation - 1)
+
+
+def is_damaged(journal: Journal) -> bool:
+    """True when valid groups follow what is no group: not a torn tail, but damage."""
+    data = raw.pread(journal.fd, raw.size_of(journal.fd) - journal.end, journal.end)
+    first = next(salvage(data, journal.end, journal.info.generation), None)
+    return first is not None and first[1]
 
 
 def settle(mailbox: Mailbox) -> None:
@@ -190,7 +201,7 @@ def settle(mailbox: Mailbox) -> None:
             raw.sync(journal.fd)
             journals.release(journal.fd, journal.end)
             return
-    elif next(salvage(data, journal.end, journal.info.generation), None) is not None:
+    elif is_damaged(journal):
         raise Corrupt(f"{journal.path.name} is damaged in the middle")
     raw.truncate(journal.fd, journal.end)
     journal.unresolved = False
@@ -303,6 +314,7 @@ def recover(directory: Path, segments: Segments) -> tuple[Index, Journal]:
     for base in sorted(indexes, reverse=True):
         try:
             index = read_index(index_path(directory, base), verify=True)
+            check_totals(index, f"index.{base}")
             break
         except (Corrupt, FileNotFoundError):
             continue

@@ -15,7 +15,9 @@ def make_content(number: int, size: int = 300) -> bytes:
     return head + line * max(1, (size - len(head)) // len(line))
 
 
-def make_message(number: int, size: int = 300, flags: int = 0, keywords: tuple[bytes, ...] = ()) -> NewMessage:
+def make_message(
+    number: int, size: int = 300, flags: int = 0, keywords: tuple[bytes, ...] = ()
+) -> NewMessage:
     """A message ready to be appended."""
     return NewMessage(make_content(number, size), 1_700_000_000 + number, flags, keywords)
 

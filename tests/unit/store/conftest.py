@@ -1,4 +1,5 @@
-"""Mailboxes for tests; each one left on disk is checked for soundness at the end, unless damaged on purpose."""
+"""Mailboxes for tests; each one left on disk is checked for soundness at the end, unless damaged on
+purpose."""
 
 from __future__ import annotations
 

@@ -57,7 +57,9 @@ def test_many_sessions_at_once_share_syncs_and_groups(mailbox: Mailbox) -> None:
 
 @pytest.mark.parametrize("call", ["pwritev", "sync", "pwrite"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-def test_a_failing_disk_leaves_nothing_and_the_next_append_works(mailbox: Mailbox, call: str, code: int) -> None:
+def test_a_failing_disk_leaves_nothing_and_the_next_append_works(
+    mailbox: Mailbox, call: str, code: int
+) -> None:
     append(mailbox, [make_message(1)])
     other = Mailbox(mailbox.path)
     with faults() as system:

@@ -36,7 +36,8 @@ def test_copies_are_equal_in_all_but_uid(source: Mailbox, make_mailbox) -> None:
         assert getattr(target.columns, name)[1:].tolist() == getattr(source.columns, name)[[0, 1, 3]].tolist()
     assert (target.columns.derived > 0).all()
     assert target.derived(np.arange(4), [0, 1]) == [
-        [*target.derived(np.array([0]), [slot])[0], *source.derived(np.array([0, 1, 3]), [slot])[0]] for slot in (0, 1)
+        [*target.derived(np.array([0]), [slot])[0], *source.derived(np.array([0, 1, 3]), [slot])[0]]
+        for slot in (0, 1)
     ]
     fresh = Mailbox(target.path)
     assert contents(fresh) == contents(target)

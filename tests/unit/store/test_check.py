@@ -1,0 +1,135 @@
+"""Each invariant, broken on purpose, is reported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mstore.files.checkpoint import write_index
+from mstore.store.append import append
+from mstore.store.check import check_mailbox
+from mstore.store.mailbox import Mailbox
+from tests.kit.mail import make_messages
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    mailbox = Mailbox.create(tmp_path / "0123456789abcdef", 7)
+    append(mailbox, make_messages(4))
+    mailbox.checkpoint()
+    append(mailbox, make_messages(2, 5))
+    mailbox.close()
+    assert check_mailbox(mailbox.path) == []
+    assert check_mailbox(mailbox.path, uid_validity=7) == []
+    return mailbox.path
+
+
+def texts(path: Path) -> str:
+    return "\n".join(str(problem) for problem in check_mailbox(path))
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x40
+    path.write_bytes(data)
+
+
+def test_another_uid_validity(path: Path) -> None:
+    assert [problem.text for problem in check_mailbox(path, uid_validity=8)] == [
+        "its UIDVALIDITY is 7, not 8"
+    ]
+
+
+def test_missing_files(path: Path) -> None:
+    os.unlink(path / "lock")
+    assert "lock" in texts(path)
+    os.unlink(path / "messages.1")
+    assert "segment 1 of UID 1 is missing" in texts(path)
+    os.unlink(path / "index.2")
+    os.unlink(path / "index.1")
+    assert "no generation" in texts(path)
+    assert "no such mailbox" in texts(path / "nowhere")
+
+
+def test_damaged_index_and_journal(path: Path) -> None:
+    flip(path / "index.2", 40)
+    assert "damaged" in texts(path)
+    flip(path / "index.2", 40)
+    flip(path / "journal.2", 100)
+    assert "torn" in texts(path)
+
+
+def test_damaged_messages(path: Path) -> None:
+    flip(path / "messages.1", 10)
+    assert "damaged or foreign header" in texts(path)
+    flip(path / "messages.1", 64 + 20)
+    assert "UID 1 has no frame" in texts(path)
+    size = (path / "messages.1").stat().st_size
+    flip(path / "messages.1", size - 3)
+    assert "message of UID 6 is damaged" in texts(path)
+    os.truncate(path / "messages.1", size - 3)
+    assert "shorter" in texts(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("uid_next", 3, "UIDNEXT"),
+        ("unseen", 1, "unseen"),
+        ("size_bytes", 1, "size_bytes"),
+        ("first_recent", 99, "recent mark"),
+        ("keywords", [b"a", b"A"], "two flag bits"),
+        ("tail_offset", 100, "beyond the tail"),
+    ],
+)
+def test_wrong_totals(path: Path, name: str, value: object, text: str) -> None:
+    mailbox = Mailbox(path)
+    setattr(mailbox.index, name, value)
+    mailbox.checkpoint()
+    mailbox.close()
+    assert text in texts(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "text"),
+    [
+        ("uid", 1, 9, "ascend"),
+        ("modseq", 1, 1 << 40, "above HIGHESTMODSEQ"),
+        ("flags", 2, 1 << 20, "has no keyword"),
+        ("size", 2, 5, "another message's"),
+        ("offset", 2, 70, "no frame"),
+        ("email_id", 0, 5, "another message's"),
+    ],
+)
+def test_wrong_rows(path: Path, column: str, row: int, value: int, text: str) -> None:
+    mailbox = Mailbox(path)
+    getattr(mailbox.index.columns.full, column)[row] = value
+    mailbox.checkpoint()
+    mailbox.close()
+    assert text in texts(path)
+
+
+def test_generations_that_disagree(path: Path) -> None:
+    mailbox = Mailbox(path)
+    mailbox.checkpoint()
+    mailbox.index.columns.full.internal_date[1] += 1
+    write_index(path / "index.3", mailbox.index, 3)
+    assert "column internal_date differs" in texts(path)
+
+
+def test_shared_blobs(path: Path) -> None:
+    mailbox = Mailbox(path)
+    mailbox.index.columns.full.derived[:2] = np.uint64(64)
+    mailbox.checkpoint()
+    assert "share a blob" in texts(path)
+
+
+def test_unpublished_frames(path: Path) -> None:
+    journal = (path / "journal.2").read_bytes()
+    mailbox = Mailbox(path)
+    append(mailbox, make_messages(1, 7))
+    (path / "journal.2").write_bytes(journal)
+    assert "unpublished" in texts(path)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import select
+
+from mstore.store.append import append
+from mstore.store.mailbox import Mailbox
+from mstore.store.notify import Notifier
+from tests.kit.mail import make_message
+
+
+def test_listeners_hear_of_every_change_in_the_process(mailbox: Mailbox) -> None:
+    heard: list[int] = []
+
+    def listener() -> None:
+        heard.append(mailbox.highest_modseq)
+
+    mailbox.listen(listener)
+    append(mailbox, [make_message(1)])
+    with mailbox.transaction() as tx:
+        tx.flags([0], "add", 1)
+    assert heard == [2, 3]
+    mailbox.unlisten(listener)
+    append(mailbox, [make_message(2)])
+    assert heard == [2, 3]
+
+
+def test_changes_of_other_processes_wake_listeners(mailbox: Mailbox) -> None:
+    notifier = Notifier()
+    here = Mailbox(mailbox.path, notifier)
+    heard: list[int] = []
+    append(mailbox, [make_message(1)])
+    here.refresh()
+    here.listen(lambda: heard.append(here.columns.count))
+    for number in range(2, 5):
+        append(mailbox, [make_message(number)])
+        if number == 3:
+            mailbox.checkpoint()
+        assert select.select([notifier.fileno()], [], [], 5)[0]
+        notifier.handle()
+        assert heard[-1] == number
+    assert heard == [2, 3, 4]
+    here.close()
+    append(mailbox, [make_message(5)])
+    assert not select.select([notifier.fileno()], [], [], 0)[0] or not list(notifier._by_watch)
+    notifier.handle()
+    assert heard == [2, 3, 4]
+    notifier.close()
+
+
+def test_the_slow_poll_finds_what_inotify_missed(mailbox: Mailbox) -> None:
+    notifier = Notifier()
+    notifier.close()
+    here = Mailbox(mailbox.path, notifier)
+    heard: list[int] = []
+    here.listen(lambda: heard.append(here.columns.count))
+    append(mailbox, [make_message(1)])
+    notifier.handle()
+    assert heard == []
+    notifier.poll_all()
+    assert heard == [1]
+
+
+def test_an_overflow_looks_at_everything(mailbox: Mailbox, monkeypatch) -> None:
+    notifier = Notifier()
+    here = Mailbox(mailbox.path, notifier)
+    heard: list[int] = []
+    here.listen(lambda: heard.append(here.columns.count))
+    append(mailbox, [make_message(1)])
+    monkeypatch.setattr(notifier._inotify, "read", lambda: iter([(-1, 0x4000)]))
+    notifier.handle()
+    assert heard == [1]
+    monkeypatch.undo()
+    notifier.close()
