@@ -269,9 +269,8 @@ class Session:
             self.service.log.exception(
                 "fault", error, session=self.id, user=self.user, command=row.name.decode()
             )
-            if self._faults >= FAULT_LIMIT:
-                raise StreamFailed("too many faults") from error
-            return self._fail(tag, No("Internal error", b"SERVERBUG"), None)
+            self._fail(tag, No("Internal error", b"SERVERBUG"), None)
+            return self._faults < FAULT_LIMIT or self._fail(tag, Bye("Too many internal errors"), None)
         if text is None:
             stream.write(tag + row.done)
         elif text:
