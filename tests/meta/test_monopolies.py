@@ -1,0 +1,81 @@
+"""Some things have one home each, so that they can be replaced, recorded or reasoned about in one place."""
+
+from pathlib import Path
+
+from tests.meta.source import ROOT, calls, files, imports
+
+
+def offenders(modules: tuple[str, ...], allowed: tuple[str, ...]) -> list[str]:
+    """Imports of modules outside the paths that may."""
+    return [
+        f"{path}:{line}: imports {imported}"
+        for path in files("mstore", "workers")
+        for imported, line in imports(path)
+        if any(imported == module or imported.startswith(module + ".") for module in modules)
+        and not is_below(path, allowed)
+    ]
+
+
+def callers(names: tuple[str, ...], allowed: tuple[str, ...], *directories: str) -> list[str]:
+    """Calls of functions outside the paths that may."""
+    return [
+        f"{path}:{line}: calls {name}"
+        for path in files(*directories)
+        for name, line in calls(path)
+        if name in names and not is_below(path, allowed)
+    ]
+
+
+def is_below(path: Path, allowed: tuple[str, ...]) -> bool:
+    relative = str(path.relative_to(ROOT))
+    return any(relative == entry or relative.startswith(entry.rstrip("/") + "/") for entry in allowed)
+
+
+def test_event_loops_are_the_workers_business() -> None:
+    assert not offenders(("gevent", "greenlet"), ("workers",))
+
+
+def test_forking_and_signals_are_the_workers_business() -> None:
+    names = (
+        "os.fork",
+        "os.forkpty",
+        "signal.signal",
+        "signal.set_wakeup_fd",
+        "os.posix_spawn",
+        "os.setresuid",
+    )
+    assert not callers(names, ("workers",), "mstore")
+    assert not callers(names, ("workers/signals.py", "workers/storemgr.py", "workers/privileges.py",
+                               "workers/authproxyd.py"), "workers")  # fmt: skip
+
+
+def test_file_locks_are_the_business_of_files() -> None:
+    assert not offenders(("fcntl",), ("mstore/files",))
+
+
+def test_syncing_and_renaming_are_the_business_of_files() -> None:
+    names = (
+        "os.fsync",
+        "os.fdatasync",
+        "os.rename",
+        "os.replace",
+        "os.copy_file_range",
+        "os.pwrite",
+        "os.ftruncate",
+    )
+    assert not callers(
+        names, ("mstore/files", "mstore/accounts/database.py", "mstore/cli/init.py"), "mstore", "workers"
+    )
+
+
+def test_only_one_module_of_mstore_sleeps_or_makes_threads() -> None:
+    seam = ("mstore/base/blocking.py",)
+    assert not callers(("time.sleep", "threading.Thread", "threading.Lock"), (*seam, "mstore/cli"), "mstore")
+    assert not callers(("time.sleep",), (), "workers")
+    assert not offenders(("threading",), seam)
+    assert not offenders(("asyncio", "multiprocessing", "concurrent.futures"), ())
+
+
+def test_tls_is_made_in_one_place() -> None:
+    assert not offenders(("ssl",), ("mstore/net/tls.py", "mstore/cli/service.py"))
+    assert not offenders(("gevent.ssl",), ("workers/connections.py",))
