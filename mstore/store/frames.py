@@ -120,17 +120,9 @@ class FrameWriter:
             size, uid = message.size, first + place
             fd, segment, at = self.reserve(HEADER_BYTES + size)
             header = format_frame(
-                size,
-                bits[place],
-                message.internal_date,
-                message.email_id,
-                message.crc,
-                uid,
-                message.header_length,
-                place,
-                count,
-                now,
-            )
+                size, bits[place], message.internal_date, message.email_id, message.crc, uid,
+                message.header_length, place, count, now,
+            )  # fmt: skip
             if waiting and (fd != waiting_fd or waiting_bytes + size > _BATCH_BYTES):
                 raw.pwritev(waiting_fd, waiting, waiting_at)
                 waiting, waiting_bytes = [], 0

@@ -43,10 +43,12 @@ _ATTEMPTS = 20
 
 
 def index_path(directory: Path, generation: int) -> Path:
+    """Where the checkpoint of a generation is."""
     return directory / f"index.{generation}"
 
 
 def journal_path(directory: Path, generation: int) -> Path:
+    """Where the journal of a generation is."""
     return directory / f"journal.{generation}"
 
 

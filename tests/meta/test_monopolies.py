@@ -44,7 +44,7 @@ def test_forking_and_signals_are_the_workers_business() -> None:
         "os.posix_spawn",
         "os.setresuid",
     )
-    assert not callers(names, ("workers",), "mstore")
+    assert not callers(names, ("workers", "mstore/cli/site.py"), "mstore")
     assert not callers(names, ("workers/signals.py", "workers/storemgr.py", "workers/privileges.py",
                                "workers/authproxyd.py"), "workers")  # fmt: skip
 
@@ -69,10 +69,11 @@ def test_syncing_and_renaming_are_the_business_of_files() -> None:
 
 
 def test_only_one_module_of_mstore_sleeps_or_makes_threads() -> None:
-    seam = ("mstore/base/blocking.py",)
-    assert not callers(("time.sleep", "threading.Thread", "threading.Lock"), (*seam, "mstore/cli"), "mstore")
+    seam = "mstore/base/blocking.py"
+    assert not callers(("time.sleep", "threading.Thread"), (seam, "mstore/cli"), "mstore")
     assert not callers(("time.sleep",), (), "workers")
-    assert not offenders(("threading",), seam)
+    # A plain lock is for a few statements that never wait, among the threads of the pool.
+    assert not offenders(("threading",), (seam, "mstore/store", "mstore/files"))
     assert not offenders(("asyncio", "multiprocessing", "concurrent.futures"), ())
 
 

@@ -35,9 +35,10 @@ def test_public_names_are_documented() -> None:
     silent = []
     for path in files(*CODE):
         for node in tree(path).body:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
-                if not ast.get_docstring(node):
-                    silent.append(f"{path}:{node.lineno}: {node.name}")
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
+                continue
+            if not ast.get_docstring(node):
+                silent.append(f"{path}:{node.lineno}: {node.name}")
     assert not silent, "\n".join(silent)
 
 

@@ -136,7 +136,8 @@ def test_all_errors_are_shown_with_their_lines() -> None:
     )
     found = problems(text)
     assert [(problem.line, problem.option) for problem in found] == [
-        (1, "imapd-listne"), (2, "mailstore"), (3, "imapd-workers"), (4, "cleartext-login-enable"), (5, "frobnicate"),
+        (1, "imapd-listne"), (2, "mailstore"), (3, "imapd-workers"),
+        (4, "cleartext-login-enable"), (5, "frobnicate"),
     ]  # fmt: skip
     assert found[0].text == "unknown option; did you mean imapd-listen?"
     assert str(found[0]).startswith("ms.conf:1: imapd-listne: ")
