@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from mstore.base.errors import Busy, Corrupt, Exists, Invalid, LimitReached, NotFound
+from mstore.base.errors import Busy, Corrupt, Exists, Invalid, LimitReached, MStoreError, NotFound
 from mstore.base.ids import AccountId, MailboxId
 from mstore.files import raw
 from mstore.files.lock import DEADLINE_S, RANK_ACCOUNT, RANK_MAILDROP, Lock
@@ -279,6 +279,11 @@ class Account:
         inbox, target = self.open(INBOX), self.open(new)
         try:
             move(inbox.view().rows, inbox, target)
+        except MStoreError:
+            target.refresh()
+            if not target.status().messages:
+                self.delete(new)
+            raise
         finally:
             target.release()
             inbox.release()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mstore.base.errors import Busy, Corrupt, Exists, Invalid, NotFound, Unavailable
+from mstore.base.errors import Busy, Corrupt, Exists, Invalid, NotFound, StorageFailed, Unavailable
 from mstore.base.ids import AccountId
 from mstore.files.lock import RANK_ACCOUNT, Lock
 from mstore.store.account import Account
@@ -271,6 +271,20 @@ def test_rename_inbox_moves_its_messages_and_leaves_it_empty(account: Account) -
     assert texts_in(account, "INBOX") == []
     assert texts_in(account, "old/mail") == [b"one", b"two"]
     assert account.mailboxes()["INBOX"] == before
+
+
+def test_a_failed_rename_of_inbox_leaves_everything_as_it_was(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StorageFailed("the disk is full")
+
+    deliver(account, "INBOX", b"one")
+    monkeypatch.setattr("mstore.store.account.move", fail)
+    with pytest.raises(StorageFailed):
+        account.rename("INBOX", "old")
+    assert names(account) == ["INBOX"]
+    assert texts_in(account, "INBOX") == [b"one"]
 
 
 # RFC 3501 §6.3.6
