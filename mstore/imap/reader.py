@@ -20,9 +20,8 @@ from mstore.net.stream import CHUNK_BYTES, Disconnected, LineTooLong, Stream
 LINE_BYTES = 65536
 LITERALS_BYTES = 1 << 20
 """All literals of one command together, the message of an APPEND aside."""
-EARLY_LINE_BYTES = 8192
 EARLY_LITERALS_BYTES = 8192
-"""Both, before login."""
+"""Before login."""
 SPOOL_ABOVE_BYTES = 256 * 1024
 DISCARD_BYTES = 256 << 20
 """The longest unasked literal that is read only to be refused; a longer one ends the session."""
@@ -42,7 +41,7 @@ class Limits:
     """The size of one literal that is a message; 0 where no message may come."""
 
 
-EARLY_LIMITS = Limits(EARLY_LINE_BYTES, EARLY_LITERALS_BYTES, EARLY_DISCARD_BYTES)
+EARLY_LIMITS = Limits(LINE_BYTES, EARLY_LITERALS_BYTES, EARLY_DISCARD_BYTES)
 COMMAND_LIMITS = Limits(LINE_BYTES, LITERALS_BYTES, DISCARD_BYTES)
 
 

@@ -19,7 +19,10 @@ MAX_PATTERN_CHARACTERS = 2000
 
 def run_list(session: Session, tag: bytes, cursor: Cursor) -> None:
     """RFC 3501 §6.3.8, with \\HasChildren and \\HasNoChildren (RFC 3348 §3)."""
-    pattern = parse_pattern(cursor)
+    try:
+        pattern = parse_pattern(cursor)
+    except Invalid:
+        return
     if pattern is None:
         session.send(b'* LIST (\\Noselect) "/" ""\r\n')
         return
@@ -41,7 +44,10 @@ def run_list(session: Session, tag: bytes, cursor: Cursor) -> None:
 
 def run_lsub(session: Session, tag: bytes, cursor: Cursor) -> None:
     """RFC 3501 §6.3.9: a level above subscribed names that ``%`` matches stands for them, as \\Noselect."""
-    pattern = parse_pattern(cursor)
+    try:
+        pattern = parse_pattern(cursor)
+    except Invalid:
+        return
     if pattern is None:
         session.send(b'* LSUB (\\Noselect) "/" ""\r\n')
         return
@@ -66,7 +72,7 @@ def run_namespace(session: Session, tag: bytes, cursor: Cursor) -> None:
 def parse_pattern(cursor: Cursor) -> str | None:
     """Reference and pattern as one pattern, decoded; None when only the separator is asked for.
 
-    Raises: No with CANNOT for what can match no name.
+    Raises: Invalid for what is no modified UTF-7, and so can match no name.
     """
     cursor.space()
     reference = cursor.astring()
@@ -75,10 +81,7 @@ def parse_pattern(cursor: Cursor) -> str | None:
     cursor.end()
     if not pattern:
         return None
-    try:
-        text = fold_inbox(parse_utf7(reference) + parse_utf7(pattern))
-    except Invalid as error:
-        raise No(str(error), b"CANNOT") from None
+    text = fold_inbox(parse_utf7(reference) + parse_utf7(pattern))
     if len(text) > MAX_PATTERN_CHARACTERS:
         raise No("pattern too long", b"LIMIT")
     return text

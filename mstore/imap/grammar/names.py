@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,6 +15,7 @@ from functools import lru_cache
 from mstore.base.errors import Invalid
 
 SEPARATOR = "/"
+_UTF16 = codecs.lookup("utf-16-be")
 _PLAIN = re.compile(rb"[\x20-\x25\x27-\x7e]*")
 _SHIFTED = re.compile(rb"&([A-Za-z0-9+,]*)-")
 _OTHERS = re.compile(r"[^\x20-\x7e]+|&")
@@ -106,7 +108,7 @@ def _parse_shifted(part: bytes) -> str:
         return "&"
     try:
         data = base64.b64decode(part.replace(b",", b"/") + b"=" * (-len(part) % 4), validate=True)
-        return data.decode("utf-16-be")
+        return _UTF16.decode(data)[0]
     except (binascii.Error, UnicodeDecodeError) as error:
         raise Invalid("mailbox name is not correct modified UTF-7") from error
 
@@ -115,5 +117,5 @@ def _format_shifted(match: re.Match[str]) -> str:
     run = match[0]
     if run == "&":
         return "&-"
-    data = base64.b64encode(run.encode("utf-16-be", "surrogatepass"))
+    data = base64.b64encode(_UTF16.encode(run, "surrogatepass")[0])
     return "&" + data.rstrip(b"=").replace(b"/", b",").decode("ascii") + "-"

@@ -205,9 +205,11 @@ def test_a_long_line_is_refused_and_the_session_goes_on(host: MailHost) -> None:
     assert answers == [b"b BAD line too long", b"b BAD line too long", b"c OK NOOP completed", b""]
 
 
-def test_lines_are_short_before_login(host: MailHost) -> None:
-    answers = b"".join(converse(host, b"a LOGIN joe " + b"x" * 9000 + b"\r\nb NOOP\r\n").sent)
-    assert b"\r\na BAD line too long\r\nb OK " in answers
+def test_literals_are_short_before_login_and_lines_as_long_as_id_needs(host: MailHost) -> None:
+    answers = b"".join(converse(host, b"a LOGIN joe {9000}\r\nb LOGIN joe {9000+}\r\n").sent)
+    assert answers.endswith(b"\r\na BAD literal too long\r\n")
+    fields = b" ".join(b'"%030d" "%01000d"' % (number, number) for number in range(30))
+    assert b"\r\na OK ID " in b"".join(converse(host, b"a ID (" + fields + b")\r\n").sent)
 
 
 def test_noise_ends_in_words_and_not_in_a_traceback(host: MailHost) -> None:
