@@ -8,8 +8,11 @@ refused.
 from __future__ import annotations
 
 import dataclasses
+import encodings
 import gc
+import importlib
 import os
+import pkgutil
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -57,6 +60,15 @@ def make_tls(settings: Settings) -> Any:
         raise Refused(str(error)) from error
 
 
+def load_codecs() -> None:
+    """Load every character set now: the runtime user may not be allowed to read where Python lives."""
+    for found in pkgutil.iter_modules(encodings.__path__):
+        try:
+            importlib.import_module(f"encodings.{found.name}")
+        except ImportError:
+            continue  # It is of another system.
+
+
 class Daemon:
     """One running protocol daemon."""
 
@@ -84,6 +96,8 @@ class Daemon:
         prepare_directories(settings, identity)
         self.context = make_tls(settings)
         self.groups = [self._bind(settings) for _ in range(settings.workers(self.kind.name))]
+        if os.geteuid() == 0:
+            load_codecs()
         drop(identity)
         self.lock = take_lock(settings, self.kind.name)
         check_mailstores(settings)
