@@ -63,7 +63,7 @@ class FairMutex:
         if self._waiters:
             waiter = self._waiters.popleft()
             waiter.granted = True
-            gevent.get_hub().loop.run_callback(waiter.greenlet.switch)
+            waiter.callback = gevent.get_hub().loop.run_callback(waiter.greenlet.switch)
         else:
             self._held = False
 
@@ -84,6 +84,7 @@ class FairMutex:
 
     def _abandon(self, waiter: _Waiter) -> None:
         if waiter.granted:
+            waiter.callback.stop()  # It must not wake the greenlet in its next wait.
             self.release()
         elif waiter in self._waiters:
             self._waiters.remove(waiter)
@@ -92,11 +93,12 @@ class FairMutex:
 class _Waiter:
     """One who waits for a mutex."""
 
-    __slots__ = ("granted", "greenlet")
+    __slots__ = ("callback", "granted", "greenlet")
 
     def __init__(self, waiting: greenlet) -> None:
         self.greenlet = waiting
         self.granted = False
+        self.callback: Any = None
 
 
 def _guarded(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:

@@ -1,0 +1,194 @@
+"""The gevent way to wait; each test runs in a process of its own, where an event loop may be made."""
+
+import subprocess
+import sys
+import textwrap
+
+from tests.unit.workers.running import ROOT
+
+PRELUDE = """
+import os, time, gevent
+from mstore.base import blocking
+from mstore.base.log import Log
+from workers.cooperative import Cooperative, take_over_errors
+log = Log()
+take_over_errors(log)
+waiting = Cooperative(log, threads=4)
+blocking.install(waiting)
+"""
+
+
+def run(body: str) -> str:
+    """Run statements after the prelude; what they print."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + textwrap.dedent(body)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_call_lets_the_others_run() -> None:
+    out = run("""
+        ticks = []
+        def tick():
+            while True:
+                ticks.append(1)
+                gevent.sleep(0.01)
+        gevent.spawn(tick)
+        assert blocking.call(lambda: time.sleep(0.3) or 7) == 7
+        print("ticks" if len(ticks) > 10 else len(ticks))
+    """)
+    assert out.strip() == "ticks"
+
+
+def test_call_hands_on_errors_silently() -> None:
+    out = run("""
+        from mstore.base.errors import StorageFailed
+        def fail():
+            raise StorageFailed("disk full")
+        try:
+            blocking.call(fail)
+        except StorageFailed as error:
+            print("caught", error)
+    """)
+    assert out.strip() == "caught disk full"
+
+
+def test_call_from_a_thread_of_the_pool_runs_there() -> None:
+    out = run("print(blocking.call(lambda: blocking.call(lambda: 5)))")
+    assert out.strip() == "5"
+
+
+def test_no_more_calls_at_once_than_threads() -> None:
+    out = run("""
+        now, most = [0], [0]
+        def work():
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+            time.sleep(0.05)
+            now[0] -= 1
+        gevent.joinall([gevent.spawn(blocking.call, work) for _ in range(20)])
+        print(most[0])
+    """)
+    assert out.strip() == "4"
+
+
+def test_breathe_yields_only_after_a_long_turn() -> None:
+    out = run("""
+        seen = []
+        def other():
+            while True:
+                seen.append(time.monotonic())
+                gevent.sleep(0)
+        gevent.sleep(0.01)
+        gevent.spawn(other)
+        gevent.sleep(0)
+        before = len(seen)
+        blocking.breathe()
+        assert len(seen) == before
+        end = time.monotonic() + 0.2
+        longest = 0
+        while time.monotonic() < end:
+            blocking.breathe()
+        gaps = [b - a for a, b in zip(seen, seen[1:])]
+        print("breathes" if len(seen) > before + 5 and max(gaps) < 0.08 else (len(seen), max(gaps)))
+    """)
+    assert out.strip() == "breathes"
+
+
+def test_mutex_is_fair_and_times_out() -> None:
+    out = run("""
+        mutex = blocking.make_mutex()
+        order = []
+        def take(name):
+            mutex.acquire()
+            order.append(name)
+            gevent.sleep(0.01)
+            mutex.release()
+        mutex.acquire()
+        assert not mutex.acquire(blocking=False)
+        began = time.monotonic()
+        assert not mutex.acquire(timeout=0.05)
+        assert 0.04 < time.monotonic() - began < 1
+        waiters = []
+        for name in "abc":
+            waiters.append(gevent.spawn(take, name))
+            gevent.sleep(0)
+        mutex.release()
+        assert not mutex.acquire(blocking=False), "it was handed to a"
+        gevent.joinall(waiters)
+        assert mutex.acquire(blocking=False)
+        print("".join(order))
+    """)
+    assert out.strip() == "abc"
+
+
+def test_mutex_survives_a_killed_waiter() -> None:
+    out = run("""
+        mutex = blocking.make_mutex()
+        mutex.acquire()
+        first, second = gevent.spawn(mutex.acquire), gevent.spawn(mutex.acquire)
+        gevent.sleep(0)
+        first.kill(block=False)
+        mutex.release()          # handed to the first, which dies before it runs
+        gevent.sleep(0.01)
+        print(second.successful(), mutex.locked())
+        mutex.release()
+        print(mutex.locked())
+    """)
+    assert out.split() == ["True", "True", "False"]
+
+
+def test_background_work_that_fails_is_logged() -> None:
+    out = run("""
+        def fail():
+            raise ValueError("oops")
+        blocking.spawn(fail)
+        blocking.later(0.01, fail)
+        gevent.sleep(0.1)
+    """)
+    assert out.count("event=background-failed") == 2 and "ValueError: oops" in out
+
+
+def test_errors_of_the_loop_are_logged_in_one_line() -> None:
+    out = run("""
+        def fail():
+            raise ValueError("in a greenlet")
+        gevent.spawn(fail)
+        gevent.spawn_raw(fail)
+        gevent.sleep(0.05)
+    """)
+    assert out.count("event=loop-error") == 2 and out.count("\n") == 2
+
+
+def test_event_wakes_its_waiters() -> None:
+    out = run("""
+        event = blocking.make_event()
+        gevent.spawn_later(0.05, event.set)
+        print(event.wait(0.001), event.wait(5), event.is_set())
+    """)
+    assert out.split() == ["False", "True", "True"]
+
+
+def test_making_it_is_the_first_thing_that_makes_a_loop() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import threading, workers.imapd, workers.lmtpd, workers.authproxyd\n"
+         "from gevent._hub_local import get_hub_if_exists\n"
+         "print(get_hub_if_exists(), threading.active_count())"],
+        capture_output=True, text=True, cwd=ROOT, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.split() == ["None", "1"], done.stderr
+
+
+def test_storemgr_loads_neither_gevent_nor_numpy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, workers.storemgr\n"
+         "print(sorted({'gevent', 'numpy', 'greenlet'} & set(sys.modules)))"],
+        capture_output=True, text=True, cwd=ROOT, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]", done.stderr
