@@ -60,8 +60,10 @@ class Known:
 def encode_field(text: str, number: int) -> str:
     if text.isascii() and "=?" not in text:
         return text
-    return EncodedHeader(text, "utf-8", maxlinelen=200).encode() if number % 2 else "".join(
-        f"=?utf-8?b?{base64.b64encode(text.encode()).decode()}?="
+    return (
+        EncodedHeader(text, "utf-8", maxlinelen=200).encode()
+        if number % 2
+        else "".join(f"=?utf-8?b?{base64.b64encode(text.encode()).decode()}?=")
     )
 
 
@@ -111,9 +113,9 @@ def known_mailbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vi
     all_known = []
     for number in range(120):
         message, known = make(number)
-        known.uid = append(
-            mailbox, [NewMessage(message, known.internal_date, known.flags, known.keywords)]
-        )[0]
+        known.uid = append(mailbox, [NewMessage(message, known.internal_date, known.flags, known.keywords)])[
+            0
+        ]
         all_known.append(known)
         if number == 29:
             mailbox.view(recent=True)

@@ -129,9 +129,7 @@ def test_a_long_catalog_is_written_anew(tmp_path: Path, monkeypatch: pytest.Monk
     assert state.uid_validity == 1199
 
 
-def test_rewriting_keeps_what_a_newer_version_wrote(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rewriting_keeps_what_a_newer_version_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     strange = (999, MAY_SKIP, b"from the future")
     marked = MailboxEntry("a", namestate.format_id(7), 7, False, "\\Sent", ((77, b"kept"),))
     writer = make(tmp_path)
