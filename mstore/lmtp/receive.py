@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
+from mstore.base import blocking
 from mstore.base.errors import MStoreError
 from mstore.files.spool import Spool
 from mstore.mail.crlf import LineEnds
@@ -55,6 +56,7 @@ def read_content(source: Source, sink: Sink) -> None:
     held = b"\r\n"
     first = True
     while True:
+        blocking.breathe()
         arrived = source.read_some()
         if not arrived:
             raise Disconnected("connection lost within a message")

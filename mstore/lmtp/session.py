@@ -6,6 +6,7 @@ MAIL and the end of DATA; what is not acknowledged by then was not delivered, an
 
 from __future__ import annotations
 
+from mstore.base import blocking
 from mstore.lmtp.commands import COMMANDS
 from mstore.lmtp.deliver import Envelope
 from mstore.lmtp.reply import Refusal, format_reply
@@ -76,6 +77,7 @@ class Session:
         if not line or self.ended:
             self.ended = True
             return
+        blocking.breathe()
         self.service.counters.add("commands")
         self._dispatch(line)
         if self.stopping and not self.ended:

@@ -7,6 +7,7 @@ QUIT removes no message, and frees the maildrop at once.
 
 from __future__ import annotations
 
+from mstore.base import blocking
 from mstore.base.errors import MStoreError
 from mstore.net.nologin import read_nologin
 from mstore.net.penalty import Penalty
@@ -140,6 +141,7 @@ class Session:
         except LineTooLong:
             self._refuse(Refusal("line is too long", wrong=True))
             return
+        blocking.breathe()
         self.service.counters.add("commands")
         try:
             self._dispatch(line)
