@@ -1,0 +1,108 @@
+"""lmtpd and pop3d as processes: large messages in little memory, and a maildrop that a dead worker leaves."""
+
+from __future__ import annotations
+
+import os
+import poplib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.kit.clients import raw
+from tests.kit.instance import PASSWORD, Instance, wait_for
+
+LINE = b"0123456789" * 7 + b"\r\n"
+LARGE = b"Subject: large\r\n\r\n" + LINE * 700_000
+LEEWAY_KB = 16 * 1024
+
+
+def private_kb(pid: int) -> int:
+    """Memory of a process that is not the page cache's."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1])
+    return 0
+
+
+@contextmanager
+def bounded_memory(store: Instance, daemon: str) -> Iterator[None]:
+    """Watches the workers of a daemon: none may grow by more than the leeway."""
+    workers = store.worker_pids(daemon)
+    before = {pid: private_kb(pid) for pid in workers}
+    most = dict(before)
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            for pid in workers:
+                most[pid] = max(most[pid], private_kb(pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+    grown = {pid: most[pid] - before[pid] for pid in workers}
+    assert max(grown.values()) < LEEWAY_KB, f"{daemon} grew by {grown} KB"
+
+
+def log_in(store: Instance) -> poplib.POP3:
+    client = poplib.POP3(*store.pop3_address, timeout=30)
+    client.user("joe")
+    client.pass_(PASSWORD)
+    return client
+
+
+def test_fifty_megabytes_pass_in_bounded_memory(store: Instance) -> None:
+    with bounded_memory(store, "lmtpd"), raw(store.lmtp_path) as client, client.makefile("rb") as lines:
+        client.sendall(b"LHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<joe@test.example>\r\nDATA\r\n")
+        while not lines.readline().startswith(b"354 "):
+            pass
+        client.sendall(LARGE + b".\r\n")
+        assert lines.readline().startswith(b"250 2.1.5 ")
+    with bounded_memory(store, "pop3d"), raw(store.pop3_address) as client:
+        client.sendall(b"USER joe\r\nPASS " + PASSWORD.encode() + b"\r\nRETR 1\r\nQUIT\r\n")
+        parts = []
+        while data := client.recv(1 << 20):
+            parts.append(data)
+    assert LARGE + b".\r\n+OK signing off" in b"".join(parts)
+
+
+def test_maildrop_of_a_killed_worker_is_free_at_once(store: Instance) -> None:
+    store.tolerated.append("event=child-ended .*SIGKILL")
+    store.deliver("joe", b"Subject: x\r\n\r\nx\r\n")
+    client = log_in(store)
+    client.dele(1)
+    with pytest.raises(poplib.error_proto, match="IN-USE"):
+        log_in(store)
+    killed = time.monotonic()
+    for pid in store.worker_pids("pop3d"):
+        os.kill(pid, signal.SIGKILL)
+
+    def is_free() -> bool:
+        try:
+            again = log_in(store)
+        except (OSError, EOFError, poplib.error_proto):
+            return False
+        assert again.stat()[0] == 1
+        again.quit()
+        return True
+
+    wait_for(is_free, 5, lambda: "the maildrop stays locked")
+    assert time.monotonic() - killed < 5
+
+
+def test_the_second_worker_sees_the_first_ones_lock(store: Instance) -> None:
+    owner = log_in(store)
+    for _ in range(12):  # enough connections for both workers to get some
+        with pytest.raises(poplib.error_proto, match="IN-USE"):
+            log_in(store)
+    owner.quit()
+    log_in(store).quit()
