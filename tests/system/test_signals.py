@@ -27,8 +27,8 @@ def test_sighup_appends_the_statistics_of_all_workers(store: Instance) -> None:
             lambda s=stats, b=before: s.exists() and s.stat().st_size > b, 5, lambda d=daemon: f"no {d}.stats"
         )
     text = (store.ms_path / "log" / "imapd.stats").read_text()
-    assert re.search(r"\blogins\D{1,4}10\b", text), text
-    assert re.search(r"\bdeliveries\D{1,4}1\b", (store.ms_path / "log" / "lmtpd.stats").read_text())
+    assert re.search(r"\blogins\s+10\b", text), text
+    assert re.search(r"\bdeliveries\s+1\b", (store.ms_path / "log" / "lmtpd.stats").read_text())
     size = (store.ms_path / "log" / "imapd.stats").stat().st_size
     os.kill(store.daemon_pid("imapd"), signal.SIGHUP)
     wait_for(
@@ -106,7 +106,7 @@ def test_daemons_refuse_to_run_when_a_database_is_missing(
         assert "Traceback" not in said
     assert not store.pids()
     (store.path / "away").rename(store.ms_path / "db" / database)
-    store.tolerated.append("backup")
+    store.tolerated.append(r"backup|exit 78")
     store.start()
     store.imap("joe").logout()
     store.stop()
