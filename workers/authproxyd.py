@@ -30,6 +30,7 @@ from workers.connections import Connections, drain
 from workers.cooperative import Cooperative, take_over_errors
 from workers.listeners import BACKLOG, Listener, bind_unix
 from workers.parent import Parent, Refused, refuse
+from workers.preload import load_encodings
 from workers.privileges import drop, find_identity, prepare_directories, raise_file_limit, settle
 from workers.scoreboard import Scoreboard
 from workers.statistics import append_block, format_block
@@ -96,6 +97,7 @@ class Authproxyd:
         raise_file_limit()
         refuse_missing(missing_databases(settings.db_path))
         prepare_directories(settings, identity)
+        load_encodings()
         self.mechanism = open_mechanism(settings)
         self.server = Server(self.mechanism)
         drop(identity)

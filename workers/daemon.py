@@ -8,11 +8,8 @@ refused.
 from __future__ import annotations
 
 import dataclasses
-import encodings
 import gc
-import importlib
 import os
-import pkgutil
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -31,6 +28,7 @@ from workers.checks import check_mailstores, refuse_missing, take_lock
 from workers.crew import Crew
 from workers.listeners import BACKLOG, Listener, bind_tcp, bind_unix, close_unix
 from workers.parent import Parent, Refused, refuse
+from workers.preload import load_encodings, load_modules
 from workers.privileges import Identity, drop, find_identity, prepare_directories, raise_file_limit, settle
 from workers.scoreboard import COUNTERS, Slot
 from workers.statistics import append_block, format_block
@@ -46,6 +44,9 @@ FIXED = (
 )  # fmt: skip
 """What a reload cannot change."""
 
+LAZY = ("numpy.ma", "numpy.ma.extras")
+"""Modules that others import in mid-work."""
+
 
 def make_tls(settings: Settings) -> Any:
     """The TLS context, or None where there is no certificate.
@@ -58,15 +59,6 @@ def make_tls(settings: Settings) -> Any:
         return make_context(settings.tls_certificate, settings.tls_key)
     except Unavailable as error:
         raise Refused(str(error)) from error
-
-
-def load_codecs() -> None:
-    """Load every character set now: the runtime user may not be allowed to read where Python lives."""
-    for found in pkgutil.iter_modules(encodings.__path__):
-        try:
-            importlib.import_module(f"encodings.{found.name}")
-        except ImportError:
-            continue  # It is of another system.
 
 
 class Daemon:
@@ -94,10 +86,10 @@ class Daemon:
         raise_file_limit()
         refuse_missing(missing_databases(settings.db_path))
         prepare_directories(settings, identity)
+        load_encodings()
+        load_modules(LAZY)
         self.context = make_tls(settings)
         self.groups = [self._bind(settings) for _ in range(settings.workers(self.kind.name))]
-        if os.geteuid() == 0:
-            load_codecs()
         drop(identity)
         self.lock = take_lock(settings, self.kind.name)
         check_mailstores(settings)

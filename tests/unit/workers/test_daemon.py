@@ -333,6 +333,9 @@ def test_rights_are_given_up_for_good(tmp_path: Path) -> None:
         sock, _ = greet(site.port)
         sock.sendall(b"user\n")
         assert read_line(sock) == b"65534 False\n"
+        os.kill(running.children()[0].pid, signal.SIGKILL)
+        read_line(sock)
+        greet(site.port)  # the daemon forks another without its rights
         assert running.stop() == 0
 
 
