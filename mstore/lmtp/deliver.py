@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from mstore import __version__
 from mstore.accounts import AccountRecord
 from mstore.base import clock
-from mstore.base.errors import Invalid, MStoreError, NotFound
+from mstore.base.errors import Invalid, LimitReached, MStoreError, NotFound
 from mstore.files.spool import Spool
 from mstore.lmtp.path import Path
 from mstore.lmtp.reply import Refusal, format_failure, format_reply
@@ -23,7 +23,6 @@ from mstore.mail.date import format_date
 from mstore.net.service import Service
 from mstore.store.account import Account
 from mstore.store.append import NewMessage, append
-from mstore.store.mailbox import Mailbox
 from mstore.store.names import INBOX
 
 
@@ -99,23 +98,25 @@ def deliver(service: Service, envelope: Envelope, spool: Spool) -> Iterator[byte
 def _deliver_one(
     service: Service, recipient: Recipient, message: NewMessage, delivered: set[tuple[str, str]]
 ) -> None:
+    """Deliver to the mailbox named, or to INBOX where there is none of that name, or no longer."""
     account = service.store.account(recipient.record)
-    mailbox = _open(account, recipient.mailbox_name)
+    if recipient.mailbox_name:
+        try:
+            return _append(service, account, recipient.mailbox_name, message, delivered)
+        except (NotFound, Invalid, LimitReached):
+            pass
+    return _append(service, account, INBOX, message, delivered)
+
+
+def _append(
+    service: Service, account: Account, name: str, message: NewMessage, delivered: set[tuple[str, str]]
+) -> None:
+    mailbox = account.open(name)
     try:
-        place = (recipient.record.id, mailbox.id)
+        place = (account.id, mailbox.id)
         if place not in delivered:
             append(mailbox, [message])
             delivered.add(place)
             service.counters.add("deliveries")
     finally:
         mailbox.release()
-
-
-def _open(account: Account, name: str) -> Mailbox:
-    """Open the mailbox named, or INBOX when there is none of that name."""
-    if name:
-        try:
-            return account.open(name)
-        except (NotFound, Invalid):
-            pass
-    return account.open(INBOX)

@@ -50,7 +50,7 @@ _CONDITIONS: tuple[tuple[type[MStoreError], int, str, str], ...] = (
     (OverQuota, 452, "4.2.2", "mailbox is full"),
     (TooBig, 552, "5.3.4", "message is larger than this server accepts"),
     (Busy, 450, "4.2.0", "mailbox is busy, try again later"),
-    (NotFound, 550, "5.1.1", "no such user here"),
+    (NotFound, 451, "4.3.0", "mailbox is not there just now, try again later"),
     (Denied, 550, "5.7.1", "delivery is not permitted"),
     (LimitReached, 452, "4.2.0", "a limit of the mailbox is reached"),
     (Unavailable, 451, "4.3.0", "temporarily unavailable, try again later"),

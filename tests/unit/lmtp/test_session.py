@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from mstore.base import clock
-from mstore.base.errors import Busy, Corrupt, OverQuota, StorageFailed, Unavailable
+from mstore.base.errors import Busy, Corrupt, NotFound, OverQuota, StorageFailed, Unavailable
+from mstore.lmtp import deliver
 from mstore.lmtp.session import COMMAND_LIMIT_BYTES, ERRORS_LIMIT, Session
 from mstore.net.stream import Stream, TimedOut
+from mstore.store.append import NewMessage
+from mstore.store.mailbox import Mailbox
 from tests.kit.mailhost import Listener, MailHost
 from tests.kit.scripted import CUTS, ScriptedTransport, converse, whole
 
@@ -119,9 +122,25 @@ def test_manual_example_of_plus_addressing(host: MailHost) -> None:
     assert host.messages("joe") == []
 
 
-@pytest.mark.parametrize("detail", [b"missing", b"a//b", b"", b"inbox", b"*"])
+@pytest.mark.parametrize("detail", [b"missing", b"a//b", b"", b"inbox", b"*", b"a/" * 50 + b"a"])
 def test_detail_that_names_no_mailbox_means_inbox(host: MailHost, detail: bytes) -> None:
     assert ask(host, transaction(b'"joe+%b"@example.org' % detail))[-1] == b"250 2.1.5"
+    assert len(host.messages("joe")) == 1
+
+
+def test_mailbox_that_goes_while_the_message_comes_means_inbox(
+    host: MailHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.account("joe").create("lists")
+    real = deliver.append
+
+    def append_late(mailbox: Mailbox, messages: list[NewMessage]) -> object:
+        if "lists" in host.account("joe").mailboxes():
+            host.account("joe").delete("lists")
+        return real(mailbox, messages)
+
+    monkeypatch.setattr(deliver, "append", append_late)
+    assert ask(host, transaction(b"joe+lists"))[-1] == b"250 2.1.5"
     assert len(host.messages("joe")) == 1
 
 
@@ -284,6 +303,8 @@ def disk_full() -> StorageFailed:
     [
         (OverQuota("x"), b"452 4.2.2"),
         (Busy("x"), b"450 4.2.0"),
+        (NotFound("x"), b"451 4.3.0"),
+        (RuntimeError("x"), b"451 4.3.0"),
         (StorageFailed("x"), b"451 4.3.0"),
         (disk_full(), b"452 4.3.1"),
         (Corrupt("x"), b"451 4.3.0"),
