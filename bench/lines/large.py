@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from bench.corpus import message
 from bench.lines.base import Scale
 from bench.servers import Server
@@ -9,17 +11,18 @@ from bench.servers import Server
 USER = "large"
 SIZE = 2000
 NAME = "large"
+LANES = 8
+BATCH = 500
 
 
 def fill(server: Server, scale: Scale) -> None:
     """Fill through the server's own door, set flags as people do, stop, save, start again."""
     if server.has_saved(NAME):
         return
+    lanes = range(1 if server.many_in_one_append else LANES)
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        list(pool.map(lambda lane: _fill_lane(server, range(lane, scale.messages, len(lanes))), lanes))
     client = server.imap(USER)
-    batch = 500
-    for start in range(0, scale.messages, batch):
-        size = min(batch, scale.messages - start)
-        client.append_all([message(start + i, SIZE) for i in range(size)], server.many_in_one_append)
     count = client.select()
     if count != scale.messages:
         raise AssertionError(f"{count} messages instead of {scale.messages}")
@@ -32,6 +35,14 @@ def fill(server: Server, scale: Scale) -> None:
     server.stop()
     server.save_mail(NAME)
     server.start()
+
+
+def _fill_lane(server: Server, numbers: range) -> None:
+    client = server.imap(USER)
+    for start in range(0, len(numbers), BATCH):
+        texts = [message(number, SIZE) for number in numbers[start : start + BATCH]]
+        client.append_all(texts, server.many_in_one_append)
+    client.logout()
 
 
 def refresh(server: Server) -> None:
