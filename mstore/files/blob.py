@@ -74,9 +74,15 @@ class Window:
         asked = np.flatnonzero(self.whole)
         if not len(asked):
             return
-        totals = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)])
-        sums = totals[ends[asked] // 4] - totals[positions[asked] // 4]
-        bad = asked[sums & np.uint64(_MASK) != 0]
+        begins, ends = positions[asked] // 4, ends[asked] // 4
+        inner = ends < len(words)  # reduceat wants every bound inside
+        bounds = np.column_stack([begins[inner], ends[inner]]).ravel()
+        sums = np.zeros(len(asked), np.uint32)
+        if len(bounds):
+            sums[inner] = np.add.reduceat(words, bounds, dtype=np.uint32)[::2]
+        for place in np.flatnonzero(~inner).tolist():
+            sums[place] = words[begins[place] :].sum(dtype=np.uint32)
+        bad = asked[sums != 0]
         self.whole[bad] = self.within[bad] = False
 
     def blob(self, chosen: npt.NDArray[Any]) -> list[bytes]:

@@ -94,7 +94,7 @@ SEGMENT_MAGIC = magic(b"MSsg")
 FRAME_MAGIC = magic(b"MSfr")
 JOURNAL_MAGIC = magic(b"MSjl")
 GROUP_MAGIC = magic(b"MSgr")
-PENDING_MAGIC = magic(b"MSgp")
+PENDING_MAGIC = magic(b"wait")
 INDEX_MAGIC = magic(b"MSix")
 DERIVED_MAGIC = magic(b"MSdv")
 BLOB_MAGIC = magic(b"MSbl")
@@ -158,7 +158,7 @@ GROUP = Layout(
     "GroupHeader",
     "opens each group of a journal; one transaction is one group",
     [
-        Field("magic", "I", "`MSgr`; `MSgp` while it is not yet to be applied (an expunge before its sync)"),
+        Field("magic", "I", "`MSgr`; `wait` while it is not yet to be applied (an expunge before its sync)"),
         Field("length", "I", "bytes of the group, this header included; a multiple of 8"),
         Field("crc", "I", "CRC-32 of generation, position, length and all that follows this field"),
         Field("records", "I", "number of records"),

@@ -22,7 +22,16 @@ from mstore.files.checkpoint import check_totals, read_index, write_index
 from mstore.files.column import Array, format_rows
 from mstore.files.index import Index
 from mstore.files.journal import Group, Journal, JournalInfo, Record, parse_group
-from mstore.files.layout import APPENDED, FIRST_IN_GROUP, LAST_IN_GROUP, SEALED, TYPE_APPENDED, TYPE_SEALED
+from mstore.files.layout import (
+    APPENDED,
+    FIRST_IN_GROUP,
+    GROUP_MAGIC,
+    LAST_IN_GROUP,
+    PENDING_MAGIC,
+    SEALED,
+    TYPE_APPENDED,
+    TYPE_SEALED,
+)
 from mstore.files.segment import (
     HEADER_BYTES,
     Frame,
@@ -38,6 +47,7 @@ if TYPE_CHECKING:
     from mstore.store.mailbox import Mailbox
 
 MODSEQ_STEP = 1 << 20
+_GROUP_MARKS = tuple(number.to_bytes(4, "little") for number in (GROUP_MAGIC, PENDING_MAGIC))
 _NAME = re.compile(r"(index|journal)\.([0-9]+)\Z")
 _ATTEMPTS = 20
 
@@ -216,7 +226,7 @@ def salvage(data: bytes, position: int, generation: int) -> Iterator[tuple[Group
         found = parse_group(data, at, position + at, generation)
         if found is None:
             gap, at = True, at + 8
-            nearest = [place for place in (data.find(b"MSgr", at), data.find(b"MSgp", at)) if place >= 0]
+            nearest = [place for place in (data.find(mark, at) for mark in _GROUP_MARKS) if place >= 0]
             if not nearest:
                 return
             at = min(nearest)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+
+from mstore.files.blob import Window, format_blob, with_uid
+
+SLOTS = (b"envelope", b"", b"body" * 700, b"x")
+
+
+def window(data: bytes, places: list[int], uids: list[int], version: int = 1) -> Window:
+    return Window(data, np.array(places, np.int64), np.array(uids, np.uint32), version)
+
+
+def test_blobs_are_found_and_cut_into_slots() -> None:
+    blobs = [format_blob(uid, 1, SLOTS[: uid % 4 + 1]) for uid in (4, 5, 6)]
+    assert all(len(blob) % 8 == 0 for blob in blobs)
+    data = b"".join(blobs)
+    places = [0, len(blobs[0]), len(blobs[0]) + len(blobs[1])]
+    found = window(data, places, [4, 5, 6])
+    assert found.whole.tolist() == [True] * 3
+    every = np.arange(3)
+    assert found.slot(0, every) == [b"envelope"] * 3
+    assert found.slot(2, every) == [b"", b"", SLOTS[2]]
+    assert found.slot(11, every) == [b""] * 3
+    assert found.blob(every) == blobs
+    cut = window(data[:-8], places, [4, 5, 6])
+    assert (cut.whole.tolist(), cut.within.tolist()) == ([True, True, False], [True, True, True])
+
+
+def test_another_message_another_version_or_place_is_refused() -> None:
+    data = format_blob(4, 1, SLOTS)
+    assert window(data, [0], [4]).whole.tolist() == [True]
+    assert window(data, [0], [5]).whole.tolist() == [False]
+    assert window(data, [0], [4], 2).whole.tolist() == [False]
+    for place in (-8, 4, 8, len(data), len(data) + 80):
+        assert window(data, [place], [4]).whole.tolist() == [False]
+    assert window(b"", [0], [4]).whole.tolist() == [False]
+
+
+def test_no_flipped_bit_is_overlooked() -> None:
+    data = format_blob(4, 1, (b"some", b"slots"))
+    for at in range(len(data) * 8):
+        damaged = bytearray(data)
+        damaged[at // 8] ^= 1 << at % 8
+        assert window(bytes(damaged), [0], [4]).whole.tolist() == [False]
+
+
+def test_a_copy_gets_its_own_uid() -> None:
+    for slots in (SLOTS, (b"a",)):
+        assert with_uid(format_blob(4, 1, slots), 4, 4_000_000_000) == format_blob(4_000_000_000, 1, slots)
+        assert with_uid(format_blob(4_000_000_000, 1, slots), 4_000_000_000, 1) == format_blob(1, 1, slots)

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mstore.base.errors import Corrupt
+from mstore.files import journal as journals
+from mstore.files.checkpoint import read_index, totals, write_index
+from mstore.files.column import DTYPES, format_rows
+from mstore.files.index import Index, rows_in_ranges
+from mstore.files.layout import APPENDED, ROW, TYPE_APPENDED, TYPE_EXPUNGED
+
+
+def appended(uids: list[int], size: int = 10) -> tuple[int, int, bytes]:
+    count = len(uids)
+    if count == 1:
+        payload = ROW.pack(0, 1, 2, 3, uids[0] * 100, 5, 0, 0, uids[0], size, 1, 7, -3600)
+    else:
+        arrays = {name: np.zeros(count, dtype) for name, dtype in DTYPES.items()}
+        arrays["uid"][:] = uids
+        arrays["offset"][:] = np.array(uids) * 100
+        arrays["size"][:] = size
+        arrays["segment"][:] = 1
+        payload = format_rows(arrays)
+    return TYPE_APPENDED, 0, APPENDED.pack(count) + payload
+
+
+@pytest.fixture
+def index() -> Index:
+    index = Index(7)
+    index.apply(*appended([1]), 2)
+    index.apply(*appended([2, 5, 6, 9]), 3)
+    index.highest_modseq = 3
+    return index
+
+
+def ranges(*pairs: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    array = np.array(pairs, np.uint32)
+    return array[:, 0], array[:, 1]
+
+
+def test_rows_in_ranges_expands_without_a_loop() -> None:
+    assert rows_in_ranges(np.array([2, 5, 9]), np.array([4, 5, 10])).tolist() == [2, 3, 9]
+    assert rows_in_ranges(np.array([3]), np.array([6])).tolist() == [3, 4, 5]
+    assert rows_in_ranges(np.array([3]), np.array([2])).tolist() == []
+    assert rows_in_ranges(np.empty(0, int), np.empty(0, int)).tolist() == []
+
+
+def test_one_row_and_many_are_applied_alike(index: Index) -> None:
+    assert index.columns.uid.tolist() == [1, 2, 5, 6, 9]
+    assert index.columns.modseq.tolist() == [2, 3, 3, 3, 3]
+    assert index.columns.sent_zone.tolist() == [-3600, 0, 0, 0, 0]
+    assert (index.messages, index.unseen, index.uid_next, index.size_bytes) == (5, 5, 10, 50)
+    assert (index.tail_segment, index.tail_offset) == (1, 910)
+    assert index.row_of(6) == 3
+    assert [index.row_of(uid) for uid in (0, 3, 10, 2**32 - 1)] == [-1] * 4
+
+
+def test_ranges_touch_live_rows_only(index: Index) -> None:
+    index.apply(*journals.expunged(*ranges((5, 5))), 4)
+    index.apply(*journals.flagged(*ranges((1, 2), (4, 8)), 1, 0), 5)
+    assert index.columns.flags.tolist() == [1, 1, 128, 1, 0]
+    assert index.columns.modseq.tolist() == [5, 5, 4, 5, 3]
+    index.apply(*journals.flagged_one(5, 4, 0), 6)
+    index.apply(*journals.flagged_one(3, 4, 0), 6)
+    index.apply(*journals.flagged_one(9, 9, 0), 6)
+    assert index.columns.flags.tolist() == [1, 1, 128, 1, 9]
+    for name, value in totals(index).items():
+        assert getattr(index, name) == value
+
+
+def test_expunging_twice_counts_once(index: Index) -> None:
+    index.apply(*journals.expunged(*ranges((1, 5))), 4)
+    index.apply(*journals.expunged(*ranges((1, 6))), 5)
+    assert index.messages == 1
+    assert index.live_rows().tolist() == [4]
+    assert index.dead_bytes == 4 * (10 + 64)
+
+
+def test_malformed_records_are_corrupt(index: Index) -> None:
+    for record in (
+        appended([9]),
+        (TYPE_APPENDED, 0, b"\1"),
+        (TYPE_APPENDED, 0, APPENDED.pack(500)),
+        (TYPE_EXPUNGED, 0, bytes(16)),
+        (99, 0, b""),
+        journals.keyword_defined(11, b"gap"),
+    ):
+        with pytest.raises(Corrupt):
+            index.apply(*record, 9)
+    index.apply(99, 1, b"may be skipped", 9)
+    assert index.columns.uid.tolist() == [1, 2, 5, 6, 9]
+
+
+def test_keywords_are_defined_once(index: Index) -> None:
+    index.apply(*journals.keyword_defined(8, b"a"), 3)
+    index.apply(*journals.keyword_defined(8, b"a"), 3)
+    with pytest.raises(Corrupt):
+        index.apply(*journals.keyword_defined(8, b"b"), 3)
+    assert index.keywords == [b"a"]
+
+
+def test_what_happened_lately_is_known(index: Index) -> None:
+    start = index.version
+    index.apply(*journals.flagged_one(6, 1, 0), 4)
+    assert index.changes_since(start) == [("F", 4, 3)]
+    assert index.changes_since(index.version) == []
+    for _ in range(600):
+        index.apply(*journals.flagged_one(6, 0, 1), 5)
+    assert index.changes_since(start) is None
+    assert len(index.changes_since(index.version - 10) or ()) == 10
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, 40_000])
+def test_a_checkpoint_holds_the_live_rows(tmp_path: Path, rows: int) -> None:
+    index = Index(7)
+    index.keywords = [b"one", b"two"]
+    if rows:
+        index.apply(*appended(list(range(1, rows + 1))), 2)
+    if rows > 4:
+        index.apply(*journals.expunged(*ranges((2, 3))), 3)
+    path = tmp_path / "index.4"
+    write_index(path, index, 4)
+    for verify in (False, True):
+        found = read_index(path, verify)
+        assert found.generation == 4
+        assert found.keywords == index.keywords
+        live = index.live_rows()
+        for name in DTYPES:
+            assert getattr(found.columns, name).tolist() == getattr(index.columns, name)[live].tolist()
+            assert (
+                getattr(found.columns.full, name).ctypes.data % getattr(found.columns.full, name).itemsize
+                == 0
+            )
+        found.apply(*appended([rows + 1]), 9)
+        assert found.columns.uid.item(-1) == rows + 1
+        for _ in range(3):
+            first = found.uid_next
+            found.apply(*appended(list(range(first, first + max(2, rows // 3)))), 9)
+        for name, value in totals(found).items():
+            assert getattr(found, name) == value
+    assert read_index(path).messages == index.messages, "what is applied never reaches the file"
+
+
+def test_a_damaged_index_is_corrupt(tmp_path: Path, index: Index) -> None:
+    path = tmp_path / "index.4"
+    write_index(path, index, 4)
+    data = path.read_bytes()
+    for size in (0, 5, 100, 500, len(data) - 40):
+        path.write_bytes(data[:size])
+        with pytest.raises(Corrupt):
+            read_index(path)
+    path.write_bytes(data[:30] + b"?" + data[31:])
+    with pytest.raises(Corrupt):
+        read_index(path)
+
+
+def test_catching_up_is_a_difference(index: Index) -> None:
+    newer = Index(7)
+    newer.apply(*appended([1]), 2)
+    newer.apply(*appended([2, 5, 6, 9]), 3)
+    version = index.version
+    newer.apply(*journals.expunged(*ranges((2, 2))), 4)
+    newer.apply(*journals.flagged_one(6, 1, 0), 5)
+    newer.apply(*appended([10, 12]), 6)
+    newer.highest_modseq = 6
+    index.catch_up(newer)
+    assert index.columns.uid.tolist() == [1, 2, 5, 6, 9, 10, 12]
+    assert index.live_rows().tolist() == [0, 2, 3, 4, 5, 6]
+    assert [change.kind for change in index.changes_since(version) or ()] == ["F", "X", "A", "K"]
+    for name, value in totals(index).items():
+        assert getattr(index, name) == value

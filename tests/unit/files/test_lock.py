@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mstore.base.errors import Busy, NotFound
+from mstore.files.lock import RANK_ACCOUNT, RANK_MAILBOX, Lock, LockOrder
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "lock"
+    path.touch()
+    return path
+
+
+def test_two_handles_of_one_process_exclude_each_other(path: Path) -> None:
+    first, second = Lock(path, RANK_MAILBOX, "a"), Lock(path, RANK_MAILBOX, "b")
+    with first.hold():
+        assert first.is_held
+        with pytest.raises(Busy):
+            second.acquire(0)
+    with second.hold(0):
+        pass
+    assert not first.is_held
+
+
+def test_closing_another_descriptor_does_not_drop_it(path: Path) -> None:
+    first, second = Lock(path, RANK_MAILBOX, "a"), Lock(path, RANK_MAILBOX, "b")
+    with first.hold():
+        os.close(os.open(path, os.O_RDWR))
+        with pytest.raises(Busy):
+            second.acquire(0)
+
+
+def hold(path: Path, ready: object, seconds: float) -> None:
+    with Lock(path, RANK_MAILBOX).hold():
+        ready.set()  # type: ignore[attr-defined]
+        time.sleep(seconds)
+
+
+def test_other_processes_are_waited_for_until_the_deadline(path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    other = context.Process(target=hold, args=(path, ready, 0.4))
+    other.start()
+    ready.wait()
+    started = time.monotonic()
+    with pytest.raises(Busy):
+        Lock(path, RANK_MAILBOX).acquire(0.05)
+    assert time.monotonic() - started < 0.3
+    with Lock(path, RANK_MAILBOX).hold(5):
+        assert time.monotonic() - started > 0.25
+    other.join()
+
+
+def test_sessions_of_one_process_take_turns(path: Path) -> None:
+    lock, inside, most = Lock(path, RANK_MAILBOX), 0, 0
+
+    def session() -> None:
+        nonlocal inside, most
+        for _ in range(5):
+            with lock.hold():
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.001)
+                inside -= 1
+
+    threads = [threading.Thread(target=session) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+def test_the_order_of_locks_is_asserted(tmp_path: Path) -> None:
+    locks = {}
+    for rank, key in ((RANK_ACCOUNT, "z"), (RANK_MAILBOX, "a"), (RANK_MAILBOX, "b")):
+        path = tmp_path / f"{rank}{key}"
+        path.touch()
+        locks[key] = Lock(path, rank, key)
+    with locks["z"].hold(), locks["a"].hold(), locks["b"].hold():
+        pass
+    for first, second in (("a", "z"), ("b", "a"), ("a", "a")):
+        with locks[first].hold(), pytest.raises(LockOrder):
+            locks[second].acquire()
+    with locks["a"].hold():
+        pass
+
+
+def test_a_lock_that_is_gone(path: Path, tmp_path: Path) -> None:
+    lock = Lock(path, RANK_MAILBOX)
+    path.unlink()
+    with pytest.raises(NotFound):
+        lock.acquire()
+    assert not lock.is_held
+    path.touch()
+    with lock.hold(0):
+        pass
+
+
+def test_a_directory_removed_while_one_waited_is_noticed(tmp_path: Path) -> None:
+    directory = tmp_path / "box"
+    directory.mkdir()
+    (directory / "lock").touch()
+    first, second = Lock(directory / "lock", RANK_MAILBOX), Lock(directory / "lock", RANK_MAILBOX)
+    found: list[type] = []
+
+    def wait() -> None:
+        try:
+            second.acquire(5)
+        except NotFound as error:
+            found.append(type(error))
+
+    thread = threading.Thread(target=wait)
+    with first.hold():
+        thread.start()
+        time.sleep(0.05)
+        directory.rename(tmp_path / "trash")
+    thread.join()
+    assert found == [NotFound]

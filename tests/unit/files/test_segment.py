@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+
+import pytest
+
+from mstore.files.segment import (
+    HEADER_BYTES,
+    SegmentInfo,
+    Segments,
+    format_frame,
+    format_header,
+    is_whole,
+    number_of,
+    parse_frame,
+    parse_header,
+    scan,
+)
+
+INFO = SegmentInfo(4, 7, 1, 0xABC)
+
+
+def frame(uid: int, content: bytes, place: int = 0, count: int = 1) -> bytes:
+    return format_frame(len(content), 5, 1000, 77, zlib.crc32(content), uid, 2, place, count, 2000) + content
+
+
+@pytest.fixture
+def segments(tmp_path: Path) -> Segments:
+    found = Segments(tmp_path)
+    fd = found.create(INFO)
+    os.pwrite(fd, b"".join(frame(uid, b"%d" % uid * 20, uid - 1, 3) for uid in (1, 2, 3)), HEADER_BYTES)
+    return found
+
+
+def test_a_frame_tells_all_that_the_index_needs() -> None:
+    found = parse_frame(frame(9, b"hello", 1, 3), 4, 640)
+    assert found is not None
+    assert (found.uid, found.length, found.offset, found.end, found.segment) == (9, 5, 704, 709, 4)
+    assert (found.flags, found.internal_date, found.save_date, found.email_id) == (5, 1000, 2000, 77)
+    assert (found.place, found.mark, found.header_length) == (1, 0, 2)
+    assert parse_frame(frame(9, b"x"), 4, 0).mark == 3  # type: ignore[union-attr]
+    header = frame(9, b"hello")
+    for at in range(HEADER_BYTES):
+        assert parse_frame(header[:at] + bytes([header[at] ^ 1]) + header[at + 1 :], 4, 0) is None
+
+
+def test_a_scan_stops_at_what_is_torn(segments: Segments) -> None:
+    fd = segments.fd(4)
+    size = os.fstat(fd).st_size
+    assert [found.uid for found in scan(fd, 4, HEADER_BYTES, size)] == [1, 2, 3]
+    assert all(is_whole(fd, found) for found in scan(fd, 4, HEADER_BYTES, size))
+    os.ftruncate(fd, size - 1)
+    assert [found.uid for found in scan(fd, 4, HEADER_BYTES, size - 1)] == [1, 2]
+
+
+def test_a_scan_may_go_on_behind_damage(segments: Segments) -> None:
+    fd = segments.fd(4)
+    size = os.fstat(fd).st_size
+    os.pwrite(fd, b"??", HEADER_BYTES + HEADER_BYTES + 20)
+    assert [found.uid for found in scan(fd, 4, HEADER_BYTES, size)] == [1]
+    assert [found.uid for found in scan(fd, 4, HEADER_BYTES, size, resume=True)] == [1, 3]
+    os.pwrite(fd, b"!", HEADER_BYTES + HEADER_BYTES + 5)
+    assert not is_whole(fd, next(scan(fd, 4, HEADER_BYTES, size)))
+
+
+def test_headers_name_their_segment(segments: Segments) -> None:
+    data = os.pread(segments.fd(4), HEADER_BYTES, 0)
+    assert parse_header(data) == INFO
+    assert parse_header(data[:-1]) is None
+    assert parse_header(b"\0" + data[1:]) is None
+    assert parse_header(format_header(INFO._replace(uid_floor=9)))._asdict()["uid_floor"] == 9  # type: ignore[union-attr]
+    assert (number_of("messages.12"), number_of("messages.x"), number_of("messages.1.new")) == (
+        12,
+        None,
+        None,
+    )
+
+
+def test_few_descriptors_stay_open_but_never_those_in_use(tmp_path: Path) -> None:
+    segments = Segments(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(1, 12):
+        segments.create(SegmentInfo(number, 7, 1, 1))
+    pinned = segments.pin(1)
+    for number in range(1, 12):
+        segments.fd(number)
+    assert len(os.listdir("/proc/self/fd")) <= before + 7
+    assert os.pread(pinned, 4, 0) == b"MSsg"
+    segments.close()
+    assert os.pread(pinned, 4, 0) == b"MSsg"
+    segments.unpin(1)
+    segments.close()
+    with pytest.raises(OSError):
+        os.pread(pinned, 4, 0)
