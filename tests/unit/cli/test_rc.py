@@ -1,0 +1,200 @@
+"""rc.m-store without daemons: what it says about configurations and about what does not run."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mstore.base.config import load
+from mstore.base.values import Address
+from mstore.cli import control, quickstart, rc
+from mstore.cli.service import Process, doors, look_up, reach, silent_doors
+from mstore.files.lockfile import LockFile
+
+ROOT = Path(__file__).resolve().parents[3]
+ROOT_NEEDS = "runtime-user root\n" if os.geteuid() == 0 else ""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "ms.conf"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "ipc").mkdir()
+    path.write_text(f"{ROOT_NEEDS}ms-path {tmp_path}\nmailstore main {tmp_path}/mail\n")
+    return path
+
+
+def add(config: Path, *lines: str) -> None:
+    config.write_text(config.read_text() + "\n".join(lines) + "\n")
+
+
+def test_configtest_passes_a_good_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rc.main(["-f", str(config), "configtest"]) == 0
+    assert capsys.readouterr().out == f"{config}: no errors\n"
+
+
+def test_configtest_shows_all_errors(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = config.read_text().count("\n")
+    add(config, "imapd-listne *:143", "imapd-workers x")
+    assert rc.main(["-f", str(config), "configtest"]) == 1
+    err = capsys.readouterr().err.splitlines()
+    assert err[0] == f"{config}:{lines + 1}: imapd-listne: unknown option; did you mean imapd-listen?"
+    assert err[1].startswith(f"{config}:{lines + 2}: imapd-workers: ")
+
+
+def test_configtest_knows_the_mechanisms_there_are(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add(config, "authproxy-authmech kerberos4")
+    assert rc.main(["-f", str(config), "configtest"]) == 1
+    assert "authproxy-authmech: there is no authentication mechanism kerberos4" in capsys.readouterr().err
+
+
+def test_configtest_reads_the_certificate(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("cert.pem", "key.pem"):
+        (config.parent / name).write_text("no certificate")
+    add(config, f"tls-certificate {config.parent}/cert.pem", f"tls-key {config.parent}/key.pem")
+    assert rc.main(["-f", str(config), "configtest"]) == 1
+    assert "tls-certificate: no certificate" in capsys.readouterr().err
+
+
+def test_other_verbs_refuse_a_bad_configuration(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add(config, "nonsense on")
+    for verb in ("start", "stop", "restart", "reload", "status"):
+        assert rc.main(["-f", str(config), verb]) == rc.NOT_CONFIGURED
+        assert "nonsense: unknown option" in capsys.readouterr().err
+
+
+def test_status_of_what_does_not_run(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rc.main(["-f", str(config), "status"]) == rc.NOT_RUNNING
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].split() == ["DAEMON", "PID", "UP", "WORKERS", "SESSIONS", "STATE"]
+    assert [line.split()[0] for line in out[1:]] == ["storemgr", "authproxyd", "imapd", "pop3d", "lmtpd"]
+    assert all(line.endswith("not running") for line in out[1:])
+
+
+def test_stopping_nothing_is_fine_and_removes_dead_sockets(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = config.parent / "ipc" / "lmtpd"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    assert rc.main(["-f", str(config), "stop"]) == 0
+    assert capsys.readouterr().out == "not running\n"
+    assert not path.exists()
+
+
+def test_reload_needs_something_that_runs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rc.main(["-f", str(config), "reload"]) == 1
+    assert "storemgr is not running" in capsys.readouterr().err
+
+
+def test_a_directory_is_for_quickstart_alone(config: Path) -> None:
+    with pytest.raises(SystemExit):
+        rc.main(["-f", str(config), "start", "/tmp"])
+    with pytest.raises(SystemExit):
+        rc.main(["-f", str(config), "quickstart"])
+
+
+def test_a_daemon_is_found_by_its_lock(config: Path) -> None:
+    settings = load(config)
+    hold = "import sys\nfrom pathlib import Path\nfrom mstore.files.lockfile import LockFile\n"
+    hold += f"lock = LockFile.take(Path({str(settings.lock_path('imapd'))!r}))\n"
+    hold += "print(flush=True)\nsys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        found = look_up(settings, "imapd")
+        assert found.pid == process.pid and 0 <= found.up_s < 60
+        process.kill()
+    assert look_up(settings, "imapd").pid is None
+
+
+def test_numbers_come_from_the_title() -> None:
+    process = Process("imapd", 1, 0.0, "2 workers, 312 sessions")
+    assert (process.workers, process.sessions) == ("2", "312")
+    assert Process("authproxyd", 1, 0.0, "authdb, 1 ok 0 no").sessions == ""
+
+
+def test_every_place_that_should_answer_is_asked(config: Path) -> None:
+    add(config, "imapd-listen 127.0.0.1:1 [::1]:2", "pop3d-listen none", "lmtp-enable-overquota-delivery on")
+    settings = load(config)
+    where = [(door.service, Path(door.where).name) for door in doors(settings)]
+    assert where == [
+        ("imapd", "127.0.0.1:1"), ("imapd", "[::1]:2"), ("authproxyd", "authproxyd"), ("lmtpd", "lmtpd"),
+        ("lmtpd", "lmtpd-oq"),
+    ]  # fmt: skip
+    silent = silent_doors(settings, 0.0)
+    assert len(silent) == 5 and all(silent.values())
+
+
+def test_a_star_is_reached_on_loopback() -> None:
+    assert reach(Address("*", 143)) == ("127.0.0.1", 143)
+    assert reach(Address("::", 143)) == ("::1", 143)
+    assert reach(Address("192.0.2.1", 143)) == ("192.0.2.1", 143)
+
+
+def test_start_tells_why_it_failed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rc.main(["-f", str(config), "start"]) == 1
+    err = capsys.readouterr().err
+    assert "accounts.db is missing" in err and "msadm init" in err
+    assert look_up(load(config), "storemgr").pid is None
+    control.stop(load(config))
+
+
+def test_ports_that_are_taken_are_passed_over() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        if port < 65000:
+            assert quickstart._free_port(port, set()) > port
+
+
+def test_without_a_configuration_the_last_quickstart_is_meant(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(rc, "DEFAULT_CONFIG", tmp_path / "none.conf")
+    assert quickstart.last_config() is None
+    assert rc.main(["status"]) == rc.NOT_CONFIGURED
+    (tmp_path / "data" / "m-store").mkdir(parents=True)
+    (tmp_path / "data" / "m-store" / "last-quickstart").write_text(f"{config}\n")
+    assert rc.main(["status"]) == rc.NOT_RUNNING
+
+
+def test_a_foreign_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises((control.Failed, FileExistsError)):
+        quickstart.Quickstart(tmp_path / "file").make_directory()
+
+
+def test_the_environment_gets_what_the_project_asks_for(tmp_path: Path) -> None:
+    script = ROOT / "rc" / "environment.py"
+    done = subprocess.run(
+        [sys.executable, script, "requirements", ROOT, "test"], capture_output=True, text=True, check=True
+    )
+    names = {line.split(">")[0] for line in done.stdout.splitlines()}
+    assert {"gevent", "setproctitle", "pysasl", "libpass", "numpy", "pytest", "ruff", "mypy"} <= names
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    subprocess.run([sys.executable, script, "link", ROOT, tmp_path], check=True)
+    assert (packages / "m-store.pth").read_text() == f"{ROOT}\n"
+    for name in ("storemgr", "imapd", "pop3d", "lmtpd", "authproxyd", "msadm", "rc.m-store"):
+        path = tmp_path / "bin" / name
+        assert os.access(path, os.X_OK) and path.read_text().startswith(f"#!{tmp_path}/bin/python\n")
+
+
+def test_shell_scripts_parse() -> None:
+    for name in ("rc/rc.m-store", "rc/environment.sh", "tests/run", ".ci/run"):
+        subprocess.run(["sh", "-n", ROOT / name], check=True)
+
+
+def test_lock_is_not_held_by_the_one_who_asks(config: Path) -> None:
+    path = load(config).lock_path("imapd")
+    LockFile.take(path).release()
+    assert look_up(load(config), "imapd").pid is None
