@@ -21,6 +21,8 @@ from workers.listeners import Listener
 from workers.scoreboard import Slot
 
 HANDSHAKE_S = 30.0
+COMPLAINT_S = 60.0
+"""How often to say that no more connections can be accepted."""
 
 
 class Session(Protocol):
@@ -73,6 +75,7 @@ class Connections:
         self._sessions: dict[int, Session] = {}
         self._open: dict[int, Any] = {}
         self._next = 0
+        self._complained_s = -COMPLAINT_S
         self.stopping = False
 
     def __len__(self) -> int:
@@ -141,7 +144,9 @@ class Connections:
             gevent.spawn_raw(self._serve, self._next, sock, peer, listener)
 
     def _pause(self, listener: Listener, error: OSError) -> None:
-        self._log.error("cannot-accept", listener=listener.name, error=error.strerror)
+        if time.monotonic() - self._complained_s > COMPLAINT_S:
+            self._complained_s = time.monotonic()
+            self._log.error("cannot-accept", listener=listener.name, error=error.strerror)
         for place, watcher in enumerate(self._watchers):
             if self._listeners[place] is listener:
                 watcher.stop()
