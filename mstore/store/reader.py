@@ -42,6 +42,8 @@ def pread_soon(fd: int, count: int, offset: int) -> bytearray | bytes:
         done = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
         if done == count:
             return buffer
+        if os.preadv(fd, [bytearray(1)], offset + done, os.RWF_NOWAIT) == 0:
+            return buffer[:done]  # the file ends here
     except OSError:
         pass
     return blocking.call(raw.pread, fd, count, offset)

@@ -45,6 +45,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 DAY_S = 86_400
 WINDOW_ROWS = 2000
 MESSAGE_WINDOW_ROWS = 100
+NO_TEXT = b"\xff"  # occurs in no UTF-8
 DERIVED_FIELDS = {b"from": 0, b"to": 1, b"cc": 2, b"bcc": 3, b"subject": 4}
 
 
@@ -200,8 +201,9 @@ class _Search:
         for start in range(0, len(at), WINDOW_ROWS):
             window = at[start : start + WINDOW_ROWS]
             texts = self._mailbox.derived(self._rows[window], (SEARCH,))[0]
-            for index in [i for i, joined in enumerate(texts) if needle in joined]:
-                found[start + index] = needle in texts[index].split(b"\0")[position]
+            if needle in NO_TEXT.join(texts):
+                for index in [i for i, joined in enumerate(texts) if needle in joined]:
+                    found[start + index] = needle in texts[index].split(b"\0")[position]
             self._pulse()
         return found
 

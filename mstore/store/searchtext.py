@@ -58,7 +58,15 @@ def header_matcher(name: bytes, text: str) -> Callable[[bytes], bool]:
         return lambda header: pattern.search(b"\n" + header) is not None
     needle = Needle(text)
     find_all = pattern.findall
-    return lambda header: any(_in_value(needle, value) for value in find_all(b"\n" + header))
+    # A word of the text stands in an ASCII header as it is; folding, which may cut the text, cuts no word.
+    word = max(needle.ascii.split(), key=len, default=b"") if needle.ascii is not None else b""
+
+    def matches(header: bytes) -> bool:
+        if word not in header.lower() and b"=?" not in header and header.isascii():
+            return False
+        return any(_in_value(needle, value) for value in find_all(b"\n" + header))
+
+    return matches
 
 
 def _in_value(needle: Needle, value: bytes) -> bool:

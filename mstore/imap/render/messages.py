@@ -20,7 +20,7 @@ from mstore.base import blocking
 from mstore.base.errors import Corrupt, MStoreError, StorageFailed
 from mstore.imap.grammar.fetchitems import FetchItem
 from mstore.imap.render.lines import COLUMN_ITEMS, FEW_ROWS, Lines, View
-from mstore.imap.render.section import Range, SectionItem, legal_bytes
+from mstore.imap.render.section import MANY_END, Range, SectionItem, legal_bytes
 from mstore.mail.summary import BODY, BODYSTRUCTURE, ENVELOPE, PARTS
 from mstore.net.stream import StreamFailed
 
@@ -49,14 +49,17 @@ class Mailbox(Protocol):
 
 
 class _Heads(dict[int, bytes]):
-    """The label of a section with the head of a literal of some length; each length is written out once."""
+    """A label and the head of a literal for a text of each length, written out once per length.
 
-    def __init__(self, label: bytes) -> None:
+    ``more`` octets of the literal are not in the text; ``ending`` is what is left to send of the line end.
+    """
+
+    def __init__(self, label: bytes, more: int = 0, ending: bytes = b"\r\n") -> None:
         super().__init__()
-        self._label = label
+        self._label, self._more, self._ending = label, more, ending
 
     def __missing__(self, length: int) -> bytes:
-        head = self[length] = self._label + b" {%d}\r\n" % length
+        head = self[length] = b"%b {%d}%b" % (self._label, length + self._more, self._ending)
         return head
 
 
@@ -135,13 +138,25 @@ class Messages:
         if self._sections:
             headers = list(chain.from_iterable(self._mailbox.read_many(rows, header_only=True)))
         for section in self._sections:
-            texts = headers if section.pick is None else list(map(section.pick, headers))
-            if section.partial is not None:
-                texts = [text[slice(*section.cut(0, len(text)))] for text in texts]
-            heads = _Heads(gap + section.label)
-            columns += (map(heads.__getitem__, map(len, texts)), map(legal_bytes, texts))
+            columns += self._header_column(gap + section.label, section, headers)
             gap = b" "
         return columns
+
+    @staticmethod
+    def _header_column(label: bytes, section: SectionItem, headers: list[bytes]) -> list[Iterable[bytes]]:
+        """The pieces of a section that is made of the header."""
+        texts = headers
+        if section.fields is not None:
+            many = section.fields.pick_many(headers) if section.partial is None else None
+            if many is not None:
+                # Each begins with a line feed, the one that ends the head of its literal.
+                heads = _Heads(label, len(MANY_END) - 1, b"\r")
+                return [map(heads.__getitem__, map(len, many)), many, repeat(MANY_END)]
+            texts = list(map(section.fields.pick, headers))
+        if section.partial is not None:
+            texts = [text[slice(*section.cut(0, len(text)))] for text in texts]
+        heads = _Heads(label)
+        return [map(heads.__getitem__, map(len, texts)), map(legal_bytes, texts)]
 
     # -- message after message ---------------------------------------------------------------------------
 
@@ -180,9 +195,9 @@ class Messages:
             place = section.find(header_length, size, parts)
             if place is None:
                 bodies.append(None)
-            elif section.pick is not None:
+            elif section.fields is not None:
                 start, end = place
-                text = section.pick(self._mailbox.read(row, start, end - start))
+                text = section.fields.pick(self._mailbox.read(row, start, end - start))
                 bodies.append(legal_bytes(text[slice(*section.cut(0, len(text)))]))
             else:
                 start, end = section.cut(*place)

@@ -7,7 +7,8 @@ No message is parsed here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from operator import itemgetter
 
 from mstore.imap.grammar.fetchitems import FetchItem, Section, format_item
 from mstore.mail.header import pick_fields
@@ -16,24 +17,66 @@ from mstore.mail.parts import decode_parts, find_section
 EXCEPT = b"HEADER.FIELDS.NOT"
 SUBSETS = (b"HEADER.FIELDS", EXCEPT)
 Range = tuple[int, int]
-Pick = Callable[[bytes], bytes]
+MANY_END = b"\n\r\n"
+"""What ends the fields picked from one of many headers: their last line end, and the empty line."""
+_LAST_FOUR = itemgetter(slice(-4, None))
+
+
+class Fields:
+    """Header fields to be picked from any headers by one pattern, which jumps from line to line.
+
+    A line end is put before a header, and its last one left off, so that every field begins and ends alike.
+    Many headers are put into one run of bytes, with a NUL on a line of its own between them.
+    """
+
+    __slots__ = ("_exclude", "_find_all", "_find_in_many", "_names")
+
+    def __init__(self, names: Sequence[bytes], exclude: bool) -> None:
+        self._names = names
+        self._exclude = exclude
+        initials = re.escape(b"".join(sorted({name[:1].lower() + name[:1].upper() for name in names})))
+        wanted = b"|".join(sorted({_any_case(name) for name in names}))
+        field = rb"(?:" + wanted + rb")[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+"
+        alone = rb"\n(?=[\r\n" + initials + rb"])(?:" + field + rb"|\r?(?=\n\Z))"
+        many = rb"\n(?=[\0" + initials + rb"])(?:" + field + rb"|\0)"
+        self._find_all = re.compile(alone).findall
+        self._find_in_many = re.compile(many).findall
+
+    def pick(self, header: bytes) -> bytes:
+        """The fields as they stand there, and the empty line at the end (RFC 3501 §6.4.5)."""
+        if self._exclude or not header.endswith(b"\n"):
+            return pick_fields(header, self._names, self._exclude)
+        found = b"".join(self._find_all(b"\n" + header))
+        return found[1:] + b"\n" if found else b""
+
+    def pick_many(self, headers: Sequence[bytes]) -> list[bytes] | None:
+        """For each header what ``pick`` gives, but in the form ``NEWLINE fields``, without ``MANY_END``.
+
+        None when one of them is unusual: without an empty line at its end, or with a NUL.
+        """
+        if self._exclude or b"".join(map(_LAST_FOUR, headers)) != b"\r\n\r\n" * len(headers):
+            return None
+        run = b"\n" + b"\n\0".join(headers)
+        if run.count(b"\0") != len(headers) - 1:
+            return None
+        return b"".join(self._find_in_many(run)).split(b"\n\0")
 
 
 class SectionItem:
     """One item that sends message bytes, compiled for many messages."""
 
-    __slots__ = ("_kind", "label", "needs_parts", "part", "partial", "pick")
+    __slots__ = ("_kind", "fields", "label", "needs_parts", "part", "partial")
 
     def __init__(self, item: FetchItem, section: Section) -> None:
         self.label = format_item(item)
         self.part = section.part
         self.partial = item.partial
         self.needs_parts = bool(section.part)
-        self.pick: Pick | None = None
+        self.fields: Fields | None = None
         self._kind = section.text
         if section.text in SUBSETS:
             self._kind = b"HEADER"
-            self.pick = make_picker(section.fields, section.text == EXCEPT)
+            self.fields = Fields(section.fields, section.text == EXCEPT)
 
     @property
     def is_header(self) -> bool:
@@ -55,30 +98,6 @@ class SectionItem:
         origin, length = self.partial
         start = min(start + origin, end)
         return start, min(start + length, end)
-
-
-def make_picker(names: Sequence[bytes], exclude: bool) -> Pick:
-    """A function from a header to the fields of these names (or the others), with the empty line at its end.
-
-    The names become one pattern that jumps from line to line. A line end is put before the header, and the
-    last one left off, so that every field begins and ends alike.
-    """
-    if exclude:
-        return lambda header: pick_fields(header, names, True)
-    wanted = b"|".join(sorted({_any_case(name) for name in names}))
-    initials = re.escape(b"".join(sorted({name[:1].lower() + name[:1].upper() for name in names})))
-    find_all = re.compile(
-        rb"\n(?=[\r\n" + initials + rb"])"
-        rb"(?:(?:" + wanted + rb")[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+|\r?(?=\n\Z))"
-    ).findall
-
-    def pick(header: bytes) -> bytes:
-        if not header.endswith(b"\n"):
-            return pick_fields(header, names)
-        found = b"".join(find_all(b"\n" + header))
-        return found[1:] + b"\n" if found else b""
-
-    return pick
 
 
 def _any_case(name: bytes) -> bytes:
