@@ -26,12 +26,13 @@ class Chosen(NamedTuple):
     gone: bool
 
     def check_none_gone(self, uid: bool) -> None:
-        """Answer NO where sequence numbers named messages that are gone; gone UIDs are ignored (§6.4.8).
+        """Answer NO where sequence numbers named messages that are gone; gone UIDs are ignored.
 
+        RFC 2180 §4, RFC 3501 §6.4.8.
         Raises: No with EXPUNGEISSUED (RFC 5530 §3).
         """
         if self.gone and not uid:
-            raise No("Some of the messages no longer exist", b"EXPUNGEISSUED")
+            raise No("Some of the messages have been deleted", b"EXPUNGEISSUED")
 
 
 def choose(selected: Selected, numbers: NumSet, uid: bool) -> Chosen:

@@ -1,7 +1,9 @@
 """All that the store keeps about a message beside the message, computed once, when it arrives."""
 
+import re
 from typing import NamedTuple
 
+from mstore.mail.address import parse_addresses
 from mstore.mail.date import NO_DATE, parse_sent_date
 from mstore.mail.decode import decode_words
 from mstore.mail.header import Buffer, unfold
@@ -13,6 +15,9 @@ ENVELOPE, BODYSTRUCTURE, BODY, PARTS, SEARCH = range(5)
 """The numbers of the slots."""
 
 SLOT_COUNT = 5
+_ADDRESS_FIELDS = (b"from", b"to", b"cc", b"bcc")
+# What may keep an address from standing in its field in one piece.
+_ROUNDABOUT = re.compile(rb'[\s)"]@|@[\s(]|\(').search
 
 
 class Summary(NamedTuple):
@@ -44,9 +49,27 @@ def summarize(buffer: Buffer | bytearray | memoryview) -> Summary:
 
 def _format_search(fields: Fields) -> bytes:
     """From, To, Cc, Bcc and Subject, decoded and casefolded, in UTF-8, with a zero byte between."""
-    get = fields.get
-    values = [get(b"from"), get(b"to"), get(b"cc"), get(b"bcc"), get(b"subject")]
-    return b"\0".join([_fold_case(value) if value is not None else b"" for value in values])
+    values = [_fold_addresses(fields[name]) if name in fields else b"" for name in _ADDRESS_FIELDS]
+    subject = fields.get(b"subject")
+    values.append(_fold_case(subject) if subject is not None else b"")
+    return b"\0".join(values)
+
+
+def _fold_addresses(value: bytes) -> bytes:
+    """The field, and on further lines the addresses that do not stand in it as ``local@domain``.
+
+    RFC 3501 §6.4.4: what counts is the envelope, in which comments and white space are gone.
+    """
+    text = _fold_case(value)
+    if _ROUNDABOUT(value) is None:
+        return text
+    lines = [text]
+    for address in parse_addresses(unfold(value)):
+        if address.mailbox and address.host:
+            plain = _fold_case(b"%b@%b" % (address.mailbox, address.host))
+            if plain not in text:
+                lines.append(plain)
+    return b"\n".join(lines)
 
 
 def _fold_case(value: bytes) -> bytes:

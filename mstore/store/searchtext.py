@@ -62,7 +62,8 @@ def header_matcher(name: bytes, text: str) -> Callable[[bytes], bool]:
     word = max(needle.ascii.split(), key=len, default=b"") if needle.ascii is not None else b""
 
     def matches(header: bytes) -> bool:
-        if word not in header.lower() and b"=?" not in header and header.isascii():
+        plain = b"=?" not in header and header.isascii()
+        if plain and (needle.ascii is None or word not in header.lower()):
             return False
         return any(_in_value(needle, value) for value in find_all(b"\n" + header))
 

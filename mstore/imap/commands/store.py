@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from mstore.base.errors import ReadOnly
-from mstore.imap.chosen import choose
+from mstore.imap.chosen import Chosen, choose
 from mstore.imap.errors import Bad
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.render.lines import format_flags_lines
@@ -59,8 +59,7 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     chosen = choose(selected, numbers, uid)
     rows = chosen.rows
     if not len(rows):
-        chosen.check_none_gone(uid)
-        return None
+        return _finish(chosen, silent, uid)
     mailbox, view = selected.mailbox, selected.view
     known = len(mailbox.keywords)
     with mailbox.transaction() as tx:
@@ -75,5 +74,12 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     if not silent:
         for piece in format_flags_lines(mailbox, view, view.seqs_of_rows(rows), rows, uid):
             session.send(piece)
+    return _finish(chosen, silent, uid)
+
+
+def _finish(chosen: Chosen, silent: bool, uid: bool) -> bytes | None:
+    """The reply: a silent change of what is left is a success (RFC 2180 §4.2.1), others say what is gone."""
+    if silent and chosen.gone and not uid:
+        return b"[EXPUNGEISSUED] STORE completed for the messages that are left"
     chosen.check_none_gone(uid)
     return None

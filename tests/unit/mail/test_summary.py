@@ -46,3 +46,15 @@ def test_ascii_is_folded_as_all_text_is() -> None:
         summarize(b"Subject: <" + text + b"\r\n\r\n").slots[SEARCH][4:].decode()
         == decode_words(b"<" + text).casefold()
     )
+
+
+def test_addresses_that_are_written_in_pieces_are_searched_as_the_envelope_has_them() -> None:
+    message = (
+        b"From: Real <user-from (comment)@ (comment) Domain.ORG>\r\n"
+        b'To: "odd name"@example.org, Plain <plain@example.org>, group (x): in.group@example.org;\r\n'
+        b"Cc: (only a comment)\r\n\r\n"
+    )
+    sender, to, cc, bcc, subject = summarize(message).slots[SEARCH].split(b"\0")
+    assert sender == b"real <user-from (comment)@ (comment) domain.org>\nuser-from@domain.org"
+    assert to.split(b"\n")[1:] == [b"odd name@example.org"]
+    assert (cc, bcc, subject) == (b"(only a comment)", b"", b"")
