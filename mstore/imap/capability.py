@@ -5,6 +5,8 @@ Only what is there and complete stands here; a client may rely on every word.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from mstore.imap.state import NOT_AUTHENTICATED
 from mstore.net.service import Service
 
@@ -23,6 +25,7 @@ def mechanisms(service: Service, tls: bool) -> tuple[bytes, ...]:
     return ()
 
 
+@lru_cache(maxsize=16)
 def capabilities(service: Service, tls: bool, state: int) -> bytes:
     """The capability list, as it stands behind ``CAPABILITY``."""
     words = [ALWAYS]

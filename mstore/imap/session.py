@@ -10,8 +10,10 @@ One greenlet runs ``run``. Others may call ``stop``, and, while IDLE, the push o
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mstore.base.errors import MStoreError
@@ -39,6 +41,11 @@ BAD_LIMIT = 50
 """So many commands in a row that are no commands end the session."""
 FAULT_LIMIT = 3
 """So many faults of ours do."""
+
+
+@lru_cache(maxsize=16)
+def _nologin_path(service: Service) -> Path:
+    return service.settings.nologin_path
 
 
 class Session:
@@ -87,7 +94,7 @@ class Session:
     def id(self) -> str:
         """A name for this session in the log."""
         if not self._id:
-            self._id = secrets.token_hex(4)
+            self._id = f"{random.getrandbits(32):08x}"
         return self._id
 
     def run(self) -> None:
@@ -181,7 +188,7 @@ class Session:
     # -- the loop ----------------------------------------------------------------------------------------
 
     def _greet(self) -> bool:
-        closed = read_nologin(self.service.settings.nologin_path)
+        closed = read_nologin(_nologin_path(self.service))
         if closed is not None:
             self.stream.write(respond.tagged(b"*", b"BYE", closed, b"ALERT"))
             return False

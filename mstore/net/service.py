@@ -63,9 +63,9 @@ class Tally:
         return dict(self.values)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Service:
-    """Everything that the sessions of one worker share."""
+    """What the sessions of one worker share. It never changes, so what follows from it may be kept."""
 
     settings: Settings
     store: StoreOpener
