@@ -45,6 +45,7 @@ from mstore.files.layout import (
 )
 
 START = JOURNAL.size
+SEAL_BYTES = GROUP.size + RECORD.size + SEALED.size
 _MOST_GROUP_BYTES = 1 << 30
 _SEED = struct.Struct("<QQI")
 _RECORD = struct.Struct("<HHI")
@@ -188,7 +189,7 @@ def write_journal(path: Path, info: JournalInfo) -> None:
 class Journal:
     """One generation's journal: how far this process has followed it, and its end for a writer."""
 
-    __slots__ = ("end", "fd", "info", "path", "unresolved")
+    __slots__ = ("confirmed", "end", "fd", "info", "path", "unresolved")
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -196,6 +197,8 @@ class Journal:
         self.end = START
         self.unresolved = False
         """Something that is no valid group stands behind ``end``: look again, even if the size stays."""
+        self.confirmed = False
+        """The journal before is known to be sealed for this one."""
         try:
             self.info = self._read_header()
         except BaseException:

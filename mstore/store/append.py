@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mstore.base import blocking
-from mstore.base.errors import StorageFailed
 from mstore.base.ids import Uid
 from mstore.mail.summary import Summary
 from mstore.store.derived import summary_of
@@ -142,7 +141,11 @@ class Arrivals:
             if follows:
                 request.event = blocking.make_event()
         if request.event is not None:
-            request.event.wait()
+            try:
+                request.event.wait()
+            except BaseException:
+                self._leave(request)
+                raise
         if request.event is None or request.promoted:
             self._lead(request)
         if request.error is not None:
@@ -154,31 +157,56 @@ class Arrivals:
         """Append for all who wait, the leader among them; then wake them, and the next leader."""
         taken: list[_Request] = []
         try:
-            with self._mailbox.transaction() as tx:
-                taken = self._take(mine)
-                for request in taken:
-                    request.uids = tx.append(request.messages)
-        except StorageFailed as error:
-            self._one_by_one(taken or [mine], error)
-        except BaseException as error:
-            if not taken:
-                taken = self._take(mine)
-            self._one_by_one(taken, error)
+            try:
+                with self._mailbox.transaction() as tx:
+                    taken = self._take(mine)
+                    found = [tx.append(request.messages) for request in taken]
+                for request, uids in zip(taken, found, strict=True):
+                    request.uids = uids
+            except Exception as error:
+                if taken:
+                    self._one_by_one(taken, error)
+                else:
+                    taken = self._refuse(error)
+        except BaseException:
+            # this session alone is being ended: the others go on without it
+            with self._guard:
+                self._queue[:0] = [
+                    request for request in taken if request.uids is None and request.error is None
+                ]
+            raise
         finally:
             self._end_round(mine, taken)
 
-    def _one_by_one(self, requests: list[_Request], error: BaseException) -> None:
+    def _refuse(self, error: Exception) -> list[_Request]:
+        """The mailbox cannot be written to just now: all who wait are told, having waited long enough."""
+        with self._guard:
+            refused, self._queue = self._queue, []
+        for request in refused:
+            request.error = error
+        return refused
+
+    def _one_by_one(self, requests: list[_Request], error: Exception) -> None:
         """A round failed: what fails one (too large for the disk, a bad keyword) need not fail the others."""
         if len(requests) == 1:
-            requests[0].uids, requests[0].error = None, error
+            requests[0].error = error
             return
         for request in requests:
-            request.uids = None
             try:
                 with self._mailbox.transaction() as tx:
-                    request.uids = tx.append(request.messages)
-            except BaseException as own:
-                request.uids, request.error = None, own
+                    uids = tx.append(request.messages)
+                request.uids = uids
+            except Exception as own:
+                request.error = own
+
+    def _leave(self, request: _Request) -> None:
+        """One who waited is being ended: nobody appends for it any more, and it cannot lead."""
+        if request.promoted:
+            self._end_round(request, [])
+            return
+        with self._guard:
+            if request in self._queue:
+                self._queue.remove(request)
 
     def _take(self, mine: _Request) -> list[_Request]:
         with self._guard:
@@ -198,5 +226,6 @@ class Arrivals:
             if leader is not None:
                 leader.promoted = True
         for request in [*taken, *([leader] if leader else [])]:
-            if request is not mine and request.event is not None:
+            done = request is leader or request.uids is not None or request.error is not None
+            if done and request is not mine and request.event is not None:
                 request.event.set()

@@ -117,10 +117,18 @@ def _replay(path: Path, index: Index, number: int, newest: int, report: Report) 
         finally:
             journal.close()
         if following is None:
-            if number != newest and size > START:
+            if number != newest and size > START and not _was_recovered(path, index, newest):
                 report(f"{journal.path.name} is not sealed")
             return index
         number = index.generation = following
+
+
+def _was_recovered(path: Path, older: Index, newest: int) -> bool:
+    """Whether the newest generation was begun by a recovery, which leaves the journal before without a
+    seal."""
+    journal = Journal(generation.journal_path(path, newest))
+    journal.close()
+    return journal.info.modseq >= older.highest_modseq + generation.MODSEQ_STEP
 
 
 def _compare(older: Index, newer: Index, report: Report) -> None:
@@ -171,6 +179,8 @@ def _check_rows(index: Index, report: Report) -> None:
 def _check_segments(index: Index, segments: Segments, messages: bool, report: Report) -> None:
     numbers = generation.segment_numbers(segments.directory)
     for number in numbers:
+        if number > index.tail_segment:
+            continue  # begun by a writer that died; the next one begins it again
         info = parse_header(raw.pread(segments.fd(number), HEADER_BYTES, 0))
         if info is None or info.number != number or info.uid_validity != index.uid_validity:
             report(f"messages.{number} has a damaged or foreign header")

@@ -126,19 +126,23 @@ def _translate(tx: Transaction, flags: Array, source: Mailbox) -> Array:
 def _copy_frames(
     frames: FrameWriter, source: Mailbox, rows: npt.NDArray[Any], arrays: dict[str, Array]
 ) -> None:
-    """Copy the bytes, run by run, and lay new headers over the old ones."""
+    """Copy the bytes, run by run, and lay new headers over the old ones.
+
+    The first header comes last: until then the group has no beginning, and nobody adopts any of it.
+    """
     full = source.index.columns.full
     begins = full.offset[rows].astype(np.int64) - HEADER_BYTES
     ends = begins + HEADER_BYTES + arrays["size"]
     segments = full.segment[rows]
     apart = (segments[1:] != segments[:-1]) | (begins[1:] != ends[:-1])
     bounds = [0, *(np.flatnonzero(apart) + 1).tolist(), len(rows)]
+    last: list[tuple[int, bytes, int]] = []
     for start, run_end in itertools.pairwise(bounds):
         at = start
         while at < run_end:
             room = int(begins[at]) + min(ROLL_BYTES // 2, _WINDOW_BYTES)
             stop = max(at + 1, min(at + _WINDOW_ROWS, at + int(ends[at:run_end].searchsorted(room, "right"))))
-            _copy_run(
+            last += _copy_run(
                 frames,
                 source,
                 slice(at, stop),
@@ -149,6 +153,8 @@ def _copy_frames(
             )
             at = stop
             blocking.breathe()
+    for target, header, place in last:
+        raw.pwrite(target, header, place)
 
 
 def _copy_run(
@@ -159,22 +165,27 @@ def _copy_run(
     end: int,
     segment: int,
     arrays: dict[str, Array],
-) -> None:
-    """One run of neighbouring frames: their bytes in one call, then a header each."""
+) -> list[tuple[int, bytes, int]]:
+    """One run of neighbouring frames: their bytes in one call, then a header each; gives what is to be
+    written when all else is."""
     try:
         fd = source.segments.pin(segment)
     except FileNotFoundError:
         raise Corrupt(f"segment {segment} is missing") from None
     try:
         target, number, at = frames.reserve(end - begin)
-        raw.copy_range(fd, target, end - begin, begin, at)
+        spared = HEADER_BYTES if run.start == 0 else 0
+        raw.copy_range(fd, target, end - begin - spared, begin + spared, at + spared)
         sizes = arrays["size"][run].astype(np.int64)
         places = at + np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes + HEADER_BYTES)[:-1]])
         arrays["segment"][run] = number
         arrays["offset"][run] = places + HEADER_BYTES
         headers = _headers(fd, begin, places - at, run, arrays)
-        for place, header in zip(places.tolist(), headers, strict=True):
-            raw.pwrite(target, header, place)
+        writes = [(target, header, place) for place, header in zip(places.tolist(), headers, strict=True)]
+        now = 1 if spared else 0
+        for write in writes[now:]:
+            raw.pwrite(*write)
+        return writes[:now]
     finally:
         source.segments.unpin(segment)
 

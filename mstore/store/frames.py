@@ -52,19 +52,19 @@ class FrameWriter:
 
     def _adopt(self) -> None:
         mailbox, index = self._mailbox, self._mailbox.index
-        segments = mailbox.segments
-        if not index.tail_segment or not segments.exists(index.tail_segment):
+        segments, tail = mailbox.segments, index.tail_segment
+        if tail and segments.exists(tail) and raw.size_of(segments.fd(tail)) <= index.tail_offset:
             return
-        fd = segments.fd(index.tail_segment)
-        size = raw.size_of(fd)
-        if size <= index.tail_offset or index.tail_offset < HEADER_BYTES:
-            return
+        left = [number for number in generation.segment_numbers(mailbox.path) if number >= tail]
+        for number in left:
+            raw.sync(segments.fd(number))  # its author died before that, and visible means durable
         for record in generation.adopt(index, segments):
             self._tx._write([record], self._tx.modseq, sync_first=False)
             self._tx.modseq += 1
-        tail = segments.fd(index.tail_segment)
-        if raw.size_of(tail) > index.tail_offset:
-            raw.truncate(tail, index.tail_offset)
+        for number in left:
+            end = index.tail_offset if number == index.tail_segment else HEADER_BYTES
+            if number >= index.tail_segment and raw.size_of(segments.fd(number)) > end:
+                raw.truncate(segments.fd(number), end)
 
     def _use(self, number: int) -> None:
         self._fd = self._mailbox.segments.pin(number)
@@ -74,8 +74,7 @@ class FrameWriter:
     def _roll(self) -> None:
         """Begin the next segment: the first of a mailbox, or when the last is full."""
         mailbox = self._mailbox
-        numbers = generation.segment_numbers(mailbox.path) if not self._segment else [self._segment]
-        number = max(numbers, default=0) + 1
+        number = self._segment + 1
         try:
             mailbox_id = int(mailbox.id, 16) & 0xFFFFFFFFFFFFFFFF
         except ValueError:

@@ -145,13 +145,19 @@ def begin(directory: Path, index: Index, generation: int) -> Journal:
     """
     write_index(index_path(directory, generation), index, generation)
     info = JournalInfo(index.uid_validity, generation, index.highest_modseq, raw.boot_id())
-    try:
-        journals.write_journal(journal_path(directory, generation), info)
-        raw.sync_directory(directory)
-        return Journal(journal_path(directory, generation))
-    except StorageFailed:
-        raw.unlink(journal_path(directory, generation))
-        raise
+    journals.write_journal(journal_path(directory, generation), info)
+    raw.sync_directory(directory)
+    return Journal(journal_path(directory, generation))
+
+
+def withdraw(directory: Path, generation: int) -> None:
+    """Remove a generation that was begun in vain; its journal first, without which nobody enters it.
+
+    Durable: the removal, before the generation before may go on: a stale one must not come back.
+    """
+    raw.unlink(journal_path(directory, generation))
+    raw.unlink(index_path(directory, generation))
+    raw.sync_directory(directory)
 
 
 def remove_old(directory: Path, oldest: int) -> None:
@@ -182,11 +188,11 @@ def checkpoint(mailbox: Mailbox) -> None:
     try:
         journal = begin(mailbox.path, index, generation)
     except BaseException:
+        withdraw(mailbox.path, generation)  # should this fail as well, the seal stays for the next writer
         raw.truncate(old.fd, old.end)
         raise
-    raw.pwrite(
-        old.fd, journals.format_group(old.info.generation, old.end, index.highest_modseq, seal), old.end
-    )
+    journals.release(old.fd, old.end)
+    journal.confirmed = True
     with mailbox.applying:
         mailbox.continue_with(journal)
     remove_old(mailbox.path, generation - 1)
@@ -199,6 +205,30 @@ def is_damaged(journal: Journal) -> bool:
     return first is not None and first[1]
 
 
+def confirm(mailbox: Mailbox) -> None:
+    """Before the first change in a generation: its author may have died just before it released the seal.
+
+    Those who still follow the generation before then find the way. Locks: the mailbox lock is held.
+    """
+    journal = mailbox.journal
+    try:
+        fd = raw.open_file(journal_path(mailbox.path, journal.info.generation - 1))
+    except FileNotFoundError:
+        journal.confirmed = True
+        return
+    try:
+        at = raw.size_of(fd) - journals.SEAL_BYTES
+        if at >= journals.START:
+            data = raw.pread(fd, journals.SEAL_BYTES, at)
+            found = parse_group(data, 0, at, journal.info.generation - 1)
+            if found and found[1] and found[0].records[0][0] == TYPE_SEALED:
+                raw.sync_directory(mailbox.path)
+                journals.release(fd, at)
+    finally:
+        raw.close(fd)
+    journal.confirmed = True
+
+
 def settle(mailbox: Mailbox) -> None:
     """Deal with what stands behind the last valid group: another writer died there.
 
@@ -208,11 +238,15 @@ def settle(mailbox: Mailbox) -> None:
     data = raw.pread(journal.fd, raw.size_of(journal.fd) - journal.end, journal.end)
     found = parse_group(data, 0, journal.end, journal.info.generation)
     if found and found[1]:
-        kinds = {record[0] for record in found[0].records}
-        if TYPE_SEALED not in kinds or journal_path(mailbox.path, journal.info.generation + 1).exists():
+        following = journal.info.generation + 1
+        seals = TYPE_SEALED in {record[0] for record in found[0].records}
+        if not seals or journal_path(mailbox.path, following).exists():
+            if seals:
+                raw.sync_directory(mailbox.path)
             raw.sync(journal.fd)
             journals.release(journal.fd, journal.end)
             return
+        withdraw(mailbox.path, following)
     elif is_damaged(journal):
         raise Corrupt(f"{journal.path.name} is damaged in the middle")
     raw.truncate(journal.fd, journal.end)
@@ -245,16 +279,19 @@ def unpublished(segments: Segments, segment: int, offset: int) -> Iterator[list[
         if number < segment:
             continue
         fd = segments.fd(number)
-        start = max(offset if number == segment else 0, HEADER_BYTES)
-        for frame in scan(fd, number, start, raw.size_of(fd)):
-            if frame.mark & FIRST_IN_GROUP:
-                group = []
-            if frame.place != len(group) & 0xFFFF or not is_whole(fd, frame):
+        at, size = max(offset if number == segment else 0, HEADER_BYTES), raw.size_of(fd)
+        for frame in scan(fd, number, at, size):
+            if bool(frame.mark & FIRST_IN_GROUP) == bool(group) or frame.place != len(group) & 0xFFFF:
+                return
+            if not is_whole(fd, frame):
                 return
             group.append(frame)
+            at = frame.end
             if frame.mark & LAST_IN_GROUP:
                 yield group
                 group = []
+        if at < size:
+            return  # torn here: what stands in the next segment was written later, and synced no sooner
 
 
 def every_frame(segments: Segments, below: int) -> list[Frame]:
@@ -332,6 +369,7 @@ def recover(directory: Path, segments: Segments) -> tuple[Index, Journal]:
             continue
     if index is not None:
         _replay(index, segments, [number for number in sorted(journal_numbers) if number >= base], directory)
+        _sync_tail(index, segments)
         for record in adopt(index, segments):
             index.apply(*record, index.highest_modseq + 1)
         _cut_tail(index, segments)
@@ -339,9 +377,25 @@ def recover(directory: Path, segments: Segments) -> tuple[Index, Journal]:
         index = _rebuild(directory, segments, sorted(journal_numbers))
     index.highest_modseq += MODSEQ_STEP
     index.generation = newest + 1
-    journal = begin(directory, index, index.generation)
+    try:
+        journal = begin(directory, index, index.generation)
+    except BaseException:
+        withdraw(directory, index.generation)
+        raise
+    for number in journal_numbers:
+        if not _is_of_former_boot(directory, number):
+            raw.unlink(journal_path(directory, number))  # others may have it open: so they notice
     remove_old(directory, index.generation)
     return index, journal
+
+
+def _is_of_former_boot(directory: Path, generation: int) -> bool:
+    try:
+        journal = Journal(journal_path(directory, generation))
+    except (Corrupt, FileNotFoundError):
+        return False
+    journal.close()
+    return journal.info.boot != raw.boot_id()
 
 
 def _rebuild(directory: Path, segments: Segments, journal_numbers: list[int]) -> Index:
@@ -384,19 +438,20 @@ def _groups_of(directory: Path, generation: int) -> Iterator[tuple[Group, bool]]
 
 
 def _replay(index: Index, segments: Segments, generations: list[int], directory: Path) -> None:
-    for generation in generations:
-        for group, gap in _groups_of(directory, generation):
-            appended = next((payload for kind, _, payload in group.records if kind == TYPE_APPENDED), None)
-            if gap and appended is not None:
-                for record in adopt(index, segments, _first_uid(appended)):
-                    index.apply(*record, index.highest_modseq)
-            for kind, flags, payload in group.records:
-                try:
-                    if kind != TYPE_SEALED:
-                        index.apply(kind, flags, payload, group.modseq)
-                except Corrupt:
-                    continue
-            index.highest_modseq = max(index.highest_modseq, group.modseq)
+    groups = [found for generation in generations for found in _groups_of(directory, generation)]
+    for place, (group, gap) in enumerate(groups):
+        if gap:
+            rest = (record for later, _ in groups[place:] for record in later.records)
+            below = next((_first_uid(payload) for kind, _, payload in rest if kind == TYPE_APPENDED), 0)
+            for record in adopt(index, segments, below):
+                index.apply(*record, index.highest_modseq)
+        for kind, flags, payload in group.records:
+            try:
+                if kind != TYPE_SEALED:
+                    index.apply(kind, flags, payload, group.modseq)
+            except Corrupt:
+                continue
+        index.highest_modseq = max(index.highest_modseq, group.modseq)
 
 
 def _first_uid(payload: bytes) -> int:
@@ -424,6 +479,13 @@ def segment_numbers(directory: Path) -> list[int]:
     """The numbers of the segments there are, ascending."""
     numbers = [number_of(path.name) for path in directory.iterdir()]
     return sorted(number for number in numbers if number is not None)
+
+
+def _sync_tail(index: Index, segments: Segments) -> None:
+    """What is to be adopted may never have been synced: visible means durable."""
+    for number in segment_numbers(segments.directory):
+        if number >= index.tail_segment:
+            raw.sync(segments.fd(number))
 
 
 def _cut_tail(index: Index, segments: Segments) -> None:

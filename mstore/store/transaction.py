@@ -18,7 +18,7 @@ from mstore.base.errors import Corrupt, Invalid, LimitReached, MStoreError, NotF
 from mstore.files import journal as journals
 from mstore.files import raw
 from mstore.files.index import FIRST_KEYWORD_BIT, MOST_KEYWORDS, USER_BITS
-from mstore.files.journal import Record
+from mstore.files.journal import Journal, Record
 from mstore.files.layout import TYPE_APPENDED, TYPE_EXPUNGED, TYPE_FLAGGED
 from mstore.files.snapshot import TOMBSTONE
 from mstore.store import generation
@@ -39,7 +39,7 @@ Rows = npt.NDArray[Any] | Sequence[int]
 class Transaction:
     """A change in the making; ends with its ``with`` block, by an exception without effect."""
 
-    __slots__ = ("_deadline_s", "_frames", "_records", "_written", "mailbox", "modseq")
+    __slots__ = ("_deadline_s", "_frames", "_is_out", "_records", "_written", "mailbox", "modseq")
 
     def __init__(self, mailbox: Mailbox, deadline_s: float) -> None:
         self.mailbox = mailbox
@@ -47,6 +47,7 @@ class Transaction:
         self._records: list[Record] = []
         self._frames: FrameWriter | None = None
         self._written: set[int] = set()
+        self._is_out = False
         self.modseq = 0
         """The MODSEQ that the rows it changes get."""
 
@@ -59,6 +60,8 @@ class Transaction:
                 raise NotFound("the mailbox has been deleted")
             if mailbox.journal.unresolved:
                 self._settle()
+            if not mailbox.journal.confirmed:
+                generation.confirm(mailbox)
         except BaseException:
             mailbox.lock.release()
             raise
@@ -241,26 +244,36 @@ class Transaction:
         journal, index = mailbox.journal, mailbox.index
         position = journal.end
         group = journals.format_group(journal.info.generation, position, modseq, records, sync_first)
+        self._is_out = True  # the frames are needed from here on, unless the group is taken back
         try:
             if sync_first:
                 raw.pwrite(journal.fd, group, position)
                 raw.sync(journal.fd)
-            with mailbox.applying:
+        except BaseException:
+            self._take_back(journal, position)
+            raise
+        with mailbox.applying:
+            try:
                 if sync_first:
                     journals.release(journal.fd, position)
                 else:
                     raw.pwrite(journal.fd, group, position)
-                for kind, flags, payload in records:
-                    index.apply(kind, flags, payload, modseq)
-                index.highest_modseq = max(index.highest_modseq, modseq)
-                journal.end, journal.unresolved = position + len(group), False
-        except MStoreError:
-            raw.truncate(journal.fd, position)
-            raise
+            except MStoreError:
+                self._take_back(journal, position)
+                raise
+            for kind, flags, payload in records:
+                index.apply(kind, flags, payload, modseq)
+            index.highest_modseq = max(index.highest_modseq, modseq)
+            journal.end, journal.unresolved = position + len(group), False
+        self._is_out = False
         mailbox.announce()
 
+    def _take_back(self, journal: Journal, position: int) -> None:
+        raw.truncate(journal.fd, position)
+        self._is_out = False
+
     def _undo(self) -> None:
-        if self._frames is not None:
+        if self._frames is not None and not self._is_out:
             try:
                 self._frames.undo()
             except MStoreError:
