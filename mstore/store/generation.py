@@ -382,20 +382,8 @@ def recover(directory: Path, segments: Segments) -> tuple[Index, Journal]:
     except BaseException:
         withdraw(directory, index.generation)
         raise
-    for number in journal_numbers:
-        if not _is_of_former_boot(directory, number):
-            raw.unlink(journal_path(directory, number))  # others may have it open: so they notice
-    remove_old(directory, index.generation)
+    remove_old(directory, index.generation)  # who has an older journal open notices that it is gone
     return index, journal
-
-
-def _is_of_former_boot(directory: Path, generation: int) -> bool:
-    try:
-        journal = Journal(journal_path(directory, generation))
-    except (Corrupt, FileNotFoundError):
-        return False
-    journal.close()
-    return journal.info.boot != raw.boot_id()
 
 
 def _rebuild(directory: Path, segments: Segments, journal_numbers: list[int]) -> Index:

@@ -10,6 +10,9 @@ from typing import Any
 
 from mstore.files import raw
 
+_ATOMIC_BYTES = 8
+"""So much, within a page, is written or is not: nobody can be killed amidst."""
+
 
 class Died(BaseException):
     """The process is dead: nothing it does from now on has any effect."""
@@ -70,7 +73,7 @@ class Mortal(Quick):
     def pwrite(self, fd: int, data: Any, offset: int) -> int:
         self.calls += 1
         if self.is_dead:
-            if self.torn and self.calls == self.last + 1 and len(data) > 1:
+            if self.torn and self.calls == self.last + 1 and len(data) > _ATOMIC_BYTES:
                 self.tore = True
                 os.pwrite(fd, memoryview(data).cast("B")[: len(data) // 2], offset)
             raise Died
