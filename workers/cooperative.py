@@ -137,8 +137,8 @@ class Cooperative:
     def breathe(self) -> None:
         """Let the others run when this turn of the loop has lasted too long."""
         if time.time() - self._loop.now() > LONGEST_TURN_S and getcurrent() is not self._hub:
-            # A pause of 0 would only go to the end of the callbacks: the loop looks at sockets and at the clock
-            # after some fifty of these, and all the while its time stands still.
+            # A pause of 0 would only go to the end of the callbacks: the loop looks at sockets and at the
+            # clock after some fifty of these, and all the while its time stands still.
             gevent.sleep(SHORTEST_PAUSE_S)
 
     def spawn(self, function: Callable[..., object], *args: Any) -> None:

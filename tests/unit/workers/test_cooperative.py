@@ -101,6 +101,29 @@ def test_breathe_yields_only_after_a_long_turn() -> None:
     assert out.strip() == "breathes"
 
 
+def test_breathe_lets_the_loop_turn() -> None:
+    out = run("""
+        turns = []
+        def by_clock():
+            while True:
+                gevent.sleep(0.001)
+                turns.append(time.monotonic())
+        gevent.spawn(by_clock)
+        gevent.sleep(0.01)
+        loop = gevent.get_hub().loop
+        end = time.monotonic() + 0.4
+        stale = 0
+        while time.monotonic() < end:
+            work = time.monotonic() + 0.004
+            while time.monotonic() < work:
+                pass
+            blocking.breathe()
+            stale += time.time() - loop.now() > 0.1
+        print("turns" if len(turns) > 8 and stale < 3 else (len(turns), stale))
+    """)
+    assert out.strip() == "turns"
+
+
 def test_mutex_is_fair_and_times_out() -> None:
     out = run("""
         mutex = blocking.make_mutex()
