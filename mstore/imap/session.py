@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mstore.base import blocking
 from mstore.base.errors import MStoreError
 from mstore.files.spool import Spool
 from mstore.imap import reader, respond, state
@@ -39,6 +40,7 @@ _SUB = re.compile(rb" ([A-Za-z]+)(?= |\r?\n|\Z)")
 EARLY_BAD_LIMIT = 10
 BAD_LIMIT = 50
 """So many commands in a row that are no commands end the session."""
+STOPPING = "Server shutting down"
 FAULT_LIMIT = 3
 """So many faults of ours do."""
 
@@ -56,6 +58,7 @@ class Session:
         "_bad",
         "_faults",
         "_id",
+        "_said_goodbye",
         "_stopping",
         "account",
         "idle",
@@ -85,6 +88,7 @@ class Session:
         """What failed logins have cost so far."""
         self._bad = 0
         self._faults = 0
+        self._said_goodbye = False
         self._stopping = False
         self._id = ""
 
@@ -116,12 +120,18 @@ class Session:
             self.leave_mailbox()
 
     def stop(self) -> None:
-        """End the session as soon as no command is cut by it; may be called from another greenlet."""
+        """End the session as soon as no command is cut by it; called from another greenlet, never waits."""
         self._stopping = True
         if self.idle:
-            if self.idling is not None:
-                self.idling.hold()
-            self.say_goodbye("Server shutting down")
+            blocking.spawn(self._end_waiting)
+
+    def _end_waiting(self) -> None:
+        """End a session that waits for its client; a client that takes no data may keep this waiting."""
+        idling = self.idling
+        if idling is not None:
+            idling.hold()
+        if self.idle:
+            self.say_goodbye(STOPPING)
             self.stream.interrupt()
 
     # -- for commands ------------------------------------------------------------------------------------
@@ -178,7 +188,10 @@ class Session:
         return line.rstrip(b"\r\n")
 
     def say_goodbye(self, text: str) -> None:
-        """The last words, if the client still listens."""
+        """The last words, said once, if the client still listens."""
+        if self._said_goodbye:
+            return
+        self._said_goodbye = True
         try:
             self.stream.write(respond.tagged(b"*", b"BYE", text, b"UNAVAILABLE" if self._stopping else None))
             self.stream.flush()
@@ -200,7 +213,7 @@ class Session:
         stream = self.stream
         while self.state:
             if self._stopping:
-                self.say_goodbye("Server shutting down")
+                self.say_goodbye(STOPPING)
                 return
             if not stream.has_line():
                 stream.flush()
@@ -218,6 +231,7 @@ class Session:
             if not line:
                 return
             if self._stopping:
+                self.say_goodbye(STOPPING)
                 return
             if not self._handle(line, limits):
                 return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from mstore.net.stream import Stream
@@ -18,6 +18,20 @@ from tests.kit.imapgrammar import check_response
 
 WAIT_S = 10.0
 _LITERAL = re.compile(rb"\{([0-9]+)\}\r\n\Z")
+
+
+def split_responses(data: bytes) -> Iterator[bytes]:
+    """Whole responses, with their line ends; fails when something is left over."""
+    start = at = 0
+    while start < len(data):
+        end = data.find(b"\r\n", at)
+        assert end >= 0, f"the server stopped within a response: {data[start:]!r}"
+        match = _LITERAL.search(data, at, end + 2)
+        if match is not None:
+            at = end + 2 + int(match[1])
+            continue
+        yield data[start : end + 2]
+        start = at = end + 2
 
 
 class Session(Protocol):

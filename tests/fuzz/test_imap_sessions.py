@@ -1,0 +1,64 @@
+"""Mutated IMAP commands in every state: no fault, no delay, no answer outside the grammar."""
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from mstore.base.log import Log
+from mstore.imap.session import Session
+from mstore.net.stream import Stream
+from mstore.store.append import NewMessage, append
+from tests.kit.dialogue import make_message, site
+from tests.kit.imapgrammar import check_response
+from tests.kit.mutation import lines_of_dialogues, mutate
+from tests.kit.scripted import ScriptedTransport
+from tests.kit.transport import split_responses
+from tests.kit.waiting import waiting_by_threads
+
+COMMANDS = int(os.environ.get("FUZZ_COMMANDS", "1500"))
+LONGEST_S = 2.0
+BEGINNINGS = (
+    b"",
+    b"l LOGIN joe secret\r\n",
+    b"l LOGIN joe secret\r\ns SELECT INBOX\r\n",
+    b"l LOGIN joe secret\r\ns EXAMINE INBOX\r\n",
+)
+FURTHER = (
+    b"a FETCH 1:* (BODY.PEEK[HEADER.FIELDS (Subject From)]<0.10> ENVELOPE BODYSTRUCTURE)\r\n",
+    b"a UID SEARCH OR (FROM x NOT SEEN) BEFORE 1-Jan-2020\r\n",
+    b"a SEARCH CHARSET UTF-8 TEXT {2+}\r\nab NOT (KEYWORD a)\r\n",
+    b"a UID STORE 1:2 -FLAGS.SILENT (\\Seen x)\r\n",
+    b"a UID COPY 1 INBOX\r\n",
+    b"a UID EXPUNGE 1:*\r\n",
+)
+
+
+@pytest.mark.parametrize("beginning", BEGINNINGS, ids=("fresh", "logged-in", "selected", "examined"))
+def test_mutated_commands(beginning: bytes, tmp_path: Path) -> None:
+    lines = [*lines_of_dialogues(Path(__file__).parents[1] / "wire" / "imap"), *FURTHER]
+    chance = random.Random(len(beginning))
+    fd = os.open(tmp_path / "lines", os.O_CREAT | os.O_WRONLY)
+    with waiting_by_threads(), site(tmp_path, {}) as host:
+        service = host.service(log=Log(fd))
+        sent = 0
+        while sent < COMMANDS:
+            if sent % 50 == 0:
+                inbox = host.account("joe").open("INBOX")
+                append(inbox, [NewMessage(make_message(number), number) for number in range(3)])
+                inbox.release()
+            commands = [mutate(chance.choice(lines), lines, chance) for _ in range(10)]
+            sent += len(commands)
+            data = beginning + b"".join(commands)
+            transport = ScriptedTransport([data])
+            start = time.perf_counter()
+            Session(Stream(transport), service).run()
+            assert time.perf_counter() - start < LONGEST_S, data
+            answers = b"".join(transport.sent)
+            for response in split_responses(answers):
+                check_response(response)
+            assert b"SERVERBUG" not in answers, (data, (tmp_path / "lines").read_text()[-2000:])
+    os.close(fd)
+    assert "event=fault" not in (tmp_path / "lines").read_text()
