@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 class Selected:
     """A mailbox, the view that the client has of it, and whether the client may change it."""
 
-    __slots__ = ("mailbox", "name", "read_only", "view")
+    __slots__ = ("_keywords_told", "mailbox", "name", "read_only", "view")
 
     def __init__(self, name: str, mailbox: Mailbox, view: View, read_only: bool) -> None:
         self.name = name
         self.mailbox = mailbox
         self.view = view
         self.read_only = read_only
+        self._keywords_told = 0
 
     def report(self, stream: Stream, expunges: bool, uid: bool = False) -> None:
         """Tell the client what has changed: EXPUNGE, EXISTS, RECENT, FLAGS, FETCH, in this order.
@@ -48,12 +49,17 @@ class Selected:
         if changes.recent is not None:
             stream.write(b"* %d RECENT\r\n" % changes.recent)
         if changes.keywords_changed:
-            stream.write(self.flags_lines())
+            self.announce_keywords(stream)
         if len(changes.fetch_rows):
             for piece in format_flags_lines(
                 self.mailbox, self.view, changes.fetch_seqs, changes.fetch_rows, uid
             ):
                 stream.write(piece)
+
+    def announce_keywords(self, stream: Stream) -> None:
+        """Tell of keywords that are new to the client; before any message is said to have one of them."""
+        if len(self.mailbox.keywords) > self._keywords_told:
+            stream.write(self.flags_lines())
 
     def recent_count(self) -> int:
         """How many messages are \\Recent in this session."""
@@ -62,6 +68,7 @@ class Selected:
     def flags_lines(self) -> bytes:
         """FLAGS and PERMANENTFLAGS: which flags there are, and which can be set (RFC 3501 §7.2.6, §7.1)."""
         names = b" ".join((*SYSTEM_FLAGS, *self.mailbox.keywords))
+        self._keywords_told = len(self.mailbox.keywords)
         if self.read_only:
             return b"* FLAGS (%s)\r\n* OK [PERMANENTFLAGS ()] Nothing can be changed\r\n" % names
         return b"* FLAGS (%s)\r\n* OK [PERMANENTFLAGS (%s \\*)] Flags are permanent\r\n" % (names, names)

@@ -45,6 +45,7 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     chosen = choose(selected, numbers, uid)
     rows = chosen.rows
     if len(rows):
+        selected.announce_keywords(session.stream)
         messages = Messages(items, selected.mailbox, selected.view, uid)
         if messages.reads and not selected.read_only and _set_seen(selected, rows):
             messages.tell_flags()

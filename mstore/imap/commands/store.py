@@ -61,17 +61,14 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     if not len(rows):
         return _finish(chosen, silent, uid)
     mailbox, view = selected.mailbox, selected.view
-    known = len(mailbox.keywords)
     with mailbox.transaction() as tx:
         if keywords:
             bits |= tx.keyword_bits(keywords, create=operation != "remove")
         changed = tx.flags(rows, operation, bits)
     if len(changed):
         view.silence(changed, tx.modseq)
-    if len(mailbox.keywords) > known:
-        # A keyword is announced before it is seen on a message (RFC 3501 §7.2.6).
-        selected.report(session.stream, expunges=False, uid=uid)
     if not silent:
+        selected.announce_keywords(session.stream)
         for piece in format_flags_lines(mailbox, view, view.seqs_of_rows(rows), rows, uid):
             session.send(piece)
     return _finish(chosen, silent, uid)

@@ -75,7 +75,8 @@ class FlagTexts(dict[int, bytes]):
 
     def __init__(self, keywords: Sequence[bytes]) -> None:
         super().__init__()
-        self._keywords = keywords
+        # Those of now: one that is defined while an answer is being sent has not been announced.
+        self._keywords = tuple(keywords)
 
     def __missing__(self, word: int) -> bytes:
         names = [name for bit, name in enumerate(SYSTEM_FLAGS) if word >> bit & 1]
