@@ -125,12 +125,14 @@ class Window:
 class DerivedFile:
     """The file ``derived`` of a mailbox; begun again when it is missing or not ours."""
 
-    __slots__ = ("fd", "path", "pins")
+    __slots__ = ("_known", "fd", "path", "pins")
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "derived"
         self.fd = -1
         self.pins = 0
+        self._known = False
+        """Its header was looked at since it was opened."""
 
     def open(self) -> int:
         """A descriptor for reading, -1 when there is no such file."""
@@ -145,11 +147,14 @@ class DerivedFile:
         if self.open() < 0:
             self.fd = raw.open_file(self.path, raw.REPLACE)
         size = raw.size_of(self.fd)
+        if size >= DERIVED.size and self._known:
+            return size + 7 & ~7
         head = DERIVED.write(magic=DERIVED_MAGIC, version=VERSION)
         if raw.pread(self.fd, DERIVED.size, 0) != head:
             raw.truncate(self.fd, 0)
             raw.pwrite(self.fd, head, 0)
-            return DERIVED.size
+            size = DERIVED.size
+        self._known = True
         return size + 7 & ~7
 
     def append(self, blobs: Sequence[bytes]) -> list[int]:
@@ -170,3 +175,4 @@ class DerivedFile:
         if self.fd >= 0 and not self.pins:
             raw.close(self.fd)
             self.fd = -1
+            self._known = False

@@ -97,20 +97,18 @@ def read_index(path: Path, verify: bool = False) -> Index:
         or header.crc != zlib.crc32(head[8:])
     ):
         raise Corrupt(f"{path.name} has a damaged header")
-    offsets, widths = {}, 0
-    for number in range(header.columns):
-        entry = COLUMN_ENTRY.read(head, INDEX.size + number * COLUMN_ENTRY.size)
-        name = entry.name.rstrip(b"\0").decode("ascii")
+    offsets = {}
+    check = verify or size <= _VERIFY_BYTES
+    data = memoryview(buffer)
+    table = head[INDEX.size : INDEX.size + header.columns * COLUMN_ENTRY.size]
+    for padded, offset, width, crc in COLUMN_ENTRY.struct.iter_unpack(table):
+        name = padded.rstrip(b"\0").decode("ascii")
         if name not in DTYPES:
             continue
-        widths += entry.width
-        if entry.offset + header.capacity * entry.width > size:
+        if width != WIDTHS[name] or offset + header.capacity * width > size or header.rows > header.capacity:
             raise Corrupt(f"{path.name} is cut short")
-        offsets[name] = entry.offset
-        end = entry.offset + header.rows * entry.width
-        if (verify or size <= _VERIFY_BYTES) and zlib.crc32(
-            memoryview(buffer)[entry.offset : end]
-        ) != entry.crc:
+        offsets[name] = offset
+        if check and zlib.crc32(data[offset : offset + header.rows * width]) != crc:
             raise Corrupt(f"{path.name} has a damaged column {name}")
     index = Index(header.uid_validity, Columns.over(buffer, offsets, header.rows, header.capacity))
     for name in _SCALARS:

@@ -227,7 +227,7 @@ class Index:
         self.uid_next = full.uid.item(last) + 1
         self.tail_segment = full.segment.item(last)
         self.tail_offset = full.offset.item(last) + full.size.item(last)
-        self.snapshot.extend()
+        self.snapshot.grow(count)
         self._note("A", modseq, first if count == 1 else np.arange(first, last + 1))
 
     def _apply_flagged(self, payload: bytes, modseq: int) -> None:

@@ -69,12 +69,16 @@ class System:
     def close(self, fd: int) -> None:
         os.close(fd)
 
+    _boot_id = b""
+
     def boot_id(self) -> bytes:
-        try:
-            with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-                return bytes.fromhex(file.read().replace(b"-", b"").strip().decode("ascii"))
-        except (OSError, ValueError):
-            return bytes(16)
+        if not self._boot_id:
+            try:
+                with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+                    self._boot_id = bytes.fromhex(file.read().replace(b"-", b"").strip().decode("ascii"))
+            except (OSError, ValueError):
+                self._boot_id = bytes(16)
+        return self._boot_id
 
 
 _system = System()

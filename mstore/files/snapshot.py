@@ -55,6 +55,17 @@ class Snapshot:
             self._uids_known = self.count
         return uids[:count]
 
+    def grow(self, count: int) -> None:
+        """Take in so many rows that were just added to the columns: a snapshot that follows every change."""
+        top, self.top = self.top, self.top + count
+        if self.identity:
+            self.count = self.top
+        elif count == 1 and self._rows is not None and self.count < len(self._rows):
+            self._rows[self.count] = top
+            self.count += 1
+        else:
+            self._add(np.arange(top, self.top, dtype=np.int32))
+
     def extend(self) -> None:
         """Take in the rows that were added to the columns since, but for those expunged meanwhile."""
         columns = self.columns
@@ -70,6 +81,9 @@ class Snapshot:
         elif self.identity:
             self.count = self.top
             return
+        self._add(new)
+
+    def _add(self, new: Rows) -> None:
         rows = self._rows
         assert rows is not None
         if len(rows) < self.count + len(new):

@@ -1,6 +1,6 @@
 """Copying and moving messages between mailboxes: frames of their own, their bytes copied by the kernel.
 
-Neighbouring frames are copied in one call, headers included, and get their new headers afterwards; where the
+Neighbouring frames are copied in one call, headers included, and get their new headers; where the
 file system can, the bytes are shared. What was computed from the messages is copied too. A copy keeps flags,
 keywords, internal date and EMAILID; it is adopted as a whole or not at all. A move expunges its source once
 the copy is durable, under the locks of both mailboxes, so that two moves of one message cannot both succeed.
@@ -28,6 +28,7 @@ from mstore.files.layout import FIRST_IN_GROUP, FRAME, LAST_IN_GROUP
 from mstore.files.segment import HEADER_BYTES, ROLL_BYTES
 from mstore.files.snapshot import TOMBSTONE
 from mstore.store import derived
+from mstore.store.reader import pread_soon
 
 if TYPE_CHECKING:
     from mstore.store.frames import FrameWriter
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _TOMB = np.uint64(TOMBSTONE)
 _WINDOW_BYTES = 4 << 20
 _WINDOW_ROWS = 1000
+_SMALL_BYTES = 8 << 10
 _KEPT = ("internal_date", "sent_date", "email_id", "size", "header_length", "sent_zone", "thread_id")
 _NO_ROWS: npt.NDArray[Any] = np.empty(0, np.int64)
 Pairs = list[tuple[Uid, Uid]]
@@ -166,53 +168,72 @@ def _copy_run(
     segment: int,
     arrays: dict[str, Array],
 ) -> list[tuple[int, bytes, int]]:
-    """One run of neighbouring frames: their bytes in one call, then a header each; gives what is to be
-    written when all else is."""
+    """One run of neighbouring frames: their bytes in one call, with new headers; gives what is to be written
+    when all else is."""
     try:
         fd = source.segments.pin(segment)
     except FileNotFoundError:
         raise Corrupt(f"segment {segment} is missing") from None
     try:
         target, number, at = frames.reserve(end - begin)
-        spared = HEADER_BYTES if run.start == 0 else 0
-        raw.copy_range(fd, target, end - begin - spared, begin + spared, at + spared)
-        sizes = arrays["size"][run].astype(np.int64)
-        places = at + np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes + HEADER_BYTES)[:-1]])
+        sizes = arrays["size"][run].astype(np.int64) + HEADER_BYTES
+        shifts = np.cumsum(sizes) - sizes
         arrays["segment"][run] = number
-        arrays["offset"][run] = places + HEADER_BYTES
-        headers = _headers(fd, begin, places - at, run, arrays)
-        writes = [(target, header, place) for place, header in zip(places.tolist(), headers, strict=True)]
-        now = 1 if spared else 0
-        for write in writes[now:]:
-            raw.pwrite(*write)
-        return writes[:now]
+        arrays["offset"][run] = shifts + at + HEADER_BYTES
+        spared = HEADER_BYTES if run.start == 0 else 0
+        if end - begin < _SMALL_BYTES * len(shifts):
+            new = _copy_small(fd, target, begin, end, at, shifts, run, arrays)
+        else:
+            raw.copy_range(fd, target, end - begin - spared, begin + spared, at + spared)
+            old = b"".join([raw.pread(fd, HEADER_BYTES, begin + shift) for shift in shifts.tolist()])
+            new = _headers(old, run, arrays)
+            for place, shift in enumerate(shifts.tolist()):
+                if place or not spared:
+                    raw.pwrite(target, new[place * HEADER_BYTES : (place + 1) * HEADER_BYTES], at + shift)
+        return [(target, new[:HEADER_BYTES], at)] if spared else []
     finally:
         source.segments.unpin(segment)
 
 
-def _headers(
-    fd: int, begin: int, shifts: npt.NDArray[Any], run: slice, arrays: dict[str, Array]
-) -> list[bytes]:
-    """New frame headers; the checksum of each message comes from the old one."""
-    dtype = FRAME.dtype
-    old = b"".join([raw.pread(fd, HEADER_BYTES, begin + shift) for shift in shifts.tolist()])
-    headers = np.frombuffer(bytearray(old), dtype)
-    if not (headers["length"] == arrays["size"][run]).all():
+def _copy_small(
+    fd: int,
+    target: int,
+    begin: int,
+    end: int,
+    at: int,
+    shifts: npt.NDArray[Any],
+    run: slice,
+    arrays: dict[str, Array],
+) -> bytes:
+    """Where messages are small, one read and one write cost less than two calls for each header; gives the
+    headers."""
+    data = np.frombuffer(bytearray(pread_soon(fd, end - begin, begin)), np.uint8)
+    if len(data) != end - begin:
+        raise Corrupt("a segment is shorter than its index says")
+    places = shifts[:, None] + np.arange(HEADER_BYTES)
+    new = _headers(data[places].tobytes(), run, arrays)
+    data[places] = np.frombuffer(new, np.uint8).reshape(-1, HEADER_BYTES)
+    if run.start == 0:
+        data[:HEADER_BYTES] = 0
+    raw.pwrite(target, data.data, at)
+    return new
+
+
+def _headers(old: bytes, run: slice, arrays: dict[str, Array]) -> bytes:
+    """New frame headers for old ones; the checksum of each message comes from the old one."""
+    data = bytearray(old)
+    headers = np.frombuffer(data, FRAME.dtype)
+    if len(headers) != run.stop - run.start or not (headers["length"] == arrays["size"][run]).all():
         raise Corrupt("a frame to be copied is not what the index says")
     for name in ("flags", "uid", "save_date"):
         headers[name] = arrays[name][run]
-    total = len(arrays["uid"])
+    last = len(arrays["uid"]) - 1
     places = np.arange(run.start, run.stop)
     headers["place"] = places & 0xFFFF
-    headers["mark"] = np.where(places == 0, FIRST_IN_GROUP, 0) | np.where(
-        places == total - 1, LAST_IN_GROUP, 0
-    )
-    data = headers.tobytes()
-    result = []
-    for at in range(0, len(data), HEADER_BYTES):
-        tail = data[at + 8 : at + HEADER_BYTES]
-        result.append(data[at : at + 4] + zlib.crc32(tail).to_bytes(4, "little") + tail)
-    return result
+    headers["mark"] = (places == 0) * FIRST_IN_GROUP + (places == last) * LAST_IN_GROUP
+    view, crc32 = memoryview(data), zlib.crc32
+    headers["crc"] = [crc32(view[at + 8 : at + HEADER_BYTES]) for at in range(0, len(data), HEADER_BYTES)]
+    return bytes(data)
 
 
 def _copy_blobs(

@@ -8,7 +8,7 @@ with HIGHESTMODSEQ moved on by 2**20, so that it never goes back to a value that
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 MODSEQ_STEP = 1 << 20
 _GROUP_MARKS = tuple(number.to_bytes(4, "little") for number in (GROUP_MAGIC, PENDING_MAGIC))
-_NAME = re.compile(r"(index|journal)\.([0-9]+)\Z")
 _ATTEMPTS = 20
 
 
@@ -67,16 +66,20 @@ def list_generations(directory: Path) -> tuple[set[int], set[int]]:
 
     Raises: NotFound when there is no such mailbox.
     """
-    found: dict[str, set[int]] = {"index": set(), "journal": set()}
+    indexes: set[int] = set()
+    journal_numbers: set[int] = set()
     try:
-        names = [path.name for path in directory.iterdir()]
+        names = os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound("there is no such mailbox") from None
     for name in names:
-        match = _NAME.match(name)
-        if match:
-            found[match.group(1)].add(int(match.group(2)))
-    return found["index"], found["journal"]
+        kind, _, number = name.partition(".")
+        if number.isdecimal():
+            if kind == "index":
+                indexes.add(int(number))
+            elif kind == "journal":
+                journal_numbers.add(int(number))
+    return indexes, journal_numbers
 
 
 def load(directory: Path) -> tuple[Index, Journal]:
@@ -465,7 +468,7 @@ def _identity(directory: Path, segments: Segments, journal_numbers: list[int]) -
 
 def segment_numbers(directory: Path) -> list[int]:
     """The numbers of the segments there are, ascending."""
-    numbers = [number_of(path.name) for path in directory.iterdir()]
+    numbers = [number_of(name) for name in os.listdir(directory)]
     return sorted(number for number in numbers if number is not None)
 
 

@@ -43,12 +43,13 @@ def test_copies_are_equal_in_all_but_uid(source: Mailbox, make_mailbox) -> None:
     assert contents(fresh) == contents(target)
 
 
-def test_a_copy_goes_through_no_python_buffer(source: Mailbox, make_mailbox) -> None:
+def test_large_messages_are_copied_by_the_kernel(source: Mailbox, make_mailbox) -> None:
     target = make_mailbox()
+    append(source, [make_message(n, 20_000) for n in range(6, 9)])
     with faults() as system:
-        copy(np.arange(5), source, target)
+        copy(np.arange(5, 8), source, target)
     assert system.calls.count("copy_range") == 1, "neighbours are copied together"
-    assert "pwritev" not in system.calls
+    assert contents(target) == [make_content(n, 20_000) for n in range(6, 9)]
 
 
 def test_a_mailbox_can_be_copied_onto_itself(source: Mailbox) -> None:
@@ -70,19 +71,22 @@ def test_large_copies_cross_segments(source: Mailbox, make_mailbox) -> None:
 def test_a_copy_that_fails_leaves_nothing(source: Mailbox, make_mailbox, call: str) -> None:
     target = make_mailbox()
     append(target, [make_message(9)])
+    append(source, [make_message(6, 100_000)])
     with faults() as system:
         system.fail(call, at=1 if call == "pwrite" else 0, code=errno.EDQUOT)
         with pytest.raises(StorageFailed):
-            copy(np.arange(5), source, target)
+            copy(np.array([0, 5]), source, target)
     assert contents(target) == [make_content(9)]
     assert copy(np.array([1]), source, target) == [(2, 2)]
 
 
 def test_without_the_system_call_bytes_are_copied_by_hand(source: Mailbox, make_mailbox) -> None:
     target = make_mailbox()
+    append(source, [make_message(6, 100_000)])
     with faults() as system:
         system.fail("copy_range", code=errno.EXDEV)
-        copy(np.arange(5), source, target)
+        copy(np.arange(6), source, target)
+        assert "copy_range" in system.calls
     assert contents(target) == contents(source)
 
 
