@@ -274,7 +274,12 @@ class Stream:
         self._socket.settimeout(self._timeout_s)
 
     def interrupt(self) -> None:
-        """Make a read that waits in another greenlet, and every later one, find the end of input."""
+        """Make a read that waits in another greenlet, and every later one, find the end of input.
+
+        Under TLS nothing can be written any more either.
+        """
+        # OpenSSL takes an end of input unasked for an attack, and would say so to the peer.
+        self._end_tls()
         try:
             self._shutdown(socket.SHUT_RD)
         except OSError:
@@ -285,19 +290,23 @@ class Stream:
         self._buffer, self._at = b"", 0
         self._queue.clear()
         self._queued_bytes = 0
-        try:
-            if self.tls:
-                # Say close_notify without waiting for the peer's: some clients report its absence.
-                self._socket.settimeout(0.0)
-                self._socket.unwrap()  # type: ignore[attr-defined]
-        except (OSError, ValueError):
-            pass
+        self._end_tls()
         try:
             self._socket.close()
         except OSError:
             pass
 
     # -- inside ----------------------------------------------------------------------------------------
+
+    def _end_tls(self) -> None:
+        """Say close_notify without waiting for the peer's: some clients report its absence."""
+        if not self.tls:
+            return
+        try:
+            self._socket.settimeout(0.0)
+            self._socket.unwrap()  # type: ignore[attr-defined]
+        except (OSError, ValueError):
+            pass
 
     def _receive(self, size: int) -> bytes:
         try:
