@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,14 @@ class MStore(Server):
 
     def version(self) -> str:
         return f"M-Store {__version__}, Python {sys.version.split()[0]}"
+
+    def _answers(self) -> bool:
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(str(self.path / "ms" / "ipc" / "authproxyd"))
+        except OSError:
+            return False
+        return super()._answers()
 
     def _add_like(self, model: str, names: list[str]) -> None:
         """Add users that have the password of another: one hash for all of them."""
