@@ -208,9 +208,8 @@ class View:
         if not len(told):
             return _NONE
         if known is None:
+            # what the session did silently is told too: somebody else may have changed the same row before
             rows = told[full.modseq[told] > np.uint64(self.modseq)]
-            for modseq, quiet in silenced.items():
-                rows = rows[~((full.modseq[rows] == np.uint64(modseq)) & np.isin(rows, quiet))]
             alive: Rows = rows[full.flags[rows] & _TOMB == 0]
             return alive
         changes = []
