@@ -217,8 +217,12 @@ class View:
             if change.kind == "F":
                 quiet = silenced.get(change.modseq, _NONE)
                 rows = np.atleast_1d(np.asarray(change.rows))
+                if len(quiet) == len(rows) and (quiet == rows).all():
+                    continue
                 changes.append(rows[~np.isin(rows, quiet)] if len(quiet) else rows)
-        rows = np.unique(np.concatenate(changes)) if changes else _NONE
+        if not changes:
+            return _NONE
+        rows = np.unique(np.concatenate(changes))
         rows = rows[rows <= told[-1]]
         places = told.searchsorted(rows)
         rows = rows[told[places] == rows]

@@ -8,6 +8,7 @@ in the end, the one with UIDs ignores them as it does any UID that is not there 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +19,13 @@ from mstore.imap.errors import no_for
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.fetchitems import parse_fetch_items
 from mstore.imap.grammar.flags import SEEN
-from mstore.imap.render.messages import Messages
+from mstore.imap.render.messages import Messages, Program
 from mstore.imap.selected import Selected
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
+
+LONGEST_KEPT = 400
 
 
 def run_fetch(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
@@ -39,21 +42,38 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     cursor.space()
     numbers = cursor.sequence_set()
     cursor.space()
-    items = parse_fetch_items(cursor)
-    cursor.end()
+    program = _parse(cursor)
     selected = session.mailbox
     chosen = choose(selected, numbers, uid)
     rows = chosen.rows
     if len(rows):
         selected.announce_keywords(session.stream)
-        messages = Messages(items, selected.mailbox, selected.view, uid)
-        if messages.reads and not selected.read_only and _set_seen(selected, rows):
+        messages = Messages(program, selected.mailbox, selected.view, uid)
+        if program.reads and not selected.read_only and _set_seen(selected, rows):
             messages.tell_flags()
         messages.send(selected.view.seqs_of_rows(rows), rows, session.send)
         if messages.failure is not None:
             raise no_for(messages.failure)
     chosen.check_none_gone(uid)
     return None
+
+
+def _parse(cursor: Cursor) -> Program:
+    """The items up to the end of the command; clients send the same ones over and over."""
+    text = cursor.data[cursor.pos :]
+    if len(text) <= LONGEST_KEPT and b"{" not in text:
+        return _compile(text)
+    program = Program(parse_fetch_items(cursor))
+    cursor.end()
+    return program
+
+
+@lru_cache(maxsize=256)
+def _compile(text: bytes) -> Program:
+    cursor = Cursor(text)
+    program = Program(parse_fetch_items(cursor))
+    cursor.end()
+    return program
 
 
 def _set_seen(selected: Selected, rows: Array) -> bool:

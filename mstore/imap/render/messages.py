@@ -63,20 +63,35 @@ class _Heads(dict[int, bytes]):
         return head
 
 
-class Messages:
-    """The items of one FETCH, ready to be sent for any messages of a mailbox."""
+class Program:
+    """What one list of items means, compiled once for any messages of any mailbox."""
 
-    def __init__(self, items: Sequence[FetchItem], mailbox: Mailbox, view: View, uid: bool) -> None:
-        self._mailbox = mailbox
-        names = [item.name for item in items if item.name in COLUMN_ITEMS]
-        self._lines = Lines([b"UID", *names] if uid else names, mailbox, view)
-        self._structures = [item.name for item in items if item.name in SLOTS]
-        self._slots = [SLOTS[name] for name in self._structures]
-        self._sections = [SectionItem(item, item.section) for item in items if item.section is not None]
-        if any(section.needs_parts for section in self._sections):
-            self._slots.append(PARTS)
+    __slots__ = ("columns", "of_headers", "reads", "sections", "slots", "structures")
+
+    def __init__(self, items: Sequence[FetchItem]) -> None:
+        self.columns = tuple(item.name for item in items if item.name in COLUMN_ITEMS)
+        self.structures = tuple(item.name for item in items if item.name in SLOTS)
+        self.sections = tuple(SectionItem(item, item.section) for item in items if item.section is not None)
+        needs_parts = any(section.needs_parts for section in self.sections)
+        self.slots = tuple(SLOTS[name] for name in self.structures) + ((PARTS,) if needs_parts else ())
+        self.of_headers = all(section.is_header for section in self.sections)
+        """No section needs more of a message than its header."""
         self.reads = any(item.section is not None and not item.peek for item in items)
-        """Whether sending it sets \\Seen (RFC 3501 §6.4.5)."""
+        """Sending it sets \\Seen (RFC 3501 §6.4.5)."""
+
+
+class Messages:
+    """The answer to one FETCH, ready to be sent for any messages of a mailbox."""
+
+    __slots__ = ("_lines", "_mailbox", "_sections", "_slots", "_structures", "failure", "program")
+
+    def __init__(self, program: Program, mailbox: Mailbox, view: View, uid: bool) -> None:
+        self.program = program
+        self._mailbox = mailbox
+        self._lines = Lines((b"UID", *program.columns) if uid else program.columns, mailbox, view)
+        self._structures = program.structures
+        self._slots = program.slots
+        self._sections = program.sections
         self.failure: MStoreError | None = None
         """Why a message was left out, when one was."""
 
@@ -90,7 +105,9 @@ class Messages:
             for piece in self._lines.whole(seqs, rows):
                 send(piece)
                 blocking.breathe()
-        elif len(rows) > FEW_ROWS and all(section.is_header for section in self._sections):
+        elif len(rows) == 1:
+            self._each(seqs, rows, send)
+        elif len(rows) > FEW_ROWS and self.program.of_headers:
             for window in self._windows(rows, SWEEP_ROWS):
                 self._sweep(seqs[window], rows[window], send)
                 blocking.breathe()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.fetchitems import parse_fetch_items
-from mstore.imap.render.messages import Messages
+from mstore.imap.render.messages import Messages, Program
 from mstore.store.append import NewMessage, append
 from mstore.store.mailbox import Mailbox
 from mstore.store.view import View
@@ -59,8 +59,8 @@ def view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[View]:
 
 def fetch(view: View, rows: "np.ndarray[tuple[int], np.dtype[np.int32]]", items: bytes, uid: bool) -> bytes:
     sent: list[bytes] = []
-    parsed = parse_fetch_items(Cursor(items))
-    Messages(parsed, view.mailbox, view, uid).send(view.seqs_of_rows(rows), rows, sent.append)
+    program = Program(parse_fetch_items(Cursor(items)))
+    Messages(program, view.mailbox, view, uid).send(view.seqs_of_rows(rows), rows, sent.append)
     return b"".join(sent)
 
 
