@@ -45,11 +45,6 @@ class NumSet:
     def __repr__(self) -> str:
         return f"NumSet({self.format().decode()})"
 
-    @property
-    def has_star(self) -> bool:
-        """Whether ``*`` is part of it."""
-        return any(low == STAR or high == STAR for low, high in self.ranges)
-
     def highest(self) -> int:
         """The largest number written, ``*`` left aside; 0 when there is none."""
         return max(max(pair) for pair in self.ranges) if self.ranges else 0

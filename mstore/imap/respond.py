@@ -7,14 +7,12 @@ mailbox name, a file name or an error message.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from mstore.imap.grammar.names import format_mailbox
 
 __all__ = [
     "continue_req",
     "format_mailbox",
-    "format_nstring",
     "format_string",
     "format_text",
     "status",
@@ -60,13 +58,3 @@ def format_string(data: bytes) -> bytes:
     if len(data) <= 1000 and _QUOTABLE.fullmatch(data.replace(b'"', b"").replace(b"\\", b"")):
         return b'"' + data.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
     return b"{%d}\r\n" % len(data) + data
-
-
-def format_nstring(data: bytes | None) -> bytes:
-    """A string, or NIL for None."""
-    return b"NIL" if data is None else format_string(data)
-
-
-def join_lines(lines: Iterable[bytes]) -> bytes:
-    """Several responses as one piece."""
-    return b"".join(lines)

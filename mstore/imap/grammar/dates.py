@@ -5,7 +5,6 @@ from __future__ import annotations
 import calendar
 import datetime
 import re
-import time
 
 from mstore.base.errors import Invalid
 
@@ -43,23 +42,6 @@ def parse_date_time(text: bytes) -> int:
     seconds = calendar.timegm((date.year, date.month, date.day, int(hour), int(minute), int(second)))
     zone_s = (int(zone_hour) * 60 + int(zone_minute)) * 60
     return seconds - zone_s if sign == b"+" else seconds + zone_s
-
-
-def format_date_time(seconds: int) -> bytes:
-    """Seconds since 1970 as a quoted date-time in UTC; years that it cannot express become its bounds."""
-    try:
-        t = time.gmtime(seconds)
-        year = min(max(t.tm_year, 1), 9999)
-    except (OverflowError, ValueError, OSError):
-        t, year = time.gmtime(0), 1970
-    return b'"%2d-%s-%04d %02d:%02d:%02d +0000"' % (
-        t.tm_mday,
-        _MONTHS[t.tm_mon - 1].encode(),
-        year,
-        t.tm_hour,
-        t.tm_min,
-        t.tm_sec,
-    )
 
 
 def _make_date(day: bytes, month: bytes, year: bytes) -> datetime.date:

@@ -45,11 +45,9 @@ def test_numbers_stay_below_the_count() -> None:
     assert parse_numset(b"*").numbers(0).tolist() == []
 
 
-def test_highest_and_star_tell_what_was_written() -> None:
+def test_highest_and_contains() -> None:
     numbers = parse_numset(b"2,9:*,4")
     assert numbers.highest() == 9
-    assert numbers.has_star
-    assert not parse_numset(b"1:5").has_star
     assert numbers.contains(4, 10)
     assert not numbers.contains(5, 10)
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mstore.base import errors
 from mstore.imap.errors import no_for
-from mstore.imap.respond import continue_req, format_nstring, format_string, format_text, tagged
+from mstore.imap.respond import continue_req, format_string, format_text, tagged
 from tests.kit.imapgrammar import check_response
 
 
@@ -33,9 +33,8 @@ def test_strings_are_quoted_or_literals(data: bytes) -> None:
         assert not set(data) & {0, 10, 13} and data.isascii()
 
 
-def test_nothing_is_nil() -> None:
-    assert format_nstring(None) == b"NIL"
-    assert format_nstring(b"") == b'""'
+def test_quotes_are_quoted() -> None:
+    assert format_string(b"") == b'""'
     assert format_string(b'a"b\\') == b'"a\\"b\\\\"'
 
 
