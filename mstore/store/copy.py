@@ -27,7 +27,7 @@ from mstore.files.index import FIRST_KEYWORD_BIT
 from mstore.files.layout import FIRST_IN_GROUP, FRAME, LAST_IN_GROUP
 from mstore.files.segment import HEADER_BYTES, ROLL_BYTES
 from mstore.files.snapshot import TOMBSTONE
-from mstore.store import derived
+from mstore.store import derived, reader
 from mstore.store.reader import pread_soon
 
 if TYPE_CHECKING:
@@ -170,10 +170,7 @@ def _copy_run(
 ) -> list[tuple[int, bytes, int]]:
     """One run of neighbouring frames: their bytes in one call, with new headers; gives what is to be written
     when all else is."""
-    try:
-        fd = source.segments.pin(segment)
-    except FileNotFoundError:
-        raise Corrupt(f"segment {segment} is missing") from None
+    fd = reader.pin(source, segment)
     try:
         target, number, at = frames.reserve(end - begin)
         sizes = arrays["size"][run].astype(np.int64) + HEADER_BYTES

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mstore.base import blocking
-from mstore.base.errors import Corrupt, StorageFailed
+from mstore.base.errors import Corrupt, NotFound
 from mstore.files import raw
 from mstore.files.layout import FRAME, FRAME_MAGIC
 from mstore.files.segment import HEADER_BYTES
@@ -49,6 +49,19 @@ def pread_soon(fd: int, count: int, offset: int) -> bytearray | bytes:
     return blocking.call(raw.pread, fd, count, offset)
 
 
+def pin(mailbox: Mailbox, segment: int) -> int:
+    """A descriptor of a segment, which stays open until it is unpinned.
+
+    Raises: NotFound when the mailbox was deleted meanwhile, Corrupt when the segment alone is gone.
+    """
+    try:
+        return mailbox.segments.pin(segment)
+    except FileNotFoundError:
+        if not mailbox.path.exists():
+            raise NotFound("the mailbox has been deleted") from None
+        raise Corrupt(f"segment {segment} is missing") from None
+
+
 def read(mailbox: Mailbox, row: int, offset: int = 0, length: int | None = None) -> bytes:
     """Bytes of a message; fewer where it ends.
 
@@ -63,10 +76,7 @@ def read(mailbox: Mailbox, row: int, offset: int = 0, length: int | None = None)
     whole = offset == 0
     at = start - HEADER_BYTES if whole else start + offset
     wanted = count + HEADER_BYTES if whole else count
-    try:
-        fd = mailbox.segments.pin(segment)
-    except FileNotFoundError:
-        raise Corrupt(f"segment {segment} is missing") from None
+    fd = pin(mailbox, segment)
     try:
         data = pread_soon(fd, wanted, at)
     finally:
@@ -141,10 +151,7 @@ def _stop(ends: list[int], begin: int, first: int, last: int) -> int:
 def _read_run(mailbox: Mailbox, segment: int, begins: list[int], ends: list[int], found: list[bytes]) -> None:
     if not begins:
         return
-    try:
-        fd = mailbox.segments.pin(segment)
-    except FileNotFoundError:
-        raise StorageFailed(f"segment {segment} is missing") from None
+    fd = pin(mailbox, segment)
     base = begins[0]
     try:
         data = pread_soon(fd, ends[-1] - base, base)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextvars
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mstore.files import raw
@@ -32,6 +33,16 @@ class Quick(raw.System):
 
     def boot_id(self) -> bytes:
         return self.boot
+
+
+def close_files_under(path: Path) -> None:
+    """Close what mailboxes that were abandoned in a test have left open."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}").startswith(f"{path}/"):
+                os.close(int(name))
+        except FileNotFoundError:
+            continue  # it was that of the listing
 
 
 class Mortal(Quick):

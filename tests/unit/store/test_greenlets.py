@@ -24,12 +24,12 @@ from mstore.store.check import check_mailbox
 from mstore.store.copy import move
 from mstore.store.mailbox import Mailbox
 from mstore.store.transaction import Transaction
-from tests.kit.dying import Quick
+from tests.kit.dying import Quick, close_files_under
 from workers.cooperative import Cooperative, FairMutex
 
 
 @pytest.fixture(autouse=True)
-def cooperative() -> Iterator[None]:
+def cooperative(tmp_path: Path) -> Iterator[None]:
     plain = blocking._waiting
     read, write = os.pipe()
     blocking.install(Cooperative(Log(write), threads=2))
@@ -37,6 +37,7 @@ def cooperative() -> Iterator[None]:
     yield
     raw.install(before)
     blocking.install(plain)
+    close_files_under(tmp_path)
     os.close(write)
     assert os.read(read, 4096) == b"", "something failed in the background"
     os.close(read)
@@ -117,7 +118,7 @@ def test_everything_at_once(mailbox: Mailbox, tmp_path: Path) -> None:
     stop = gevent.event.Event()
 
     def sender(number: int) -> None:
-        for turn in range(12):
+        for turn in range(6):
             texts = [f"{number}-{turn}-{part}" for part in range(chance.choice((1, 1, 2)))]
             target = chance.choice((mailbox, other))
             uids = append(target, [new(text) for text in texts])

@@ -17,7 +17,7 @@ from mstore.store import frames
 from mstore.store.append import NewMessage, append
 from mstore.store.check import check_mailbox
 from mstore.store.mailbox import Mailbox
-from tests.kit.dying import Quick, run_and_die
+from tests.kit.dying import Quick, close_files_under, run_and_die
 
 HERE, THERE = "00000000000000aa", "00000000000000bb"
 State = dict[int, tuple[bytes, frozenset[bytes]]]
@@ -86,11 +86,12 @@ WORKLOADS = [
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(frames, "ROLL_BYTES", 2500)
     before = raw.install(Quick())
     yield
     raw.install(before)
+    close_files_under(tmp_path)
 
 
 @pytest.fixture
@@ -161,6 +162,7 @@ def die_everywhere(origin: Path, tmp_path: Path, workload: Workload, torn: bool)
         writer = run_and_die(work, last, torn)
         if writer.tore or not torn or not writer.is_dead:
             yield path
+        close_files_under(path)
         shutil.rmtree(path)
         if not writer.is_dead:
             return
@@ -220,6 +222,7 @@ def test_processes_that_had_it_open(origin: Path, tmp_path: Path, workload: Work
             mailbox.close()
         assert check_mailbox(path / HERE) + check_mailbox(path / THERE) == []
         assert restart(path) == expected
+        close_files_under(path)
         shutil.rmtree(path)
         if not writer.is_dead:
             return

@@ -22,7 +22,7 @@ from mstore.store.append import NewMessage, append
 from mstore.store.check import check_mailbox
 from mstore.store.mailbox import Mailbox
 from mstore.store.view import View
-from tests.kit.dying import Quick
+from tests.kit.dying import Quick, close_files_under
 
 _LATER = 1 << 40
 
@@ -200,6 +200,7 @@ def play(steps: list[Any]) -> None:
             else:
                 getattr(world, name)(*arguments)
         world.check()
+        close_files_under(Path(directory))
 
 
 @pytest.mark.parametrize("remembered", [512, 3], ids=["all remembered", "little remembered"])
