@@ -3,6 +3,7 @@ else, for nobody, and the next writer works. No power is cut here: what was writ
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -226,3 +227,69 @@ def test_processes_that_had_it_open(origin: Path, tmp_path: Path, workload: Work
         shutil.rmtree(path)
         if not writer.is_dead:
             return
+
+
+def test_what_is_adopted_was_synced_before(origin: Path) -> None:
+    """Visible means durable, also for the frames of one who died before its sync."""
+
+    class Recorder(Quick):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls: list[tuple[str, str]] = []
+
+        def _note(self, call: str, fd: int) -> None:
+            self.calls.append((call, os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))))
+
+        def sync(self, fd: int) -> None:
+            self._note("sync", fd)
+
+        def pwrite(self, fd: int, data: Any, offset: int) -> int:
+            self._note("write", fd)
+            return super().pwrite(fd, data, offset)
+
+    def adopts(path: Path) -> bool:
+        uids = state_of(Mailbox(path / HERE))
+        recorder = Recorder()
+        before = raw.install(recorder)
+        try:
+            append(Mailbox(path / HERE), [message("next", 80)])
+        finally:
+            raw.install(before)
+        if len(state_of(Mailbox(path / HERE))) == len(uids) + 1:
+            return False
+        first_write = next(n for n, (call, name) in enumerate(recorder.calls) if name.startswith("journal."))
+        assert ("sync", "messages.1") in recorder.calls[:first_write]
+        return True
+
+    adopted = 0
+    for last in range(10):
+        path = origin.parent / f"adopted{last}"
+        shutil.copytree(origin, path)
+        run_and_die(lambda path=path: append(Mailbox(path / HERE), [message("unpublished")]), last)  # type: ignore[misc]
+        adopted += adopts(path)
+    assert adopted
+
+
+def test_messages_whose_part_of_the_journal_was_lost(origin: Path) -> None:
+    """After a power cut any unsynced block of the journal may be missing; acknowledged messages stay."""
+    mailbox = Mailbox(origin / HERE)
+    bounds = []
+    for number in range(3):
+        bounds.append(mailbox.journal.end)
+        append(mailbox, [message(f"acknowledged {number}")])
+        bounds.append(mailbox.journal.end)
+        with mailbox.transaction() as tx:
+            tx.flags(mailbox.index.live_rows()[:2], "add" if number & 1 else "remove", 4)
+    expected = {uid: content for uid, (content, _) in state_of(mailbox).items()}
+    data = mailbox.journal.path.read_bytes()
+    bounds.append(len(data))
+    mailbox.close()
+    for first in range(len(bounds) - 1):
+        for end in range(first + 1, len(bounds)):
+            path = origin.parent / f"lost{first}-{end}"
+            shutil.copytree(origin, path)
+            hole = bytes(bounds[end] - bounds[first])
+            journal = path / HERE / mailbox.journal.path.name
+            journal.write_bytes(data[: bounds[first]] + hole + data[bounds[end] :])
+            restarted, _ = restart(path)
+            assert {uid: content for uid, (content, _) in restarted.items()} == expected
