@@ -37,17 +37,16 @@ class Fields:
         initials = re.escape(b"".join(sorted({name[:1].lower() + name[:1].upper() for name in names})))
         wanted = b"|".join(sorted({_any_case(name) for name in names}))
         field = rb"(?:" + wanted + rb")[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+"
-        alone = rb"\n(?=[\r\n" + initials + rb"])(?:" + field + rb"|\r?(?=\n\Z))"
+        alone = rb"\n(?=[\r" + initials + rb"])(?:" + field + rb"|\r(?=\n\Z))"
         many = rb"\n(?=[\0" + initials + rb"])(?:" + field + rb"|\0)"
         self._find_all = re.compile(alone).findall
         self._find_in_many = re.compile(many).findall
 
     def pick(self, header: bytes) -> bytes:
         """The fields as they stand there, and the empty line at the end (RFC 3501 §6.4.5)."""
-        if self._exclude or not header.endswith(b"\n"):
+        if self._exclude or not header.endswith(b"\r\n\r\n"):
             return pick_fields(header, self._names, self._exclude)
-        found = b"".join(self._find_all(b"\n" + header))
-        return found[1:] + b"\n" if found else b""
+        return b"".join(self._find_all(b"\n" + header))[1:] + b"\n"
 
     def pick_many(self, headers: Sequence[bytes]) -> list[bytes] | None:
         """For each header what ``pick`` gives, but in the form ``NEWLINE fields``, without ``MANY_END``.
@@ -56,7 +55,7 @@ class Fields:
         """
         if self._exclude or b"".join(map(_LAST_FOUR, headers)) != b"\r\n\r\n" * len(headers):
             return None
-        run = b"\n" + b"\n\0".join(headers)
+        run = b"\n" + b"\n\0\n".join(headers)
         if run.count(b"\0") != len(headers) - 1:
             return None
         return b"".join(self._find_in_many(run)).split(b"\n\0")
