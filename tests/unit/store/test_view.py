@@ -102,7 +102,8 @@ def test_a_view_left_far_behind_is_told_all_the_same(mailbox: Mailbox) -> None:
     assert changes.expunged_seqs == [16, 4]
     assert changes.fetch_rows.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     assert changes.keywords_changed
-    assert silent.pending(True).fetch_rows.tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
+    # Others changed row 9 before the session did silently: which of both it missed is no longer known.
+    assert silent.pending(True).fetch_rows.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     assert view.uids.tolist() == [uid for uid in range(1, 21) if uid not in (4, 16)]
 
 
