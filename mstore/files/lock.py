@@ -27,6 +27,7 @@ from mstore.files import raw
 RANK_MAILDROP, RANK_ACCOUNT, RANK_MAILBOX, RANK_QUOTA, RANK_NOTIFY = range(5)
 DEADLINE_S = 30.0
 _EXCLUSIVE = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)
+_UNLOCKED = struct.pack("hhqqi4x", fcntl.F_UNLCK, 0, 0, 0, 0)
 _held: ContextVar[tuple[tuple[int, str], ...]] = ContextVar("held locks", default=())
 
 
@@ -37,18 +38,20 @@ class LockOrder(AssertionError):
 class Lock:
     """An exclusive lock on one lock file, for one session at a time over all processes."""
 
-    __slots__ = ("_fd", "_mutex", "path", "place")
+    __slots__ = ("_fd", "_inode", "_is_held", "_mutex", "path", "place")
 
     def __init__(self, path: Path | str, rank: int, key: str = "") -> None:
         self.path = str(path)
         self.place = (rank, key)
         self._mutex = blocking.make_mutex()
         self._fd = -1
+        self._inode = 0
+        self._is_held = False
 
     @property
     def is_held(self) -> bool:
         """True while some session of this process holds it."""
-        return self._fd >= 0
+        return self._is_held
 
     def acquire(self, deadline_s: float = DEADLINE_S) -> None:
         """Take the lock; ``deadline_s`` 0 means now or not at all.
@@ -61,50 +64,61 @@ class Lock:
         if not self._mutex.acquire(False) and not (deadline_s > 0 and self._mutex.acquire(True, deadline_s)):
             raise Busy("in use by another session; try again")
         try:
-            self._fd = self._lock(deadline_s)
+            self._lock(deadline_s)
         except BaseException:
+            self._close()
             self._mutex.release()
             raise
+        self._is_held = True
         _held.set((*held, self.place))
 
-    def _lock(self, deadline_s: float) -> int:
-        try:
-            fd = raw.open_file(self.path, raw.WRITE)
-        except FileNotFoundError:
-            raise NotFound("it has been deleted") from None
-        try:
-            pause_s, deadline = 0.001, 0.0
-            while True:
-                try:
-                    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _EXCLUSIVE)
-                    if os.stat(self.path).st_ino != os.fstat(fd).st_ino:
-                        raise NotFound("it has been deleted")
-                    return fd
-                except FileNotFoundError:
-                    raise NotFound("it has been deleted") from None
-                except OSError as error:
-                    if error.errno not in (errno.EAGAIN, errno.EACCES):
-                        raise StorageFailed(f"cannot lock: {error.strerror}") from error
-                now = time.monotonic()
-                deadline = deadline or now + deadline_s
-                if now >= deadline:
-                    raise Busy("in use by another process; try again")
-                blocking.sleep(min(pause_s, deadline - now))
-                pause_s = min(pause_s * 1.5, 0.05)
-        except BaseException:
-            raw.close(fd)
-            raise
+    def _lock(self, deadline_s: float) -> None:
+        pause_s, deadline = 0.001, 0.0
+        while True:
+            try:
+                if self._fd < 0:
+                    self._fd = raw.open_file(self.path, raw.WRITE)
+                    self._inode = os.fstat(self._fd).st_ino
+                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _EXCLUSIVE)
+                if os.stat(self.path).st_ino != self._inode:
+                    raise NotFound("it has been deleted")
+                return
+            except FileNotFoundError:
+                raise NotFound("it has been deleted") from None
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise StorageFailed(f"cannot lock: {error.strerror}") from error
+            now = time.monotonic()
+            deadline = deadline or now + deadline_s
+            if now >= deadline:
+                raise Busy("in use by another process; try again")
+            blocking.sleep(min(pause_s, deadline - now))
+            pause_s = min(pause_s * 1.5, 0.05)
 
-    def release(self) -> None:
-        """Give the lock back."""
-        fd, self._fd = self._fd, -1
-        raw.close(fd)
+    def release(self, keep_open: bool = False) -> None:
+        """Give the lock back; ``keep_open`` spares the next time an open, until ``rest``."""
+        self._is_held = False
+        if not keep_open:
+            self._close()
+        else:
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _UNLOCKED)
         held = _held.get()
         if held and held[-1] == self.place:
             _held.set(held[:-1])
         else:
             _held.set(tuple(place for place in held if place != self.place))
         self._mutex.release()
+
+    def rest(self) -> None:
+        """Close the descriptor kept by ``release``, unless the lock is held or waited for just now."""
+        if self._mutex.acquire(False):
+            self._close()
+            self._mutex.release()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            raw.close(fd)
 
     @contextmanager
     def hold(self, deadline_s: float = DEADLINE_S) -> Iterator[None]:

@@ -55,6 +55,28 @@ class Snapshot:
             self._uids_known = self.count
         return uids[:count]
 
+    def below(self, uid: int, count: int) -> int:
+        """How many of messages 1 to ``count`` have a UID below this one."""
+        uids = self.columns.full.uid
+        if self.identity:
+            return int(uids[:count].searchsorted(np.uint32(min(uid, 0xFFFFFFFF))))
+        row = uids[: self.columns.count].searchsorted(np.uint32(min(uid, 0xFFFFFFFF)))
+        return int(self.rows(count).searchsorted(np.int32(row)))
+
+    def row(self, place: int) -> int:
+        """The row of the message at a place (from 0)."""
+        if self.identity or self._rows is None:
+            return place
+        return int(self._rows.item(place))
+
+    def place(self, row: int, count: int) -> int:
+        """The place (from 0) of a row among messages 1 to ``count``, -1 when it is none of them."""
+        if self.identity or self._rows is None:
+            return row if row < count else -1
+        rows = self._rows[:count]
+        at = int(rows.searchsorted(np.int32(row)))
+        return at if at < count and rows.item(at) == row else -1
+
     def grow(self, count: int) -> None:
         """Take in so many rows that were just added to the columns: a snapshot that follows every change."""
         top, self.top = self.top, self.top + count

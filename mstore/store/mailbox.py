@@ -50,6 +50,8 @@ class Mailbox:
         self.path = Path(path)
         self.id = MailboxId(self.path.name)
         self.users = 0
+        self.on_idle: Callable[[Mailbox], None] | None = None
+        """Called when the last user is gone; who sets it calls ``rest`` some day."""
         self.deleted = False
         self.lock = Lock(self.path / "lock", RANK_MAILBOX, self.path.name)
         self.segments = Segments(self.path)
@@ -144,8 +146,8 @@ class Mailbox:
         index = self.index
         first, snapshot = self.first_recent_uid, index.snapshot
         recent = 0
-        if first < index.uid_next and snapshot.count:
-            recent = snapshot.count - int(snapshot.uids(snapshot.count).searchsorted(first))
+        if first < index.uid_next:
+            recent = snapshot.count - snapshot.below(first, snapshot.count)
         return MailboxStatus(
             index.messages,
             index.unseen,
@@ -257,21 +259,31 @@ class Mailbox:
         kept."""
         return derived.read(self, rows, slots)
 
-    def claim_recent(self, uid_next: int) -> int:
-        """Take all messages below ``uid_next`` for a session to which they are \\Recent; gives the first of
-        them.
+    def claim_recent(self, uid_next: int, soon: bool) -> None:
+        """Take all messages below ``uid_next`` for a session to which they are \\Recent.
 
-        The claim holds at once in this process, and in others as soon as the lock is to be had.
-        """
-        first = self.first_recent_uid
-        if first < uid_next:
-            self._recent_claimed = uid_next
-            try:
-                with self.transaction(deadline_s=0.0) as tx:
-                    tx.move_recent(uid_next)
-            except (MStoreError, AssertionError):
-                pass
-        return first
+        The claim holds at once in this process. Others see it with the next change that this process makes,
+        or in a second; ``soon`` tells them now, if the lock is free. """
+        self._recent_claimed = max(self._recent_claimed, uid_next)
+        if soon:
+            self._tell_recent()
+        elif not self._flushing:
+            self._flushing = True
+            blocking.later(FLUSH_S, self.flush)
+
+    @property
+    def unwritten_recent(self) -> int:
+        """The claim that is not in the journal yet; 0 when there is none."""
+        return self._recent_claimed if self._recent_claimed > self.index.first_recent else 0
+
+    def _tell_recent(self) -> None:
+        if not self.unwritten_recent:
+            return
+        try:
+            with self.transaction(deadline_s=0.0) as tx:
+                tx.move_recent(self.unwritten_recent)
+        except (MStoreError, AssertionError):
+            pass  # it is only a claim
 
     # -- listeners
 
@@ -306,17 +318,24 @@ class Mailbox:
             blocking.spawn(self._checkpoint)
 
     def flush(self) -> None:
-        """Sync flag changes that are not on disk yet."""
+        """Sync flag changes that are not on disk yet, and write claims of \\Recent that others do not
+        know."""
         self._flushing = False
-        if not self._dirty or self.deleted:
+        if self.deleted:
+            return
+        self._tell_recent()
+        if not self._dirty:
             return
         self._dirty = False
         try:
             fd = raw.open_file(self.journal.path, raw.READ)
         except FileNotFoundError:
-            return
+            return  # a checkpoint has it
         try:
             raw.sync(fd)
+        except BaseException:
+            self._dirty = True
+            raise
         finally:
             raw.close(fd)
 
@@ -346,9 +365,15 @@ class Mailbox:
         self.users += 1
 
     def release(self) -> None:
-        """Count one user less; the last one leaves no descriptor open."""
+        """Count one user less; after the last one all descriptors are closed, unless ``on_idle`` sees to
+        it."""
         self.users -= 1
-        if self.users <= 0:
+        if self.users > 0:
+            return
+        if self.on_idle is not None:
+            self._unwatch()
+            self.on_idle(self)
+        else:
             self.close()
 
     def rest(self) -> None:
@@ -357,6 +382,7 @@ class Mailbox:
             self.segments.close()
             self.derived_file.close()
             self.journal.close()
+            self.lock.rest()
 
     def close(self) -> None:
         """Sync what is not on disk yet and close all descriptors."""
@@ -364,7 +390,10 @@ class Mailbox:
             self.flush()
         except StorageFailed:
             pass
+        self._unwatch()
+        self.rest()
+
+    def _unwatch(self) -> None:
         if self._listeners and self._notifier:
             self._notifier.unwatch(self)
         self._listeners.clear()
-        self.rest()

@@ -1,7 +1,8 @@
 """The open mailboxes of a process: one object for each, shared, and kept for a while when nobody uses it.
 
 A client that logs in, looks and leaves, or a second delivery, then finds the table in memory and only the
-tail of the journal to read. What is kept has no descriptor open, and its size in all is bounded.
+tail of the journal to read. Of what is kept only the latest have descriptors open, and its size in all is
+bounded.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from mstore.store.notify import Notifier
 
 KEPT_MAILBOXES = 256
 KEPT_ROWS = 250_000
+IDLE_MAILBOXES = 64
 _FEWEST_ROWS = 500
 """What a small mailbox counts for, since its object has a size too."""
 
@@ -28,6 +30,7 @@ class Pool:
         self._live: WeakValueDictionary[str, Mailbox] = WeakValueDictionary()
         self._kept: OrderedDict[str, tuple[Mailbox, int]] = OrderedDict()
         self._kept_rows = 0
+        self._idle: OrderedDict[str, Mailbox] = OrderedDict()
         self._opening: dict[str, blocking.Event] = {}
 
     @property
@@ -63,6 +66,10 @@ class Pool:
 
     def close(self) -> None:
         """Keep nothing any more, and end the watches."""
+        for mailbox in self._idle.values():
+            if not mailbox.users:
+                mailbox.rest()
+        self._idle.clear()
         self._kept.clear()
         self._kept_rows = 0
         if self._notifier is not None:
@@ -73,6 +80,7 @@ class Pool:
         event = self._opening[key] = blocking.make_event()
         try:
             mailbox = Mailbox(Path(key), self.notifier)
+            mailbox.on_idle = self._rest_later
             self._live[key] = mailbox
             return mailbox
         finally:
@@ -93,3 +101,19 @@ class Pool:
         kept = self._kept.pop(key, None)
         if kept is not None:
             self._kept_rows -= kept[1]
+        idle = self._idle.pop(key, None)
+        if idle is not None and not idle.users:
+            idle.rest()
+
+    def _rest_later(self, mailbox: Mailbox) -> None:
+        """The last user is gone: the next one may come soon, so a few keep their descriptors for a while."""
+        key = str(mailbox.path)
+        if key not in self._kept or mailbox.deleted:
+            mailbox.rest()
+            return
+        self._idle[key] = mailbox
+        self._idle.move_to_end(key)
+        if len(self._idle) > IDLE_MAILBOXES:
+            _, oldest = self._idle.popitem(last=False)
+            if not oldest.users:
+                oldest.rest()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 256 << 10
 _WINDOW_BYTES = 1 << 20
 _WINDOW_ROWS = 4096
-_GAP_BYTES = 2048
+_GAP_BYTES = 8192
 _CHECKED_BYTES = 128 << 10
 _MAGIC = struct.Struct("<I")
 _CRC_UID = struct.Struct("<II")
@@ -162,5 +162,5 @@ def _read_run(mailbox: Mailbox, segment: int, begins: list[int], ends: list[int]
     if len(begins) == 1:
         found.append(bytes(data))
         return
-    whole = bytes(data)
+    whole = data if isinstance(data, bytes) else bytes(data)
     found.extend([whole[start - base : end - base] for start, end in zip(begins, ends, strict=True)])

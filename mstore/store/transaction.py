@@ -63,7 +63,7 @@ class Transaction:
             if not mailbox.journal.confirmed:
                 generation.confirm(mailbox)
         except BaseException:
-            mailbox.lock.release()
+            mailbox.lock.release(keep_open=True)
             raise
         self.modseq = mailbox.index.highest_modseq + 1
         return self
@@ -90,7 +90,7 @@ class Transaction:
                 self._undo()
         finally:
             self._forget()
-            self.mailbox.lock.release()
+            self.mailbox.lock.release(keep_open=True)
         if self._written:
             self.mailbox.written(TYPE_FLAGGED in self._written and TYPE_EXPUNGED not in self._written)
 
@@ -102,6 +102,8 @@ class Transaction:
         if not self._records:
             self._undo()
             return
+        if self.mailbox.unwritten_recent:
+            self.move_recent(self.mailbox.unwritten_recent)
         try:
             self._commit()
         except BaseException:

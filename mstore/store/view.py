@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _NOTHING = Changes()
 _TOMB = np.uint64(TOMBSTONE)
 _NONE: Rows = np.empty(0, np.int32)
+_FEW = 32
 
 
 class NumSet(Protocol):
@@ -57,17 +58,17 @@ class View:
         self.recent_ranges: tuple[tuple[int, int], ...] = ()
         """UIDs that are \\Recent for this session, as ranges."""
         if self.count:
-            self._note_recent()
+            self._note_recent(soon=True)
 
-    def _note_recent(self) -> None:
+    def _note_recent(self, soon: bool = False) -> None:
         """See which of the messages told by now are \\Recent for this session, and claim them."""
-        uid_next = self.uids.item(self.count - 1) + 1
+        uid_next = self._last_uid() + 1
         first = self.mailbox.first_recent_uid
         if first >= uid_next:
             return
         ranges = self.recent_ranges
         if self._claims:
-            self.mailbox.claim_recent(uid_next)
+            self.mailbox.claim_recent(uid_next, soon)
             self.recent_ranges = (
                 (*ranges[:-1], (ranges[-1][0], uid_next - 1))
                 if ranges and ranges[-1][1] == first - 1
@@ -99,18 +100,19 @@ class View:
         """How many of its messages are \\Recent for this session."""
         if not self.recent_ranges:
             return 0
-        uids = self.uids
-        return sum(
-            int(uids.searchsorted(last, "right") - uids.searchsorted(first))
-            for first, last in self.recent_ranges
-        )
+        below, count = self._snapshot.below, self.count
+        return sum(below(last + 1, count) - below(first, count) for first, last in self.recent_ranges)
+
+    def _last_uid(self) -> int:
+        row = self._snapshot.row(self.count - 1)
+        return int(self.mailbox.index.columns.full.uid.item(row))
 
     def recent_mask(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Which of the rows are \\Recent for this session."""
         uids = self.mailbox.index.columns.full.uid[rows]
         mask = np.zeros(len(rows), np.bool_)
         for first, last in self.recent_ranges:
-            mask |= (uids >= first) & (uids <= last)
+            mask |= (uids >= np.uint32(first)) & (uids <= np.uint32(last))
         return mask
 
     def holds(self, numset: NumSet) -> bool:
@@ -171,7 +173,7 @@ class View:
         elif self._snapshot is not index.snapshot:
             self._snapshot.extend()
         before, self.count = told - len(gone) if expunges else told, self._snapshot.count
-        fetch_rows = self._changed_rows(known, before) if "F" in kinds else _NONE
+        fetch_rows, fetch_seqs = self._changed(known, before) if "F" in kinds else (_NONE, _NONE)
         grew = self.count > before
         self._told, self.modseq, self._silenced = index.version, index.highest_modseq, None
         if grew:
@@ -181,55 +183,89 @@ class View:
             self.count if grew else None,
             self.recent_count if grew else None,
             fetch_rows,
-            self.seqs_of_rows(fetch_rows) if len(fetch_rows) else fetch_rows,
+            fetch_seqs,
             "K" in kinds,
             gone_uids,
         )
 
     def _tell_expunges(self) -> tuple[list[int], list[int]]:
         """Sequence numbers, descending, and UIDs of the messages of this view that are expunged."""
-        index, rows = self.mailbox.index, self.rows
+        index, snapshot = self.mailbox.index, self._snapshot
+        full = index.columns.full
         known = index.changes_since(self._expunges_told)
-        if known is None:
-            places = np.flatnonzero(index.columns.full.flags[rows] & _TOMB)
-        else:
-            dead = _rows_of(known, "X")
-            places = rows.searchsorted(dead)
-            places = places[places < self.count]
-            dead = dead[: len(places)]
-            places = places[rows[places] == dead]
-        uids = self.uids[places]
-        return (places[::-1] + 1).tolist(), uids[::-1].tolist()
+        few = _few_rows(known, "X")
+        if few is not None:
+            pairs = [
+                (snapshot.place(row, self.count) + 1, full.uid.item(row)) for row in sorted(few, reverse=True)
+            ]
+            pairs = [pair for pair in pairs if pair[0]]
+            return [seq for seq, _ in pairs], [uid for _, uid in pairs]
+        rows = self.rows
+        places = np.flatnonzero(full.flags[rows] & _TOMB)
+        return (places[::-1] + 1).tolist(), full.uid[rows[places]][::-1].tolist()
 
-    def _changed_rows(self, known: list[Change] | None, before: int) -> Rows:
-        """Rows among those told already whose flags changed, but for what the session itself did silently."""
-        full, silenced = self.mailbox.index.columns.full, self._silenced or {}
+    def _changed(self, known: list[Change] | None, before: int) -> tuple[Rows, Rows]:
+        """Rows among the first ``before`` whose flags changed, but for what the session itself did silently,
+        and their sequence numbers."""
+        few = _few_rows(known, "F", self._silenced)
+        if few is not None:
+            place, flags = self._snapshot.place, self.mailbox.index.columns.full.flags
+            pairs = [(row, place(row, before) + 1) for row in sorted(few) if not flags.item(row) & TOMBSTONE]
+            pairs = [pair for pair in pairs if pair[1]]
+            if not pairs:
+                return _NONE, _NONE
+            return np.array([row for row, _ in pairs], np.int32), np.array(
+                [seq for _, seq in pairs], np.int32
+            )
+        marked = self._marked(known)
+        marked &= self.mailbox.index.columns.flags & _TOMB == 0
         told = self._snapshot.rows(before)
-        if not len(told):
-            return _NONE
+        places = np.flatnonzero(marked[told])
+        return told[places], places.astype(np.int32) + np.int32(1)
+
+    def _marked(self, known: list[Change] | None) -> npt.NDArray[np.bool_]:
+        """For every row whether there is a change of its flags to be told.
+
+        Where too much was missed to know who changed what, nothing is silenced: another's change may lie under
+        the session's own.
+        """
+        columns, silenced = self.mailbox.index.columns, self._silenced or {}
         if known is None:
-            # what the session did silently is told too: somebody else may have changed the same row before
-            rows = told[full.modseq[told] > np.uint64(self.modseq)]
-            alive: Rows = rows[full.flags[rows] & _TOMB == 0]
-            return alive
-        changes = []
+            newer: npt.NDArray[np.bool_] = columns.modseq > np.uint64(self.modseq)
+            return newer
+        marked = np.zeros(columns.count, np.bool_)
         for change in known:
             if change.kind == "F":
-                quiet = silenced.get(change.modseq, _NONE)
-                rows = np.atleast_1d(np.asarray(change.rows))
-                if len(quiet) == len(rows) and (quiet == rows).all():
-                    continue
-                changes.append(rows[~np.isin(rows, quiet)] if len(quiet) else rows)
-        if not changes:
-            return _NONE
-        rows = np.unique(np.concatenate(changes))
-        rows = rows[rows <= told[-1]]
-        places = told.searchsorted(rows)
-        rows = rows[told[places] == rows]
-        kept: Rows = rows[full.flags[rows] & _TOMB == 0].astype(np.int32, copy=False)
-        return kept
+                own = silenced.get(change.modseq)
+                if own is None:
+                    marked[change.rows] = True
+                else:
+                    loud = np.zeros(columns.count, np.bool_)
+                    loud[change.rows] = True
+                    loud[own] = False
+                    marked |= loud
+        return marked
 
 
-def _rows_of(changes: list[Change], kind: str) -> npt.NDArray[Any]:
-    rows = [np.atleast_1d(np.asarray(change.rows)) for change in changes if change.kind == kind]
-    return np.sort(np.concatenate(rows)) if rows else _NONE
+def _few_rows(
+    changes: list[Change] | None, kind: str, silenced: dict[int, npt.NDArray[Any]] | None = None
+) -> set[int] | None:
+    """The rows of the changes of one kind, those silenced left out; None when they are not few."""
+    if changes is None or len(changes) > _FEW:
+        return None
+    rows: set[int] = set()
+    for change in changes:
+        if change.kind != kind:
+            continue
+        found = {change.rows} if isinstance(change.rows, int) else None
+        if found is None:
+            if len(change.rows) > _FEW:
+                return None
+            found = set(change.rows.tolist())
+        if silenced and change.modseq in silenced:
+            own = silenced[change.modseq]
+            if len(own) > _FEW:
+                return None
+            found.difference_update(own.tolist())
+        rows |= found
+    return rows
