@@ -38,12 +38,6 @@ def format_blob(uid: int, version: int, slots: Sequence[bytes]) -> bytes:
     return bytes(data)
 
 
-def with_uid(blob: bytes, old_uid: int, uid: int) -> bytes:
-    """The same blob for a copy of the message; the sum is corrected, not computed again."""
-    total = (int.from_bytes(blob[8:12], "little") + old_uid - uid) & _MASK
-    return blob[:4] + uid.to_bytes(4, "little") + total.to_bytes(4, "little") + blob[12:]
-
-
 def blob_size(data: bytes | bytearray, uid: int, version: int) -> int:
     """How long the blob is that begins ``data``, by its header; 0 when it is no blob of this message."""
     if len(data) < BLOB.size:
@@ -105,11 +99,17 @@ class Window:
         bad = asked[sums != 0]
         self.whole[bad] = self.within[bad] = False
 
-    def blob(self, chosen: npt.NDArray[Any]) -> list[bytes]:
-        """The chosen blobs themselves, with header and padding."""
-        begins = (self.starts[chosen, 0] - BLOB.size).tolist()
-        ends = (self.ends[chosen, -1] + 7 & ~7).tolist()
-        return [self.data[begin:end] for begin, end in zip(begins, ends, strict=True)]
+    def blobs(self, chosen: npt.NDArray[Any], uids: npt.NDArray[Any]) -> list[bytes]:
+        """The chosen blobs themselves, with header and padding, made out to other UIDs: for copies."""
+        begins = self.starts[chosen, 0] - BLOB.size
+        data = bytearray(self.data[: len(self.data) & ~3])
+        words = np.frombuffer(data, "<u4")
+        at = begins // 4
+        words[at + 2] += words[at + 1] - uids.astype(np.uint32)  # the sum stays zero, modulo 2**32
+        words[at + 1] = uids
+        copies = bytes(data)
+        ends = self.ends[chosen, -1] + 7 & ~7
+        return [copies[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
 
     def slot(self, slot: int, chosen: npt.NDArray[Any]) -> list[bytes]:
         """One slot of the chosen blobs."""

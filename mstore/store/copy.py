@@ -21,14 +21,12 @@ from mstore.base import blocking
 from mstore.base.errors import Corrupt
 from mstore.base.ids import Uid
 from mstore.files import raw
-from mstore.files.blob import with_uid
 from mstore.files.column import Array
 from mstore.files.index import FIRST_KEYWORD_BIT
 from mstore.files.layout import FIRST_IN_GROUP, FRAME, LAST_IN_GROUP
 from mstore.files.segment import HEADER_BYTES, ROLL_BYTES
 from mstore.files.snapshot import TOMBSTONE
 from mstore.store import derived, reader
-from mstore.store.reader import pread_soon
 
 if TYPE_CHECKING:
     from mstore.store.frames import FrameWriter
@@ -36,9 +34,8 @@ if TYPE_CHECKING:
     from mstore.store.transaction import Transaction
 
 _TOMB = np.uint64(TOMBSTONE)
-_WINDOW_BYTES = 4 << 20
+_WINDOW_BYTES = 1 << 20
 _WINDOW_ROWS = 1000
-_SMALL_BYTES = 8 << 10
 _KEPT = ("internal_date", "sent_date", "email_id", "size", "header_length", "sent_zone", "thread_id")
 _NO_ROWS: npt.NDArray[Any] = np.empty(0, np.int64)
 Pairs = list[tuple[Uid, Uid]]
@@ -107,7 +104,7 @@ def _copy_rows(tx: Transaction, rows: npt.NDArray[Any], source: Mailbox) -> Pair
     _copy_frames(frames, source, rows, arrays)
     old = cast("list[Uid]", full.uid[rows].tolist())
     new = cast("list[Uid]", uids.tolist())
-    arrays["derived"] = _copy_blobs(frames, source, rows, old, new)
+    arrays["derived"] = _copy_blobs(frames, source, rows, uids)
     frames.add_rows(arrays)
     return list(zip(old, new, strict=True))
 
@@ -178,42 +175,15 @@ def _copy_run(
         arrays["segment"][run] = number
         arrays["offset"][run] = shifts + at + HEADER_BYTES
         spared = HEADER_BYTES if run.start == 0 else 0
-        if end - begin < _SMALL_BYTES * len(shifts):
-            new = _copy_small(fd, target, begin, end, at, shifts, run, arrays)
-        else:
-            raw.copy_range(fd, target, end - begin - spared, begin + spared, at + spared)
-            old = b"".join([raw.pread(fd, HEADER_BYTES, begin + shift) for shift in shifts.tolist()])
-            new = _headers(old, run, arrays)
-            for place, shift in enumerate(shifts.tolist()):
-                if place or not spared:
-                    raw.pwrite(target, new[place * HEADER_BYTES : (place + 1) * HEADER_BYTES], at + shift)
+        raw.copy_range(fd, target, end - begin - spared, begin + spared, at + spared)
+        old = b"".join([raw.pread(fd, HEADER_BYTES, begin + shift) for shift in shifts.tolist()])
+        new = _headers(old, run, arrays)
+        for place, shift in enumerate(shifts.tolist()):
+            if place or not spared:
+                raw.pwrite(target, new[place * HEADER_BYTES : (place + 1) * HEADER_BYTES], at + shift)
         return [(target, new[:HEADER_BYTES], at)] if spared else []
     finally:
         source.segments.unpin(segment)
-
-
-def _copy_small(
-    fd: int,
-    target: int,
-    begin: int,
-    end: int,
-    at: int,
-    shifts: npt.NDArray[Any],
-    run: slice,
-    arrays: dict[str, Array],
-) -> bytes:
-    """Where messages are small, one read and one write cost less than two calls for each header; gives the
-    headers."""
-    data = np.frombuffer(bytearray(pread_soon(fd, end - begin, begin)), np.uint8)
-    if len(data) != end - begin:
-        raise Corrupt("a segment is shorter than its index says")
-    places = shifts[:, None] + np.arange(HEADER_BYTES)
-    new = _headers(data[places].tobytes(), run, arrays)
-    data[places] = np.frombuffer(new, np.uint8).reshape(-1, HEADER_BYTES)
-    if run.start == 0:
-        data[:HEADER_BYTES] = 0
-    raw.pwrite(target, data.data, at)
-    return new
 
 
 def _headers(old: bytes, run: slice, arrays: dict[str, Array]) -> bytes:
@@ -234,16 +204,11 @@ def _headers(old: bytes, run: slice, arrays: dict[str, Array]) -> bytes:
 
 
 def _copy_blobs(
-    frames: FrameWriter, source: Mailbox, rows: npt.NDArray[Any], old: list[Uid], new: list[Uid]
+    frames: FrameWriter, source: Mailbox, rows: npt.NDArray[Any], uids: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
     """Copy what was computed; where it is missing it is computed when it is asked for."""
     offsets = np.zeros(len(rows), np.uint64)
     for start in range(0, len(rows), _WINDOW_ROWS):
         part = slice(start, start + _WINDOW_ROWS)
-        blobs = derived.read_blobs(source, rows[part])
-        copies = [
-            with_uid(blob, a, b) if blob else b""
-            for blob, a, b in zip(blobs, old[part], new[part], strict=True)
-        ]
-        offsets[part] = frames.add_blobs(copies)
+        offsets[part] = frames.add_blobs(derived.copy_blobs(source, rows[part], uids[part]))
     return offsets

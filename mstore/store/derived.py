@@ -6,7 +6,7 @@ when it is not, or the disk is full, the answer is right all the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +31,8 @@ _SOON_BYTES = 1 << 20
 _KEEP_BYTES = 8 << 20
 
 
-WHOLE = -1
-"""In place of a slot: the blob itself."""
+Take = Callable[[Window, npt.NDArray[Any], list[int]], None]
+"""What is done with a window, the sound blobs in it and their places in the answer."""
 
 
 def summary_of(buffer: Any) -> Summary:
@@ -48,17 +48,26 @@ def read(mailbox: Mailbox, rows: npt.NDArray[Any], slots: Sequence[int]) -> list
         if alone is not None:
             return [[value] for value in alone]
     result: list[list[bytes]] = [[b""] * len(rows) for _ in slots]
-    lost = _read_sound(mailbox, rows, slots, result)
+
+    def take(window: Window, good: npt.NDArray[Any], places: list[int]) -> None:
+        for values, slot in zip(result, slots, strict=True):
+            _place(values, places, window.slot(slot, good))
+
+    lost = _read_sound(mailbox, rows, take)
     if len(lost):
         _compute(mailbox, rows, np.sort(lost), slots, result)
     return result
 
 
-def read_blobs(mailbox: Mailbox, rows: npt.NDArray[Any]) -> list[bytes]:
-    """The blobs of rows as they stand, empty where there is none that is sound; for copies."""
-    result: list[list[bytes]] = [[b""] * len(rows)]
-    _read_sound(mailbox, rows, (WHOLE,), result)
-    return result[0]
+def copy_blobs(mailbox: Mailbox, rows: npt.NDArray[Any], uids: npt.NDArray[Any]) -> list[bytes]:
+    """The blobs of rows, made out to other UIDs; empty where there is none that is sound."""
+    found = [b""] * len(rows)
+
+    def take(window: Window, good: npt.NDArray[Any], places: list[int]) -> None:
+        _place(found, places, window.blobs(good, uids[places]))
+
+    _read_sound(mailbox, rows, take)
+    return found
 
 
 def _read_one(mailbox: Mailbox, row: int, slots: Sequence[int]) -> list[bytes] | None:
@@ -77,10 +86,8 @@ def _read_one(mailbox: Mailbox, row: int, slots: Sequence[int]) -> list[bytes] |
     return read_slots(bytes(data[:size]), slots) if 0 < size <= len(data) else None
 
 
-def _read_sound(
-    mailbox: Mailbox, rows: npt.NDArray[Any], slots: Sequence[int], result: list[list[bytes]]
-) -> npt.NDArray[Any]:
-    """Fill in what sound blobs give; the places of the others are returned."""
+def _read_sound(mailbox: Mailbox, rows: npt.NDArray[Any], take: Take) -> npt.NDArray[Any]:
+    """Hand what sound blobs there are to ``take``; the places of the others are returned."""
     full = mailbox.index.columns.full
     offsets = full.derived[rows].astype(np.int64)
     if (offsets[1:] < offsets[:-1]).any():
@@ -97,7 +104,7 @@ def _read_sound(
         return np.concatenate([*missing, order])
     mailbox.derived_file.pins += 1
     try:
-        missing += _read_windows(fd, offsets, full.uid[rows], order, slots, result)
+        missing += _read_windows(fd, offsets, full.uid[rows], order, take)
     finally:
         mailbox.derived_file.pins -= 1
     return np.concatenate(missing)
@@ -108,8 +115,7 @@ def _read_windows(
     offsets: npt.NDArray[np.int64],
     uids: npt.NDArray[Any],
     order: npt.NDArray[Any],
-    slots: Sequence[int],
-    result: list[list[bytes]],
+    take: Take,
 ) -> list[npt.NDArray[Any]]:
     """Read the blobs in windows of the file; one that reaches beyond its window begins the next, larger
     one."""
@@ -131,10 +137,7 @@ def _read_windows(
         want, stop = _WINDOW_BYTES, max(stop, 1)
         good = window.whole[:stop]
         missing.append(chosen[:stop][~good])
-        places = chosen[:stop][good].tolist()
-        good = np.flatnonzero(good)
-        for values, slot in zip(result, slots, strict=True):
-            _place(values, places, window.blob(good) if slot == WHOLE else window.slot(slot, good))
+        take(window, np.flatnonzero(good), chosen[:stop][good].tolist())
         done += stop
         blocking.breathe()
     return missing

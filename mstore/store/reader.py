@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mstore.store.mailbox import Mailbox
 
 CHUNK_BYTES = 256 << 10
-_WINDOW_BYTES = 1 << 20
+_WINDOW_BYTES = 256 << 10
 _WINDOW_ROWS = 4096
 _GAP_BYTES = 8192
 _CHECKED_BYTES = 128 << 10
@@ -115,23 +115,25 @@ def read_many(mailbox: Mailbox, rows: npt.NDArray[Any], header_only: bool = Fals
     lengths = (full.header_length if header_only else full.size)[rows].astype(np.int64)
     segments = full.segment[rows]
     ends = starts + lengths
-    apart = (segments[1:] != segments[:-1]) | (starts[1:] < ends[:-1]) | (starts[1:] - ends[:-1] > _GAP_BYTES)
+    apart = (
+        (segments[1:] != segments[:-1]) | (starts[1:] < ends[:-1]) | (starts[1:] - ends[:-1] > _GAP_BYTES)
+    )
     bounds = [0, *(np.flatnonzero(apart) + 1).tolist(), len(rows)]
-    found: list[bytes] = []
+    run = _Run(mailbox)
     held = 0
     numbers, begin, end = segments.tolist(), starts.tolist(), ends.tolist()
     for first, last in itertools.pairwise(bounds):
         while first < last:
             stop = _stop(end, begin[first], first, last)
-            _read_run(mailbox, numbers[first], begin[first:stop], end[first:stop], found)
+            run.read(numbers[first], begin[first:stop], end[first:stop])
             held += end[stop - 1] - begin[first]
             first = stop
-            if held >= _WINDOW_BYTES or len(found) >= _WINDOW_ROWS:
-                yield found
+            if held >= _WINDOW_BYTES or len(run.found) >= _WINDOW_ROWS:
+                yield run.take()
                 blocking.breathe()
-                found, held = [], 0
-    if found:
-        yield found
+                held = 0
+    if run.found:
+        yield run.take()
 
 
 def _stop(ends: list[int], begin: int, first: int, last: int) -> int:
@@ -148,19 +150,47 @@ def _stop(ends: list[int], begin: int, first: int, last: int) -> int:
     return low
 
 
-def _read_run(mailbox: Mailbox, segment: int, begins: list[int], ends: list[int], found: list[bytes]) -> None:
-    if not begins:
-        return
-    fd = pin(mailbox, segment)
-    base = begins[0]
+class _Run:
+    """Reads neighbours of one segment by one call, into a buffer that serves for all."""
+
+    __slots__ = ("_buffer", "_mailbox", "found")
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._buffer = memoryview(bytearray(4096))
+        self.found: list[bytes] = []
+
+    def take(self) -> list[bytes]:
+        """What was read since the last time."""
+        found, self.found = self.found, []
+        return found
+
+    def read(self, segment: int, begins: list[int], ends: list[int]) -> None:
+        """Read from the first beginning to the last end, and cut."""
+        base = begins[0]
+        count = ends[-1] - base
+        if count > len(self._buffer):
+            self._buffer = memoryview(bytearray(count))
+        segments = self._mailbox.segments
+        fd = pin(self._mailbox, segment)
+        try:
+            data = self._buffer[:count]
+            if not _read_cached(fd, data, base):
+                data = memoryview(blocking.call(raw.pread, fd, count, base))
+        finally:
+            segments.unpin(segment)
+        if len(data) != count:
+            raise Corrupt(f"segment {segment} is cut short")
+        if len(begins) == 1:
+            self.found.append(bytes(data))
+            return
+        self.found.extend(
+            [bytes(data[start - base : end - base]) for start, end in zip(begins, ends, strict=True)]
+        )
+
+
+def _read_cached(fd: int, data: memoryview, offset: int) -> bool:
     try:
-        data = pread_soon(fd, ends[-1] - base, base)
-    finally:
-        mailbox.segments.unpin(segment)
-    if len(data) != ends[-1] - base:
-        raise Corrupt(f"segment {segment} is cut short")
-    if len(begins) == 1:
-        found.append(bytes(data))
-        return
-    whole = data if isinstance(data, bytes) else bytes(data)
-    found.extend([whole[start - base : end - base] for start, end in zip(begins, ends, strict=True)])
+        return os.preadv(fd, [data], offset, os.RWF_NOWAIT) == len(data)
+    except OSError:
+        return False

@@ -226,8 +226,8 @@ class View:
     def _marked(self, known: list[Change] | None) -> npt.NDArray[np.bool_]:
         """For every row whether there is a change of its flags to be told.
 
-        Where too much was missed to know who changed what, nothing is silenced: another's change may lie under
-        the session's own.
+        Where too much was missed to know who changed what, nothing is silenced: another's change may lie
+        under the session's own.
         """
         columns, silenced = self.mailbox.index.columns, self._silenced or {}
         if known is None:

@@ -43,7 +43,7 @@ def test_copies_are_equal_in_all_but_uid(source: Mailbox, make_mailbox) -> None:
     assert contents(fresh) == contents(target)
 
 
-def test_large_messages_are_copied_by_the_kernel(source: Mailbox, make_mailbox) -> None:
+def test_messages_are_copied_by_the_kernel(source: Mailbox, make_mailbox) -> None:
     target = make_mailbox()
     append(source, [make_message(n, 20_000) for n in range(6, 9)])
     with faults() as system:
