@@ -257,11 +257,12 @@ def _few_rows(
     for change in changes:
         if change.kind != kind:
             continue
-        found = {change.rows} if isinstance(change.rows, int) else None
-        if found is None:
-            if len(change.rows) > _FEW:
-                return None
+        if isinstance(change.rows, int):
+            found = {change.rows}
+        elif len(change.rows) <= _FEW:
             found = set(change.rows.tolist())
+        else:
+            return None
         if silenced and change.modseq in silenced:
             own = silenced[change.modseq]
             if len(own) > _FEW:
