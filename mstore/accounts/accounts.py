@@ -1,8 +1,7 @@
 """Finding, adding and removing accounts: the rows of ``accounts.db``.
 
 A process asks for names at every login and every recipient, so answers are kept while the database has not
-changed, which SQLite tells for a few microseconds. A change made elsewhere (``msadm``) is seen by the next
-question.
+changed, which is a ``stat``. A change made elsewhere (``msadm``) is seen by the next question.
 """
 
 from __future__ import annotations
@@ -47,8 +46,6 @@ class Accounts:
         self._rules = rules or LoginRules()
         self._kept_logins: dict[str, AccountRecord | None] = {}
         self._kept_recipients: dict[str, AccountRecord | None] = {}
-        self._kept_version = -1
-        self._version_cursor: sqlite3.Cursor | None = None
 
     @property
     def rules(self) -> LoginRules:
@@ -57,7 +54,6 @@ class Accounts:
 
     def close(self) -> None:
         """Close the database; the next question opens it again."""
-        self._version_cursor = None
         self._forget()
         self._database.close()
 
@@ -66,7 +62,7 @@ class Accounts:
 
         Raises: Unavailable, Corrupt.
         """
-        if self._is_stale():
+        if self._database.has_changed():
             self._forget()
         try:
             return self._kept_logins[name]
@@ -80,7 +76,7 @@ class Accounts:
         Raises: Unavailable, Corrupt.
         """
         name = f"{local}@{domain}" if domain else local
-        if self._is_stale():
+        if self._database.has_changed():
             self._forget()
         try:
             return self._kept_recipients[name]
@@ -199,20 +195,6 @@ class Accounts:
     def _forget(self) -> None:
         self._kept_logins.clear()
         self._kept_recipients.clear()
-
-    def _is_stale(self) -> bool:
-        """Whether another process has changed the database since answers were kept."""
-        try:
-            if self._version_cursor is None:
-                self._version_cursor = self._database.read(sqlite3.Connection.cursor)
-            rows = self._version_cursor.execute("PRAGMA data_version").fetchall()
-        except sqlite3.Error:  # a commit is under way: what was true until now is still a right answer
-            return False
-        version: int = rows[0][0]
-        if version == self._kept_version:
-            return False
-        self._kept_version = version
-        return True
 
     def _query(self, connection: sqlite3.Connection, name: str, aliases: bool) -> AccountRecord | None:
         for key in self._rules.keys(name):

@@ -2,13 +2,15 @@
 
 SQLite in its rollback-journal mode: readers and writers of several processes, every commit synced. A reader
 never waits inside SQLite, where it would stop all sessions of a worker, but through
-``mstore.base.blocking``.
+``mstore.base.blocking``. What is asked at every login is kept by who asks it, for as long as the file stays
+as it is (``has_changed``).
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ T = TypeVar("T")
 
 READ_DEADLINE_S = 5.0
 WRITE_DEADLINE_S = 15.0
+SETTLED_NS = 1_000_000_000
+"""A file changed less than this ago may change again within one tick of its clock, unseen by ``stat``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +115,15 @@ class Database:
     process can open a file before it gives up the right to.
     """
 
-    __slots__ = ("_reader", "path", "schema")
+    __slots__ = ("_name", "_reader", "_settled", "_version", "path", "schema")
 
     def __init__(self, db_dir: Path, schema: Schema) -> None:
         self.path = db_dir / schema.file_name
         self.schema = schema
+        self._name = os.fspath(self.path)
         self._reader: sqlite3.Connection | None = None
+        self._version = -1
+        self._settled: tuple[int, int, int] | None = None
 
     def open(self) -> sqlite3.Connection:
         """The reading connection, opened and checked at first use.
@@ -140,6 +147,8 @@ class Database:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+        self._version = -1
+        self._settled = None
 
     def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run a query, waiting for a writer's commit without stopping other sessions.
@@ -159,6 +168,31 @@ class Database:
             blocking.sleep(pause_s)
             waited_s += pause_s
             pause_s = min(pause_s * 2, 0.05)
+
+    def has_changed(self) -> bool:
+        """Whether anybody has changed the file since this was last asked; True the first time.
+
+        Costs one ``stat`` where the file has been left alone for a while, otherwise a question to SQLite.
+        While a commit is under way nothing has changed yet.
+        Raises: Unavailable, Corrupt when the file cannot be opened.
+        """
+        try:
+            status = os.stat(self._name)
+            seen = (status.st_ino, status.st_size, status.st_ctime_ns)
+        except OSError:
+            seen = None
+        if seen is not None and seen == self._settled:
+            return False
+        self._settled = None
+        connection = self._reader or self.read(lambda opened: opened)
+        try:
+            rows = connection.execute("PRAGMA data_version").fetchall()
+        except sqlite3.Error:
+            return False
+        if seen is not None and time.time_ns() - seen[2] > SETTLED_NS:
+            self._settled = seen
+        before, self._version = self._version, rows[0][0]
+        return before != self._version
 
     def problems(self) -> list[str]:
         """What SQLite finds wrong with the file.

@@ -14,6 +14,7 @@ from mstore.base.ids import AccountId
 
 PASSWORD = "password"
 MAIN = ""
+KEPT_VERIFIERS = 20_000
 
 
 class Passwords:
@@ -21,6 +22,7 @@ class Passwords:
 
     def __init__(self, db_dir: Path) -> None:
         self._database = Database(db_dir, PASSWORDS)
+        self._kept: dict[AccountId, str | None] = {}
 
     def open(self) -> None:
         """Open the file now, while this process may.
@@ -31,6 +33,7 @@ class Passwords:
 
     def close(self) -> None:
         """Close the file."""
+        self._kept.clear()
         self._database.close()
 
     def verifier(self, account_id: AccountId) -> str | None:
@@ -38,9 +41,17 @@ class Passwords:
 
         Raises: Unavailable, Corrupt.
         """
+        if self._database.has_changed() or len(self._kept) >= KEPT_VERIFIERS:
+            self._kept.clear()
+        try:
+            return self._kept[account_id]
+        except KeyError:
+            pass
         query = "SELECT value FROM verifier WHERE account_id = ? AND kind = ? AND label = ?"
         rows = self._database.read(lambda c: c.execute(query, (account_id, PASSWORD, MAIN)).fetchall())
-        return rows[0][0] if rows else None
+        found: str | None = rows[0][0] if rows else None
+        self._kept[account_id] = found
+        return found
 
     def set_verifier(self, account_id: AccountId, verifier: str) -> None:
         """Keep the verifier of a new password.
