@@ -7,6 +7,7 @@ that holds a socket, a stream and the session: idle connections must stay small.
 from __future__ import annotations
 
 import errno
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from mstore.base.log import Log
 from mstore.net.stream import Stream, StreamFailed
 from workers.listeners import Listener
 from workers.scoreboard import Slot
+from workers.transport import Transport
 
 HANDSHAKE_S = 30.0
 COMPLAINT_S = 60.0
@@ -38,14 +40,16 @@ MakeSession = Callable[[Any, str, Listener], tuple[Any, Session]]
 """From a socket, the peer and where it came in: what to close in the end, and the session."""
 
 
-def start_tls(sock: Any, context: Any) -> Any:
+def start_tls(sock: Transport, context: Any) -> Any:
     """Turn a connection into a TLS one; the handshake may take ``HANDSHAKE_S``.
 
     Raises: OSError (ssl.SSLError is one)
     """
-    sock.settimeout(HANDSHAKE_S)
+    family, kind, protocol, fd = sock.detach()
+    plain = gevent.socket.socket(family, kind, protocol, fd)
+    plain.settimeout(HANDSHAKE_S)
     secured = gevent.ssl.SSLSocket(
-        sock=sock, server_side=True, do_handshake_on_connect=False, _context=context
+        sock=plain, server_side=True, do_handshake_on_connect=False, _context=context
     )
     try:
         secured.do_handshake()
@@ -124,9 +128,12 @@ class Connections:
             self._log.exception("stop-failed", error)
 
     def _accept_all(self, listener: Listener) -> None:
+        door: Any = listener.socket
+        family, kind, protocol = door.family, door.type, door.proto
         while True:
             try:
-                accepted, address = listener.socket.accept()
+                # What accept() itself does, without the socket object that it makes.
+                fd, address = door._accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -137,7 +144,9 @@ class Connections:
                     return
                 continue  # That connection is gone already; the next one need not be.
             peer = f"{address[0]}" if isinstance(address, tuple) else "local"
-            sock = gevent.socket.socket(accepted.family, accepted.type, accepted.proto, accepted.detach())
+            accepted = socket.SocketType(family, kind, protocol, fd)
+            accepted.setblocking(False)
+            sock = Transport(accepted)
             self._next += 1
             self._open[self._next] = sock
             self._slot.add("connections")
@@ -158,12 +167,12 @@ class Connections:
         if place < len(self._watchers):
             self._watchers[place].start(self._accept_all, listener)
 
-    def _serve(self, number: int, sock: Any, peer: str, listener: Listener) -> None:
+    def _serve(self, number: int, sock: Transport, peer: str, listener: Listener) -> None:
         log = self._log
         try:
             if listener.tls:
-                sock = self._open[number] = start_tls(sock, self._context)
-            connection, session = self._make_session(sock, peer, listener)
+                secured = self._open[number] = start_tls(sock, self._context)
+            connection, session = self._make_session(secured if listener.tls else sock, peer, listener)
             self._open[number] = connection
             self._sessions[number] = session
             if self.stopping:

@@ -14,7 +14,7 @@ from mstore.base.options import Settings
 from mstore.net.service import Service
 from mstore.store.store import Store
 from workers.scoreboard import Slot
-from workers.worker import connect_unix
+from workers.transport import connect_unix
 
 SLOW_POLL_S = 5.0
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gevent
-import gevent.socket
 from gevent.event import Event
 from setproctitle import setproctitle
 
@@ -56,21 +55,6 @@ class Work:
     slot: Slot
     parent: Parent
     log: Log
-
-
-def connect_unix(path: str, timeout_s: float) -> Any:
-    """Connect to a Unix socket, letting the others run meanwhile.
-
-    Raises: OSError
-    """
-    sock = gevent.socket.socket(gevent.socket.AF_UNIX, gevent.socket.SOCK_STREAM)
-    try:
-        sock.settimeout(timeout_s)
-        sock.connect(path)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def format_title(work: Work, sessions: int, idle: int, draining: bool) -> str:
