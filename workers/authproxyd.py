@@ -24,13 +24,13 @@ from mstore.base.config import ConfigErrors, load
 from mstore.base.errors import Invalid, MStoreError
 from mstore.base.log import Log, capture_logging
 from mstore.base.options import Settings
+from mstore.base.preload import load_encodings
 from workers.arguments import Arguments, read_arguments
 from workers.checks import refuse_missing, take_lock
 from workers.connections import Connections, drain
 from workers.cooperative import Cooperative, take_over_errors
 from workers.listeners import BACKLOG, Listener, bind_unix
 from workers.parent import Parent, Refused, refuse
-from workers.preload import load_encodings
 from workers.privileges import drop, find_identity, prepare_directories, raise_file_limit, settle
 from workers.scoreboard import Scoreboard
 from workers.statistics import append_block, format_block

@@ -22,13 +22,13 @@ from mstore.base.config import ConfigErrors, load
 from mstore.base.errors import Unavailable
 from mstore.base.log import Log
 from mstore.base.options import Settings
+from mstore.base.preload import load_all
 from mstore.net.tls import make_context
 from workers.arguments import Arguments, read_arguments
 from workers.checks import check_mailstores, refuse_missing, take_lock
 from workers.crew import Crew
 from workers.listeners import BACKLOG, Listener, bind_tcp, bind_unix, close_unix
 from workers.parent import Parent, Refused, refuse
-from workers.preload import load_encodings, load_modules
 from workers.privileges import Identity, drop, find_identity, prepare_directories, raise_file_limit, settle
 from workers.scoreboard import COUNTERS, Slot
 from workers.statistics import append_block, format_block
@@ -43,9 +43,6 @@ FIXED = (
     "imapd_workers", "pop3d_workers", "lmtpd_workers",
 )  # fmt: skip
 """What a reload cannot change."""
-
-LAZY = ("numpy.ma", "numpy.ma.extras")
-"""Modules that others import in mid-work."""
 
 
 def make_tls(settings: Settings) -> Any:
@@ -86,8 +83,7 @@ class Daemon:
         raise_file_limit()
         refuse_missing(missing_databases(settings.db_path))
         prepare_directories(settings, identity)
-        load_encodings()
-        load_modules(LAZY)
+        load_all()
         self.context = make_tls(settings)
         self.groups = [self._bind(settings) for _ in range(settings.workers(self.kind.name))]
         drop(identity)

@@ -18,6 +18,7 @@ from mstore.accounts.login import LoginRules
 from mstore.base import config
 from mstore.base.errors import Denied, NotFound, Unavailable
 from mstore.base.options import Settings
+from mstore.base.preload import load_all
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 without_asking = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -66,6 +67,7 @@ class Site:
             return
         entry = pwd.getpwnam(name)
         if os.geteuid() == 0:
+            load_all()  # The library may be closed to the runtime user.
             os.initgroups(name, entry.pw_gid)
             os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
             os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
