@@ -24,7 +24,7 @@ from mstore.base.config import ConfigErrors, load
 from mstore.base.errors import Invalid, MStoreError
 from mstore.base.log import Log, capture_logging
 from mstore.base.options import Settings
-from mstore.base.preload import load_encodings
+from mstore.base.preload import EVENT_LOOP, load_encodings, load_modules
 from workers.arguments import Arguments, read_arguments
 from workers.checks import refuse_missing, take_lock
 from workers.connections import Connections, drain
@@ -98,6 +98,7 @@ class Authproxyd:
         refuse_missing(missing_databases(settings.db_path))
         prepare_directories(settings, identity)
         load_encodings()
+        load_modules(EVENT_LOOP)
         self.mechanism = open_mechanism(settings)
         self.server = Server(self.mechanism)
         drop(identity)

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 import gevent
 from gevent.event import Event
-from gevent.threadpool import ThreadPool
 from greenlet import getcurrent, greenlet
 
 from mstore.base import blocking
 from mstore.base.log import Log
+from workers.threads import Threads
 
 T = TypeVar("T")
 
@@ -102,14 +102,6 @@ class _Waiter:
         self.callback: Any = None
 
 
-def _guarded(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
-    # The pool would print an exception before it hands it over; a result is silent.
-    try:
-        return function(*args), None
-    except BaseException as error:
-        return None, error
-
-
 class Cooperative:
     """Waits by letting the other greenlets of this process run; made after the fork."""
 
@@ -117,17 +109,11 @@ class Cooperative:
         self._log = log
         self._hub = gevent.get_hub()
         self._loop = self._hub.loop
-        self._pool = ThreadPool(threads, hub=self._hub)
+        self._threads = Threads(threads)
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run it in a thread, unless we are one already or in the loop itself, which must not wait."""
-        here = getcurrent()
-        if here is self._hub or gevent.get_hub() is not self._hub:
-            return function(*args)
-        result, error = self._pool.spawn(_guarded, function, args).get()
-        if error is not None:
-            raise error
-        found: T = result
+        found: T = self._threads.call(function, args)
         return found
 
     def sleep(self, seconds: float) -> None:

@@ -22,7 +22,7 @@ from mstore.base.config import ConfigErrors, load
 from mstore.base.errors import Unavailable
 from mstore.base.log import Log
 from mstore.base.options import Settings
-from mstore.base.preload import load_all
+from mstore.base.preload import EVENT_LOOP, load_all, load_modules
 from mstore.net.tls import make_context
 from workers.arguments import Arguments, read_arguments
 from workers.checks import check_mailstores, refuse_missing, take_lock
@@ -84,6 +84,7 @@ class Daemon:
         refuse_missing(missing_databases(settings.db_path))
         prepare_directories(settings, identity)
         load_all()
+        load_modules(EVENT_LOOP)
         self.context = make_tls(settings)
         self.groups = [self._bind(settings) for _ in range(settings.workers(self.kind.name))]
         drop(identity)

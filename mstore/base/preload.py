@@ -15,6 +15,8 @@ from collections.abc import Iterable
 
 LAZY = ("numpy.ma", "numpy.ma.extras")
 """Modules that others import in mid-work."""
+EVENT_LOOP = ("pprint", "gevent.util")
+"""What an event loop imports when it is made, and when it has something to tell."""
 
 
 def load_encodings() -> None:

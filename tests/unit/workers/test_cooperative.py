@@ -46,6 +46,51 @@ def test_call_lets_the_others_run() -> None:
     assert out.strip() == "ticks"
 
 
+def test_calls_share_a_few_threads_and_come_back_to_those_who_called() -> None:
+    out = run("""
+        import threading
+        seen, most, running = set(), [], []
+        def work(number):
+            seen.add(threading.get_ident())
+            running.append(number)
+            most.append(len(running))
+            time.sleep(0.01)
+            running.remove(number)
+            if number % 3 == 0:
+                raise ValueError(number)
+            return number
+        def ask(number):
+            try:
+                return blocking.call(work, number)
+            except ValueError as error:
+                return -error.args[0]
+        found = [g.get() for g in [gevent.spawn(ask, n) for n in range(40)]]
+        print(found == [n if n % 3 else -n for n in range(40)], max(most), len(seen))
+        seen.clear()
+        for n in range(5):
+            ask(n)
+        print(threading.get_ident() not in seen, blocking.call(blocking.call, ask, 5))
+    """)
+    assert out.splitlines() == ["True 4 4", "True 5"]
+
+
+def test_who_is_killed_while_a_call_is_under_way_is_not_woken_by_it() -> None:
+    out = run("""
+        def wait():
+            try:
+                blocking.call(time.sleep, 0.1)
+            finally:
+                began = time.monotonic()
+                gevent.sleep(0.2)
+                print(time.monotonic() - began >= 0.19)
+        waiting_one = gevent.spawn(wait)
+        gevent.sleep(0.02)
+        waiting_one.kill()
+        print(blocking.call(lambda: 7))
+    """)
+    assert out.splitlines() == ["True", "7"]
+
+
 def test_call_hands_on_errors_silently() -> None:
     out = run("""
         from mstore.base.errors import StorageFailed

@@ -1,0 +1,94 @@
+"""A few threads that run what blocks, for the sessions of an event loop.
+
+Tasks go out through a queue and come back through another with one wake-up of the loop, for a third of what
+gevent's pool costs, which makes and unmakes a watcher and an event for each task. Threads are started when
+they are first needed, and stay.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+import gevent
+from greenlet import getcurrent, greenlet
+
+
+class _Task:
+    """A function under way in a thread, and who waits for it."""
+
+    __slots__ = ("args", "error", "function", "is_done", "result", "waiting")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], waiting: greenlet) -> None:
+        self.function = function
+        self.args = args
+        self.waiting: greenlet | None = waiting
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.is_done = False
+
+
+class Threads:
+    """At most so many threads; made, and asked, in the thread of the event loop."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._hub = gevent.get_hub()
+        self._home = threading.get_ident()
+        self._started = 0
+        self._under_way = 0
+        self._tasks: SimpleQueue[_Task] = SimpleQueue()
+        self._done: deque[_Task] = deque()
+        self._bell = self._hub.loop.async_()
+        self._bell.start(self._collect)
+
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Run a function in a thread, and give its result or raise its error; the others run meanwhile.
+
+        Where we are in such a thread already, or in the loop itself, which must not wait, it is run at once.
+        """
+        here = getcurrent()
+        if here is self._hub or threading.get_ident() != self._home:
+            return function(*args)
+        task = _Task(function, args, here)
+        if self._under_way >= self._started < self._limit:
+            self._started += 1
+            threading.Thread(target=self._work, name=f"blocking-{self._started}", daemon=True).start()
+        self._under_way += 1
+        self._tasks.put(task)
+        try:
+            while not task.is_done:
+                self._hub.switch()
+        finally:
+            task.waiting = None
+        if task.error is not None:
+            try:
+                raise task.error
+            finally:
+                task.error = None  # Its traceback holds this frame, which holds the task.
+        return task.result
+
+    def _work(self) -> None:
+        get, done, ring = self._tasks.get, self._done.append, self._bell.send
+        while True:
+            task = get()
+            try:
+                task.result = task.function(*task.args)
+            except BaseException as error:
+                task.error = error
+            done(task)
+            ring()
+            del task  # What it holds is not ours to keep until the next one comes.
+
+    def _collect(self) -> None:
+        """Wake who waits for what is done; runs in the loop."""
+        done = self._done
+        while done:
+            task = done.popleft()
+            self._under_way -= 1
+            task.is_done = True
+            if task.waiting is not None:
+                task.waiting.switch()
