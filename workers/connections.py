@@ -75,6 +75,9 @@ class Connections:
         self._context = context
         self._slot = slot
         self._log = log
+        self._kinds = {
+            each: (int(each.socket.family), int(each.socket.type), each.socket.proto) for each in listeners
+        }
         self._watchers: list[Any] = []
         self._sessions: dict[int, Session] = {}
         self._open: dict[int, Any] = {}
@@ -129,7 +132,7 @@ class Connections:
 
     def _accept_all(self, listener: Listener) -> None:
         door: Any = listener.socket
-        family, kind, protocol = door.family, door.type, door.proto
+        kind = self._kinds[listener]
         while True:
             try:
                 # What accept() itself does, without the socket object that it makes.
@@ -144,7 +147,7 @@ class Connections:
                     return
                 continue  # That connection is gone already; the next one need not be.
             peer = f"{address[0]}" if isinstance(address, tuple) else "local"
-            accepted = socket.SocketType(family, kind, protocol, fd)
+            accepted = socket.SocketType(*kind, fd)
             accepted.setblocking(False)
             sock = Transport(accepted)
             self._next += 1

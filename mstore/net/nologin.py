@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 DEFAULT_TEXT = "server is closed for maintenance"
@@ -14,6 +15,10 @@ def read_nologin(path: Path) -> str | None:
 
     What cannot be read counts as there, because closing is what somebody wanted.
     """
+    name = os.fspath(path)
+    # A file that is not there is asked for at every greeting; what else may be wrong, open() tells.
+    if not os.access(name, os.F_OK) and os.access(os.path.dirname(name), os.X_OK):
+        return None
     try:
         with open(path, "rb") as file:
             first = file.read(_READ_BYTES).split(b"\n", 1)[0]
