@@ -15,9 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from mstore.auth.verdict import UNAVAILABLE
+from mstore.base import blocking
 from mstore.base.errors import Unavailable
 
 TIMEOUT_S = 30.0
+ABSENT_S = 5.0
+"""How long authproxyd may be gone before that is told, for it is when it is restarted."""
+PAUSE_S = 0.05
 MAX_LINE_BYTES = 4096
 MAX_ANSWER_BYTES = 4096
 
@@ -61,10 +66,12 @@ class AuthClient:
         socket_path: str | os.PathLike[str],
         connect: Callable[[str, float], Connection] = connect_plain,
         timeout_s: float = TIMEOUT_S,
+        absent_s: float = ABSENT_S,
     ) -> None:
         self.socket_path = Path(socket_path)
         self._connect = connect
         self._timeout_s = timeout_s
+        self._absent_s = absent_s
 
     def check(self, name: bytes, password: bytes) -> AuthResult:
         """Whether ``name`` may log in with ``password``.
@@ -77,16 +84,32 @@ class AuthClient:
         if not name or b" " in name or len(line) > MAX_LINE_BYTES or any(c in line[:-2] for c in _UNSENDABLE):
             return AuthResult(False, "")
         try:
-            answer = self._ask(line)
+            answer = self._ask_until_answered(line)
         except OSError as error:
             reason = error.strerror or str(error) or type(error).__name__
             raise Unavailable(f"the authentication service cannot be reached: {reason}") from None
         word, text = answer[:2], answer[2:].decode(errors="replace").strip()
         if word == b"OK" and answer[2:3] in (b"", b" "):
             return AuthResult(True, text)
+        if word == b"NO" and text == UNAVAILABLE.text:
+            raise Unavailable("the authentication service cannot judge just now; its log says why")
         if word == b"NO":
             return AuthResult(False, text)
         raise Unavailable("the authentication service gave no answer")
+
+    def _ask_until_answered(self, line: bytes) -> bytes:
+        """Ask again where nobody is there, or who was ended before answering, until somebody should be."""
+        until = time.monotonic() + self._absent_s
+        while True:
+            try:
+                answer = self._ask(line)
+            except (FileNotFoundError, ConnectionRefusedError):
+                if time.monotonic() >= until:
+                    raise
+            else:
+                if answer or time.monotonic() >= until:
+                    return answer
+            blocking.sleep(PAUSE_S)
 
     def _ask(self, line: bytes) -> bytes:
         deadline = time.monotonic() + self._timeout_s

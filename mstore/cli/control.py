@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0
 ANSWER_S = 15.0
 MARGIN_S = 20.0
+RESTART_S = 5.0
 SOCKETS = ("authproxyd", "lmtpd", "lmtpd-oq")
 
 
@@ -181,11 +182,17 @@ def _await(condition: Callable[[], bool], patience_s: float) -> None:
 
 
 def reload(settings: Settings) -> None:
-    """Have the daemons read their configuration anew.
+    """Have the daemons read their configuration anew; returns when authproxyd, which is restarted, is back.
 
-    Raises: Failed when storemgr does not run
+    Raises: Failed when storemgr does not run, or is somebody else's
     """
     pid = holder(settings.lock_path("storemgr"))
     if pid is None:
         raise Failed("storemgr is not running")
-    os.kill(pid, signal.SIGUSR1)
+    lock = settings.lock_path("authproxyd")
+    before = holder(lock)
+    try:
+        os.kill(pid, signal.SIGUSR1)
+    except PermissionError:
+        raise Failed(f"storemgr (process {pid}) belongs to somebody else") from None
+    _await(lambda: holder(lock) not in (None, before), RESTART_S)

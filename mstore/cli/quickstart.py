@@ -31,6 +31,7 @@ USERS = ("alice", "bob")
 PORTS = {"imapd-listen": 1143, "imapd-tls-listen": 1993, "pop3d-listen": 1110, "pop3d-tls-listen": 1995}
 LABELS = dict(zip(PORTS, ("IMAP", "IMAPS", "POP3", "POP3S"), strict=True))
 RUNTIME_USERS = ("mstore", "mail", "nobody")
+_QUOTES = frozenset('"\r\n')
 LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
@@ -67,7 +68,12 @@ class Quickstart:
 
         Raises: Failed
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
+        if not _QUOTES.isdisjoint(str(self.directory)):
+            raise Failed(f"{self.directory} cannot be written in ms.conf; give a DIR without quotation marks")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise Failed(f"{error.filename} is not a directory; give another DIR") from None
         status = self.directory.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
             raise Failed(f"{self.directory} is not a directory of ours; give another one")

@@ -174,8 +174,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Nobody reads on; what was asked for is done.
         return 0
-    except (MStoreError, OSError) as error:
+    except MStoreError as error:
         print(f"rc.m-store: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"rc.m-store: {where}{error.strerror or error}", file=sys.stderr)
         return 1
 
 

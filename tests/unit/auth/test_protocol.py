@@ -3,6 +3,7 @@
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def answering(listener: socket.socket, *pieces: bytes) -> tuple[AuthClient, list
                 connection.sendall(piece)
 
     threading.Thread(target=serve, daemon=True).start()
-    return AuthClient(listener.getsockname(), timeout_s=2), asked
+    return AuthClient(listener.getsockname(), timeout_s=2, absent_s=0), asked
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,31 @@ def test_what_the_protocol_cannot_carry_is_refused_unasked(
 
 def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
-        AuthClient(tmp_path / "nobody").check(b"joe", b"x")
+        AuthClient(tmp_path / "nobody", absent_s=0.1).check(b"joe", b"x")
+
+
+def test_whoever_is_restarted_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "authproxyd"
+    server = Server(Fixed())
+
+    def come_back() -> None:
+        time.sleep(0.1)
+        with socket.socket(socket.AF_UNIX) as back:
+            back.bind(str(path))
+            back.listen()
+            back.accept()[0].close()  # Ended before it could answer.
+            server.handle(back.accept()[0])
+
+    threading.Thread(target=come_back, daemon=True).start()
+    client = AuthClient(path, timeout_s=2, absent_s=5)
+    assert client.check(b"joe", b"se cret") == AuthResult(True, "as told")
+
+
+def test_a_login_that_cannot_be_judged_is_not_a_wrong_one(listener: socket.socket) -> None:
+    server = Server(Fixed())
+    threading.Thread(target=lambda: server.handle(listener.accept()[0]), daemon=True).start()
+    with pytest.raises(Unavailable):
+        AuthClient(listener.getsockname(), timeout_s=2).check(b"broken", b"x")
 
 
 def test_silence_is_unavailable(listener: socket.socket) -> None:

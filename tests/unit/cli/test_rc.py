@@ -1,6 +1,8 @@
 """rc.m-store without daemons: what it says about configurations and about what does not run."""
 
+import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -88,6 +90,36 @@ def test_stopping_nothing_is_fine_and_removes_dead_sockets(
 def test_reload_needs_something_that_runs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rc.main(["-f", str(config), "reload"]) == 1
     assert "storemgr is not running" in capsys.readouterr().err
+
+
+def test_reload_returns_when_authproxyd_is_back(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {"storemgr": [7], "authproxyd": [8, 8, None, 9]}
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(control, "holder", lambda path: seen[path.stem].pop(0))
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    control.reload(load(config))
+    assert sent == [(7, signal.SIGUSR1)]
+    assert seen == {"storemgr": [], "authproxyd": []}
+
+
+def test_a_store_of_somebody_else_cannot_be_reloaded(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(control, "holder", lambda path: 7)
+    monkeypatch.setattr(os, "kill", refuse)
+    with pytest.raises(control.Failed, match=r"storemgr \(process 7\) belongs to somebody else"):
+        control.reload(load(config))
+
+
+@pytest.mark.parametrize(("name", "why"), [('a"b', "quotation marks"), ("file/a", "is not a directory")])
+def test_a_directory_that_cannot_be_one_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, why: str
+) -> None:
+    (tmp_path / "file").touch()
+    assert rc.main(["quickstart", str(tmp_path / name)]) == 1
+    err = capsys.readouterr().err
+    assert why in err and "Errno" not in err
 
 
 def test_a_directory_is_for_quickstart_alone(config: Path) -> None:
