@@ -16,7 +16,7 @@ import gevent
 from gevent.event import Event
 from setproctitle import setproctitle
 
-from mstore.accounts import Accounts, LoginRules, missing_databases
+from mstore.accounts import Accounts, LoginRules
 from mstore.auth.mechanism import Mechanism, check_mechanism, make_mechanism
 from mstore.auth.server import Server, version_text
 from mstore.base import blocking, clock
@@ -26,7 +26,7 @@ from mstore.base.log import Log, capture_logging
 from mstore.base.options import Settings
 from mstore.base.preload import EVENT_LOOP, load_encodings, load_modules
 from workers.arguments import Arguments, read_arguments
-from workers.checks import refuse_missing, take_lock
+from workers.checks import check_accounts, check_databases, take_lock
 from workers.connections import Connections, drain
 from workers.cooperative import Cooperative, take_over_errors
 from workers.listeners import BACKLOG, Listener, bind_unix
@@ -95,7 +95,7 @@ class Authproxyd:
         settings = self.settings
         identity = find_identity(settings)
         raise_file_limit()
-        refuse_missing(missing_databases(settings.db_path))
+        check_databases(settings)
         prepare_directories(settings, identity)
         load_encodings()
         load_modules(EVENT_LOOP)
@@ -103,6 +103,7 @@ class Authproxyd:
         self.server = Server(self.mechanism)
         drop(identity)
         self.lock = take_lock(settings, NAME)
+        check_accounts(settings)
         self.listener = Listener(bind_unix(settings.ipc_path(NAME), MODE), role=NAME)
         self.listener.socket.listen(BACKLOG)
         settle()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 
-from mstore.base.errors import Busy
+from mstore.accounts.database import ACCOUNTS, Database, missing_databases
+from mstore.base.errors import Busy, Corrupt, Unavailable
 from mstore.base.options import Settings
 from mstore.files.lockfile import LockFile
 from workers.parent import Refused
@@ -21,8 +23,55 @@ def take_lock(settings: Settings, name: str) -> LockFile:
         return LockFile.take(path)
     except Busy as error:
         raise Refused(str(error)) from None
+    except PermissionError as error:
+        raise Refused(f"{path}: {error.strerror} ({describe_denial(path)})") from error
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from error
+
+
+def describe_denial(path: Path) -> str:
+    """What keeps this process from writing a file."""
+    user = _name_user(os.geteuid())
+    for directory in reversed(path.parents):
+        if not os.access(directory, os.X_OK):
+            return f"{directory} is closed to user {user}"
+    found = path if path.exists() else path.parent
+    return f"{found} belongs to user {_name_user(found.stat().st_uid)}, this is run by {user}"
+
+
+def _name_user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def check_databases(settings: Settings) -> None:
+    """Pass when no database file is missing.
+
+    Raises: Refused
+    """
+    try:
+        missing = missing_databases(settings.db_path)
+    except Unavailable as error:
+        raise Refused(str(error)) from None
+    refuse_missing(missing)
+
+
+def check_accounts(settings: Settings) -> None:
+    """Pass when the accounts can be read and written as the user that this process has become.
+
+    Raises: Refused
+    """
+    database = Database(settings.db_path, ACCOUNTS)
+    if not os.access(database.path, os.R_OK | os.W_OK):
+        raise Refused(f"{database.path}: Permission denied ({describe_denial(database.path)})")
+    try:
+        database.read(lambda connection: None)
+    except (Unavailable, Corrupt) as error:
+        raise Refused(f"{error}; restore all database files from a backup") from None
+    finally:
+        database.close()
 
 
 def check_mailstores(settings: Settings) -> None:

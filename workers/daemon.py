@@ -16,7 +16,6 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from mstore.accounts import missing_databases
 from mstore.base import clock
 from mstore.base.config import ConfigErrors, load
 from mstore.base.errors import Unavailable
@@ -25,7 +24,7 @@ from mstore.base.options import Settings
 from mstore.base.preload import EVENT_LOOP, load_all, load_modules
 from mstore.net.tls import make_context
 from workers.arguments import Arguments, read_arguments
-from workers.checks import check_mailstores, refuse_missing, take_lock
+from workers.checks import check_accounts, check_databases, check_mailstores, take_lock
 from workers.crew import Crew
 from workers.listeners import BACKLOG, Listener, bind_tcp, bind_unix, close_unix
 from workers.parent import Parent, Refused, refuse
@@ -81,7 +80,7 @@ class Daemon:
         settings = self.settings
         identity: Identity = find_identity(settings)
         raise_file_limit()
-        refuse_missing(missing_databases(settings.db_path))
+        check_databases(settings)
         prepare_directories(settings, identity)
         load_all()
         load_modules(EVENT_LOOP)
@@ -89,6 +88,7 @@ class Daemon:
         self.groups = [self._bind(settings) for _ in range(settings.workers(self.kind.name))]
         drop(identity)
         self.lock = take_lock(settings, self.kind.name)
+        check_accounts(settings)
         check_mailstores(settings)
         self.shared = [
             Listener(bind_unix(settings.ipc_path(name), LMTP_MODE), role=name)

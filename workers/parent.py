@@ -42,7 +42,7 @@ class Parent:
         """Write a line to the parent, if it still listens."""
         if self._notify is not None:
             try:
-                os.write(self._notify, " ".join(line.splitlines()).encode()[:2000] + b"\n")
+                os.write(self._notify, "; ".join(line.splitlines()).encode()[:2000] + b"\n")
             except BlockingIOError:
                 pass  # It has enough to read for now.
             except OSError:

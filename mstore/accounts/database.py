@@ -71,8 +71,20 @@ SCHEMAS = (ACCOUNTS, PASSWORDS)
 
 
 def missing_databases(db_dir: Path) -> list[Path]:
-    """The database files that should be in the directory and are not; no daemon starts without them."""
-    return [db_dir / schema.file_name for schema in SCHEMAS if not os.path.lexists(db_dir / schema.file_name)]
+    """The database files that should be in the directory and are not; no daemon starts without them.
+
+    Raises: Unavailable when this cannot be known.
+    """
+    missing = []
+    for schema in SCHEMAS:
+        path = db_dir / schema.file_name
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            missing.append(path)
+        except OSError as error:
+            raise Unavailable(f"cannot look into {db_dir}: {error.strerror}") from None
+    return missing
 
 
 def create_database(db_dir: Path, schema: Schema, mode: int) -> Path:

@@ -79,5 +79,7 @@ def check_account_name(name: str) -> None:
         raise Invalid("an account name is LOCAL or LOCAL@DOMAIN")
     if name[0] in "-+.$#&":
         raise Invalid("an account name cannot begin with any of - + . $ # &")
+    if ".." in name or local.endswith("."):
+        raise Invalid("an account name cannot have two dots in a row or one before '@', as no address can")
     if "+" in local:
         raise Invalid("an account name cannot contain '+': what follows it in an address names a mailbox")

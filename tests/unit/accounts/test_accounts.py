@@ -1,3 +1,5 @@
+import errno
+import os
 import sqlite3
 import subprocess
 import sys
@@ -171,6 +173,15 @@ def test_missing_databases_are_named(db: Path) -> None:
     with pytest.raises(Unavailable, match=r"passwords\.db is missing"):
         Passwords(db).open()
     assert not (db / "passwords.db").exists()
+
+
+def test_a_closed_directory_has_nothing_missing(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "lstat", refuse)
+    with pytest.raises(Unavailable, match=r"cannot look into .*: Permission denied"):
+        missing_databases(db)
 
 
 def test_what_is_no_database_of_ours_is_refused(db: Path) -> None:

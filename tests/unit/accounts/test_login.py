@@ -30,7 +30,7 @@ def test_with_a_single_domain_every_domain_is() -> None:
     assert rules.key("joe") == "joe"
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a/b", "a%", "a*", "@x", "a@", "a@b@c", "-a", ".a", "$a", "a+b", "a\n", "a\0", 'a"', "\ud800", "a\u200bb"])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "a%", "a*", "@x", "a@", "a@b@c", "-a", ".a", "$a", "a+b", "a..b", "a.", "a.@b", "a\n", "a\0", 'a"', "\ud800", "a\u200bb"])  # fmt: skip  # noqa: E501
 def test_what_can_be_no_account_name_is_refused(name: str) -> None:
     with pytest.raises(Invalid):
         check_account_name(name)

@@ -15,6 +15,8 @@ from typing import IO, TypeVar
 
 import psutil
 
+from mstore.accounts.database import SCHEMAS, create_database
+
 ROOT = Path(__file__).resolve().parents[3]
 T = TypeVar("T")
 
@@ -48,8 +50,8 @@ class Site:
         mail = path / "mail"
         mail.mkdir()
         (path / "db").mkdir()
-        for name in ("accounts.db", "passwords.db"):
-            (path / "db" / name).touch()
+        for schema in SCHEMAS:
+            create_database(path / "db", schema, 0o600)
         user = ["runtime-user root"] if os.geteuid() == 0 else []
         base = [f"ms-path {path}", f"mailstore main {mail}", f"imapd-listen 127.0.0.1:{self.port}"]
         self.config.write_text("\n".join([*base, *user, *lines]) + "\n")

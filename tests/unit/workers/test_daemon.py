@@ -251,6 +251,16 @@ def test_missing_databases_are_named(site: Site) -> None:
         assert "backup" in running.text() and "msadm init" in running.text()
 
 
+@pytest.mark.parametrize("content", [b"", b"not a database " * 400])
+def test_damaged_accounts_are_refused_at_the_start(site: Site, content: bytes) -> None:
+    (site.path / "db" / "accounts.db").write_bytes(content)
+    with started(site, ECHO) as running:
+        assert running.process.wait(20) == 78
+        text = running.text()
+        assert f"{site.path}/db/accounts.db" in text and "a database" in text and "backup" in text
+        assert "Traceback" not in text
+
+
 def test_a_port_in_use_is_named(site: Site) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", site.port))
@@ -321,7 +331,8 @@ if os.geteuid() == 0:  # Only who has rights can give them up.
                 path.chmod(0o755)
         site = Site(tmp_path, "imapd-workers 1")
         site.config.write_text(site.config.read_text().replace("runtime-user root", "runtime-user nobody"))
-        os.chown(tmp_path / "mail", 65534, 65534)
+        for name in ("mail", "db", "db/accounts.db"):
+            os.chown(tmp_path / name, 65534, 65534)
         with started(site, ECHO) as running:
             wait_for(lambda: "event=ready" in running.text())
             for pid in (running.pid, *(child.pid for child in running.children())):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pwd
 import socket
 import stat
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from mstore.base.values import Address
 from tests.unit.workers.running import ROOT, free_port
 from workers.arguments import read_arguments
-from workers.checks import refuse_missing
+from workers.checks import describe_denial, refuse_missing
 from workers.listeners import bind_tcp, bind_unix, close_unix, format_name
 from workers.parent import EX_REFUSED, Lines, Parent, Refused, refuse
 from workers.privileges import open_log
@@ -69,7 +70,7 @@ def test_parent_is_told_in_one_line_and_may_be_gone() -> None:
     parent = Parent.parse(f",{write}")
     assert parent.liveness is None
     parent.tell("refused one\ntwo")
-    assert os.read(read, 100) == b"refused one two\n"
+    assert os.read(read, 100) == b"refused one; two\n"
     os.close(read)
     parent.tell("ready")
     parent.tell("ready")
@@ -155,6 +156,16 @@ def test_missing_files_are_all_named() -> None:
     refuse_missing([])
     with pytest.raises(Refused, match="a is missing\nb is missing\nrestore"):
         refuse_missing([Path("a"), Path("b")])
+
+
+def test_what_keeps_us_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ms" / "run" / "imapd.lock"
+    path.parent.mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda found, mode: found != tmp_path / "ms")
+    assert describe_denial(path).startswith(f"{tmp_path}/ms is closed to user ")
+    monkeypatch.setattr(os, "access", lambda found, mode: True)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    assert describe_denial(path) == f"{path.parent} belongs to user {user}, this is run by {user}"
 
 
 def test_arguments_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
