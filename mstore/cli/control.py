@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mstore.base.errors import MStoreError
 from mstore.base.options import SERVICES, Settings
-from mstore.cli.service import look_up, silent_doors
+from mstore.cli.service import look_up, silent_doors, taken_doors
 from mstore.files.lockfile import holder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +27,8 @@ START_S = 60.0
 ANSWER_S = 15.0
 MARGIN_S = 20.0
 RESTART_S = 5.0
+VACATE_S = 3.0
+"""How long the ports may still be held by daemons whose storemgr was killed."""
 SOCKETS = ("authproxyd", "lmtpd", "lmtpd-oq")
 
 
@@ -51,6 +53,10 @@ def start(settings: Settings, config: Path) -> bool:
     """
     running = look_up(settings, "storemgr").pid is not None
     if not running:
+        _await(lambda: not taken_doors(settings), VACATE_S)
+        taken = taken_doors(settings)
+        if taken:
+            raise Failed("\n".join(f"{door}: Address already in use" for door in taken))
         _launch(config)
     silent = silent_doors(settings, ANSWER_S)
     if silent:

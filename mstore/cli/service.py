@@ -5,6 +5,7 @@ Looks at lock files, ``/proc`` and sockets; needs no help from the daemons.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -130,6 +131,40 @@ def doors(settings: Settings) -> Iterator[Door]:
             continue
         path, speaks = str(settings.ipc_path(socket_name)), name == "lmtpd"
         yield Door(name, path, partial(_greet_unix, path, speaks))
+
+
+def taken_doors(settings: Settings) -> list[str]:
+    """The listeners whose port is held by another program.
+
+    The daemons cannot see that for themselves when it is a message store of the same user: its sockets may be
+    shared, and the system would spread the connections over both.
+    """
+    found = []
+    for name in settings.services():
+        for option, addresses in (("", settings.listen(name)), ("-tls", settings.tls_listen(name))):
+            found += [f"{name}{option}-listen: cannot listen on {one}" for one in addresses if _is_taken(one)]
+    return found
+
+
+def _is_taken(address: Address) -> bool:
+    host = None if address.host == "*" else address.host
+    try:
+        places = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:
+        return False  # The daemon will say what is wrong with it.
+    return any(_is_held(family, where) for family, _, _, _, where in places)
+
+
+def _is_held(family: int, where: object) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(where)  # type: ignore[arg-type]
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    return False
 
 
 def silent_doors(settings: Settings, patience_s: float) -> dict[Door, str]:

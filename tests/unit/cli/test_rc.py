@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -90,6 +91,24 @@ def test_stopping_nothing_is_fine_and_removes_dead_sockets(
 def test_reload_needs_something_that_runs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rc.main(["-f", str(config), "reload"]) == 1
     assert "storemgr is not running" in capsys.readouterr().err
+
+
+def test_a_port_of_another_store_is_not_shared(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "VACATE_S", 0.1)
+    monkeypatch.setattr(control, "_launch", lambda config: pytest.fail("started"))
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        add(config, f"imapd-listen 127.0.0.1:{port}", "pop3d-listen none")
+        why = f"imapd-listen: cannot listen on 127.0.0.1:{port}: Address already in use"
+        with pytest.raises(control.Failed, match=re.escape(why)):
+            control.start(load(config), config)
+    monkeypatch.setattr(control, "_launch", lambda config: None)
+    monkeypatch.setattr(control, "silent_doors", lambda settings, patience_s: {})
+    assert control.start(load(config), config)
 
 
 def test_reload_returns_when_authproxyd_is_back(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
