@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 from pathlib import Path
 
 from mstore.accounts.database import ACCOUNTS, Database, missing_databases
@@ -11,6 +10,7 @@ from mstore.base.errors import Busy, Corrupt, Unavailable
 from mstore.base.options import Settings
 from mstore.files.lockfile import LockFile
 from workers.parent import Refused
+from workers.privileges import name_user
 
 
 def take_lock(settings: Settings, name: str) -> LockFile:
@@ -31,19 +31,12 @@ def take_lock(settings: Settings, name: str) -> LockFile:
 
 def describe_denial(path: Path) -> str:
     """What keeps this process from writing a file."""
-    user = _name_user(os.geteuid())
+    user = name_user(os.geteuid())
     for directory in reversed(path.parents):
         if not os.access(directory, os.X_OK):
             return f"{directory} is closed to user {user}"
     found = path if path.exists() else path.parent
-    return f"{found} belongs to user {_name_user(found.stat().st_uid)}, this is run by {user}"
-
-
-def _name_user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    return f"{found} belongs to user {name_user(found.stat().st_uid)}, this is run by {user}"
 
 
 def check_databases(settings: Settings) -> None:

@@ -92,11 +92,24 @@ def prepare_directories(settings: Settings, identity: Identity) -> None:
         (settings.spool_path, 0o700, identity.gid),
     ]
     try:
+        path = root
         root.mkdir(parents=True, exist_ok=True, mode=0o755)
         for path, mode, gid in wanted:
             _own_directory(path, mode, identity.uid, gid)
+    except PermissionError as error:
+        owned = os.path.exists(path)
+        belongs = f" ({path} belongs to user {name_user(path.stat().st_uid)})" if owned else ""
+        raise Refused(f"{error.filename or path}: {error.strerror}{belongs}") from error
     except OSError as error:
         raise Refused(f"{error.filename or root}: {error.strerror} (needed below ms-path)") from error
+
+
+def name_user(uid: int) -> str:
+    """The name of a user, or the number where there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def raise_file_limit() -> None:

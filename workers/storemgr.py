@@ -129,7 +129,13 @@ class Storemgr:
         """Start a daemon in a clean interpreter, its standard error going to its log."""
         command = [sys.executable, "-P", "-m", f"workers.{managed.name}", "-f", str(self.arguments.config)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        log = self._open_log(managed.name)
+        try:
+            log = self._open_log(managed.name)
+        except OSError as error:
+            if not managed.was_ready:
+                self.parent.tell(f"refused {managed.name}: {error.filename}: {error.strerror}")
+                self.supervisor.stop(EX_REFUSED)
+            raise
         notify_read, notify_write = os.pipe2(os.O_CLOEXEC)
         os.set_inheritable(notify_write, True)
         os.set_inheritable(self._liveness, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from bench.corpus import message
@@ -56,3 +57,15 @@ def test_configtest_shows_every_error_with_its_line_and_the_nearest_name(
     assert process.wait(20) != 0
     assert "imapd-lisen" in store.log_text() and "Traceback" not in store.log_text()
     assert not store.pids()
+
+
+def test_a_log_that_cannot_be_opened_is_named_at_once(make_store: Callable[..., Instance]) -> None:
+    store = make_store()
+    log = store.ms_path / "log" / "imapd.log"
+    log.mkdir(parents=True)
+    started = time.monotonic()
+    done = store.rc("start", check=False)
+    assert done.returncode == 1 and time.monotonic() - started < 30
+    assert f"imapd: {log}: Is a directory" in done.stderr
+    assert not store.pids()
+    log.rmdir()

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from mstore.base.config import load
 from mstore.base.values import Address
 from tests.unit.workers.running import ROOT, free_port
 from workers.arguments import read_arguments
 from workers.checks import describe_denial, refuse_missing
 from workers.listeners import bind_tcp, bind_unix, close_unix, format_name
 from workers.parent import EX_REFUSED, Lines, Parent, Refused, refuse
-from workers.privileges import open_log
+from workers.privileges import Identity, open_log, prepare_directories
 from workers.scoreboard import COUNTERS, FIELDS, Scoreboard
 from workers.statistics import append_block, format_block
 
@@ -166,6 +167,18 @@ def test_what_keeps_us_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "access", lambda found, mode: True)
     user = pwd.getpwuid(os.geteuid()).pw_name
     assert describe_denial(path) == f"{path.parent} belongs to user {user}, this is run by {user}"
+
+
+def test_a_directory_of_somebody_else_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(fd: int, *ids: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    config = tmp_path / "ms.conf"
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    config.write_text(f"ms-path {tmp_path}/ms\nmailstore main {tmp_path}/mail\nruntime-user {user}\n")
+    monkeypatch.setattr(os, "fchmod", refuse)
+    with pytest.raises(Refused, match=rf"ms/run belongs to user {user}\)"):
+        prepare_directories(load(config), Identity(user, os.geteuid(), os.getegid(), os.getegid()))
 
 
 def test_arguments_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
