@@ -6,6 +6,7 @@ It opens its database while it has the right to, gives up its rights, and answer
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -123,7 +124,8 @@ class Authproxyd:
         self.parent.tell("ready")
         ending.wait()
         self.log.info("stopping")
-        os.unlink(self.settings.ipc_path(NAME))
+        with contextlib.suppress(OSError):  # Removed by somebody: then nobody comes in any case.
+            os.unlink(self.settings.ipc_path(NAME))
         drain(connections, self.settings.shutdown_grace, lambda: None)
         self.mechanism.close()
         self.log.info("ended")

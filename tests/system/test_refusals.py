@@ -69,3 +69,11 @@ def test_a_log_that_cannot_be_opened_is_named_at_once(make_store: Callable[..., 
     assert f"imapd: {log}: Is a directory" in done.stderr
     assert not store.pids()
     log.rmdir()
+
+
+def test_a_socket_that_somebody_removed_does_not_disturb_the_end(make_store: Callable[..., Instance]) -> None:
+    store = make_store()
+    store.rc("start")
+    (store.ms_path / "ipc" / "authproxyd").unlink()
+    store.rc("stop")
+    assert "Traceback" not in (store.ms_path / "log" / "authproxyd.log").read_text()
