@@ -29,7 +29,7 @@ def user() -> None:
 @user.command()
 @click.argument("name")
 @password_stdin
-@click.option("--quota", metavar="SIZE", help="How much mail the user may have, as in 500M or 2G.")
+@click.option("--quota", metavar="SIZE", help="How much mail is allowed (500M, 2G); noted, not enforced yet.")
 @click.option("--mailstore", metavar="NAME", help="Where the mail goes, instead of by ms-assignment-policy.")
 @as_json
 @click.pass_obj

@@ -233,6 +233,8 @@ class Session:
             if self._stopping:
                 self.say_goodbye(STOPPING)
                 return
+            # Who sends commands without a pause must not keep the worker from its other sessions.
+            blocking.breathe()
             if not self._handle(line, limits):
                 return
 

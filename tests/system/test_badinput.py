@@ -10,6 +10,7 @@ import random
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -290,3 +291,47 @@ def _send_and_listen(connection: socket.socket, data: bytes) -> bytes:
     except (TimeoutError, ConnectionResetError):
         pass
     return bytes(said)
+
+
+def test_commands_without_a_pause_keep_nobody_waiting(make_store: Callable[..., Instance]) -> None:
+    store = make_store(workers=1)
+    store.start()
+    other = store.imap("joe")
+    other.socket.settimeout(5)
+    with flooding(store):
+        delays = []
+        for _ in range(20):
+            began = time.monotonic()
+            other.command(b"NOOP")
+            delays.append(time.monotonic() - began)
+    assert sorted(delays)[15] < 0.1, f"a session waited {delays} s for another's commands"
+    other.logout()
+    store.stop()
+
+
+@contextmanager
+def flooding(store: Instance) -> Iterator[None]:
+    """Another client sends commands as fast as the server takes them, and reads all answers."""
+    client = store.imap("joe")
+    client.socket.settimeout(0.1)
+    ended = threading.Event()
+
+    def repeat(act: Callable[[], object]) -> None:
+        while not ended.is_set():
+            try:
+                act()
+            except TimeoutError:
+                continue
+
+    send = threading.Thread(target=repeat, args=(lambda: client.socket.send(b"x NOOP\r\n" * 8000),))
+    read = threading.Thread(target=repeat, args=(lambda: client.socket.recv(1 << 20),))
+    try:
+        send.start()
+        read.start()
+        time.sleep(0.3)
+        yield
+    finally:
+        ended.set()
+        send.join()
+        read.join()
+        client.socket.close()
