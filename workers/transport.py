@@ -62,6 +62,13 @@ class Transport:
         """The descriptor, -1 when closed."""
         return self._socket.fileno()
 
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        """Set an option of the socket.
+
+        Raises: OSError
+        """
+        self._socket.setsockopt(level, option, value)
+
     def recv(self, size: int) -> bytes:
         """What has come, when something has; nothing at the end of input.
 

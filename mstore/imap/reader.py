@@ -75,6 +75,8 @@ class Reader:
         size_bytes = len(line)
         while (match := _ANNOUNCED.search(parts[-1])) is not None:
             self._read_literal(int(match[1]), asks=not match[2])
+            if not self._stream.has_input():
+                self._stream.acknowledge()
             try:
                 line = self._stream.read_line(self._limits.line_bytes)
             except LineTooLong as error:

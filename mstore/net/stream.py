@@ -273,6 +273,19 @@ class Stream:
         self.tls = True
         self._socket.settimeout(self._timeout_s)
 
+    def acknowledge(self) -> None:
+        """Let the system acknowledge at once what has come, in the middle of something.
+
+        A client that collects small pieces (Nagle's algorithm) keeps the rest of its command until then, and
+        the system would wait 40 ms for an answer to ride along with.
+        """
+        option = getattr(self._socket, "setsockopt", None)
+        if option is not None:
+            try:
+                option(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            except OSError:
+                pass  # No TCP, or no more.
+
     def interrupt(self) -> None:
         """Make a read that waits in another greenlet, and every later one, find the end of input.
 

@@ -9,6 +9,7 @@ import random
 import shutil
 import smtplib
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,17 @@ def _run(*command: str) -> bytes:
     done = subprocess.run(command, capture_output=True, timeout=60)
     assert done.returncode == 0, (command, done.stderr)
     return done.stdout
+
+
+def test_a_client_that_sends_its_literals_in_small_pieces_is_not_kept_waiting(store: Instance) -> None:
+    """imaplib sends the line end behind a literal by itself, and its system holds that back until it hears of
+    the literal: 40 ms for each message, unless that is acknowledged at once."""
+    client = imaplib.IMAP4(*store.imap_address, timeout=30)
+    client.login("joe", PASSWORD)
+    delays = []
+    for number in range(50):
+        began = time.monotonic()
+        assert client.append("INBOX", "", "", with_attachment(number))[0] == "OK"
+        delays.append(time.monotonic() - began)
+    assert sorted(delays)[5] < 0.03, delays
+    client.logout()
