@@ -12,6 +12,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from mstore.base import blocking
+from mstore.base.errors import StorageFailed
 from mstore.store.mailbox import Mailbox
 from mstore.store.notify import Notifier
 
@@ -65,10 +66,18 @@ class Pool:
         self._live.pop(str(path), None)
 
     def close(self) -> None:
-        """Keep nothing any more, and end the watches."""
-        for mailbox in self._idle.values():
+        """Keep nothing any more, and end the watches.
+
+        Durable: what was changed, flags of the last second as well.
+        """
+        for mailbox in list(self._live.values()):
             if not mailbox.users:
-                mailbox.rest()
+                mailbox.close()
+                continue
+            try:
+                mailbox.flush()
+            except StorageFailed:
+                pass
         self._idle.clear()
         self._kept.clear()
         self._kept_rows = 0
