@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class Failed(Exception):
     """A server did not start, or did not stop."""
 
 
-class Server:
+class Server(ABC):
     """One server of the comparison; `start` returns when it answers on every door."""
 
     name = ""
@@ -42,20 +43,21 @@ class Server:
         """The users that share the work; the others have a mailbox for one purpose."""
         return [user for user in self.users if user.startswith("u")]
 
+    @abstractmethod
     def prepare(self) -> None:
         """Write the configuration and make the users; once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self) -> list[str]:
         """The server in the foreground."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mail_path(self) -> Path:
         """The directory that holds all mail."""
-        raise NotImplementedError
 
+    @abstractmethod
     def version(self) -> str:
-        raise NotImplementedError
+        """Name and version."""
 
     def start(self) -> None:
         """Start, and wait until IMAP, POP3 and LMTP answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ class Sample:
     more: dict[str, float] = field(default_factory=dict)
 
 
-class Line:
+class Line(ABC):
     """One kind of work."""
 
     name = ""
@@ -48,12 +49,12 @@ class Line:
     def __init__(self, scale: Scale) -> None:
         self.scale = scale
 
-    def prepare(self, server: Server) -> None:
+    def prepare(self, server: Server) -> None:  # noqa: B027 - most lines need none
         """Bring the server's mail into the state the work starts from; not measured, once."""
 
+    @abstractmethod
     def measure(self, server: Server) -> Iterator[Sample]:
         """Do the work once."""
-        raise NotImplementedError
 
 
 class Spent:

@@ -4,10 +4,6 @@ from typing import NewType
 
 Uid = NewType("Uid", int)
 """Unique identifier of a message in its mailbox, 1 to 2**32 - 1 (RFC 3501 §2.3.1.1)."""
-Seq = NewType("Seq", int)
-"""Message sequence number in one session's view, from 1 (RFC 3501 §2.3.1.2)."""
-ModSeq = NewType("ModSeq", int)
-"""Modification sequence of a mailbox, 1 to 2**63 - 1 (RFC 7162 §3.1)."""
 AccountId = NewType("AccountId", str)
 """Sixteen hexadecimal digits; the name of an account's directory."""
 MailboxId = NewType("MailboxId", str)

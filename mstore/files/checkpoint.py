@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from mstore.base.errors import Corrupt
+from mstore.base.flags import DELETED, SEEN
 from mstore.files import raw
 from mstore.files.column import DTYPES, WIDTHS, Columns, capacity_for, map_file
-from mstore.files.index import DELETED, SEEN, Index
+from mstore.files.index import Index
 from mstore.files.layout import COLUMN_ENTRY, COLUMNS, INDEX, INDEX_MAGIC, VERSION
 
 _VERIFY_BYTES = 256 << 10

@@ -15,6 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mstore.base.errors import Corrupt
+from mstore.base.flags import (
+    DELETED,
+    FIRST_KEYWORD_BIT,
+    MOST_KEYWORDS,
+    SEEN,
+    TOMBSTONE,
+)
 from mstore.files.column import Array, Columns, capacity_for
 from mstore.files.layout import (
     APPENDED,
@@ -35,13 +42,8 @@ from mstore.files.layout import (
     TYPE_UID_NEXT,
     UID_NEXT,
 )
-from mstore.files.snapshot import TOMBSTONE, Snapshot
+from mstore.files.snapshot import Snapshot
 
-SEEN, ANSWERED, FLAGGED_BIT, DELETED, DRAFT = 1, 2, 4, 8, 16
-INTERNAL_BITS = 0b11100000
-USER_BITS = ~INTERNAL_BITS & 0xFFFFFFFFFFFFFFFF
-FIRST_KEYWORD_BIT = 8
-MOST_KEYWORDS = 56
 _ALL = 0xFFFFFFFFFFFFFFFF
 _LOG_MOST = 512
 _SCALARS = (

@@ -39,8 +39,6 @@ from mstore.files.layout import (
     TYPE_KEYWORD,
     TYPE_RECENT,
     TYPE_SEALED,
-    TYPE_UID_NEXT,
-    UID_NEXT,
     VERSION,
 )
 
@@ -138,11 +136,6 @@ def keyword_defined(bit: int, name: bytes) -> Record:
 def recent_moved(first_recent: int) -> Record:
     """Messages below a UID are no longer \\Recent."""
     return TYPE_RECENT, 0, RECENT.pack(first_recent)
-
-
-def uid_next_moved(uid_next: int) -> Record:
-    """UIDs below this are used up."""
-    return TYPE_UID_NEXT, 0, UID_NEXT.pack(uid_next)
 
 
 def sealed(generation: int) -> Record:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mstore.base.flags import TOMBSTONE
 from mstore.files.column import Columns, capacity_for
 
 Rows = npt.NDArray[np.int32]
-TOMBSTONE = 1 << 7
 _TOMBSTONE = np.uint64(TOMBSTONE)
 
 

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mstore.base.flags import TOMBSTONE
 from mstore.base.numset import STAR, NumSet
 from mstore.imap.errors import Bad, No
 from mstore.imap.selected import Selected
-from mstore.store.flags import EXPUNGED
 
 Array = np.ndarray[Any, np.dtype[Any]]
-_EXPUNGED = np.uint64(EXPUNGED)
+_TOMBSTONE = np.uint64(TOMBSTONE)
 
 
 class Chosen(NamedTuple):
@@ -51,8 +51,8 @@ def choose(selected: Selected, numbers: NumSet, uid: bool) -> Chosen:
         return Chosen(rows, False)
     flags = selected.mailbox.columns.full.flags
     if len(rows) == 1:
-        return Chosen(rows[:0], True) if flags.item(rows.item()) & EXPUNGED else Chosen(rows, False)
-    gone = flags[rows] & _EXPUNGED != 0
+        return Chosen(rows[:0], True) if flags.item(rows.item()) & TOMBSTONE else Chosen(rows, False)
+    gone = flags[rows] & _TOMBSTONE != 0
     if gone.any():
         return Chosen(rows[~gone], True)
     return Chosen(rows, False)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mstore.base.flags import SYSTEM_FLAGS
 from mstore.imap.errors import Bye
-from mstore.imap.grammar.flags import SYSTEM_FLAGS
 from mstore.imap.render.lines import format_flags_lines
 
 if TYPE_CHECKING:

@@ -83,11 +83,6 @@ class Part:
             self.params += _TEXT_DEFAULT
 
     @property
-    def is_multipart(self) -> bool:
-        """Whether the body is a sequence of parts."""
-        return self.type == b"MULTIPART"
-
-    @property
     def is_message(self) -> bool:
         """Whether the body is a message of its own."""
         return self.type == b"MESSAGE" and self.subtype == b"RFC822"

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mstore.base.errors import MStoreError
-from mstore.files.snapshot import TOMBSTONE
+from mstore.base.flags import TOMBSTONE
 from mstore.pop3.multiline import first_lines
 from mstore.store.account import Account
 from mstore.store.names import INBOX

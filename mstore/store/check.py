@@ -23,9 +23,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mstore.base.errors import Corrupt, MStoreError, NotFound
+from mstore.base.flags import FIRST_KEYWORD_BIT
 from mstore.files import raw
 from mstore.files.checkpoint import check_totals, read_index
-from mstore.files.index import FIRST_KEYWORD_BIT, Index
+from mstore.files.index import Index
 from mstore.files.journal import START, Journal
 from mstore.files.layout import COLUMNS
 from mstore.files.segment import HEADER_BYTES, Segments, is_whole, parse_frame, parse_header

@@ -19,13 +19,12 @@ import numpy.typing as npt
 
 from mstore.base import blocking
 from mstore.base.errors import Corrupt
+from mstore.base.flags import FIRST_KEYWORD_BIT, TOMBSTONE
 from mstore.base.ids import Uid
 from mstore.files import raw
 from mstore.files.column import Array
-from mstore.files.index import FIRST_KEYWORD_BIT
 from mstore.files.layout import FIRST_IN_GROUP, FRAME, LAST_IN_GROUP
 from mstore.files.segment import HEADER_BYTES, ROLL_BYTES
-from mstore.files.snapshot import TOMBSTONE
 from mstore.store import derived, reader
 
 if TYPE_CHECKING:

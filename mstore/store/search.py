@@ -19,10 +19,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from mstore.base import blocking
+from mstore.base.flags import FIRST_KEYWORD_BIT, TOMBSTONE
 from mstore.mail.date import NO_DATE
 from mstore.mail.summary import PARTS, SEARCH
 from mstore.store import searchtext
-from mstore.store.flags import EXPUNGED, FIRST_KEYWORD_BIT
 from mstore.store.searchkeys import (
     All,
     And,
@@ -106,7 +106,7 @@ class _Search:
 
     def run(self, key: SearchKey) -> Array:
         everything = np.arange(len(self._rows))
-        there = self._flags(everything, EXPUNGED) == 0
+        there = self._flags(everything, TOMBSTONE) == 0
         if not there.all():
             everything = everything[there]
         found = np.flatnonzero(self._match(key, everything))

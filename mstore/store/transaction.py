@@ -15,12 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mstore.base.errors import Corrupt, Invalid, LimitReached, MStoreError, NotFound
+from mstore.base.flags import FIRST_KEYWORD_BIT, MOST_KEYWORDS, SYSTEM_FLAGS, TOMBSTONE, USER_BITS
 from mstore.files import journal as journals
 from mstore.files import raw
-from mstore.files.index import FIRST_KEYWORD_BIT, MOST_KEYWORDS, USER_BITS
 from mstore.files.journal import Journal, Record
 from mstore.files.layout import TYPE_APPENDED, TYPE_EXPUNGED, TYPE_FLAGGED
-from mstore.files.snapshot import TOMBSTONE
 from mstore.store import generation
 from mstore.store.frames import FrameWriter
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 _NONE: npt.NDArray[Any] = np.empty(0, np.int32)
 _TOMB = np.uint64(TOMBSTONE)
 _MOST_KEYWORD_BYTES = 250
-SYSTEM_FLAGS = {b"\\SEEN": 1, b"\\ANSWERED": 2, b"\\FLAGGED": 4, b"\\DELETED": 8, b"\\DRAFT": 16}
+_SYSTEM_BITS = {name.upper(): 1 << bit for bit, name in enumerate(SYSTEM_FLAGS)}
 Rows = npt.NDArray[Any] | Sequence[int]
 
 
@@ -298,8 +297,8 @@ def keyword_bits(mailbox: Mailbox, names: Iterable[bytes]) -> tuple[int, list[by
     new: list[bytes] = []
     for name in names:
         folded = name.upper()
-        if folded in SYSTEM_FLAGS:
-            bits |= SYSTEM_FLAGS[folded]
+        if folded in _SYSTEM_BITS:
+            bits |= _SYSTEM_BITS[folded]
             continue
         for number, keyword in enumerate(keywords):
             if keyword.upper() == folded:

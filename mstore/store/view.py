@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from mstore.base.flags import TOMBSTONE
 from mstore.files.index import Change, rows_in_ranges
-from mstore.files.snapshot import TOMBSTONE, Rows
+from mstore.files.snapshot import Rows
 from mstore.store.change import Changes
 
 if TYPE_CHECKING:

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mstore.base.errors import ReadOnly
+from mstore.base.flags import DELETED, TOMBSTONE
 from mstore.imap.chosen import Array, choose
 from mstore.imap.grammar.cursor import Cursor
-from mstore.imap.grammar.flags import DELETED
 from mstore.imap.selected import Selected
-from mstore.store.flags import EXPUNGED
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
 
-_MASK = np.uint64(DELETED | EXPUNGED)
+_MASK = np.uint64(DELETED | TOMBSTONE)
 _DELETED = np.uint64(DELETED)
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mstore.base.errors import Busy, StorageFailed
+from mstore.base.flags import SEEN
 from mstore.imap.chosen import Array, choose
 from mstore.imap.errors import no_for
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.fetchitems import parse_fetch_items
-from mstore.imap.grammar.flags import SEEN
 from mstore.imap.render.messages import Messages, Program
 from mstore.imap.selected import Selected
 

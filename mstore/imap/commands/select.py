@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mstore.base.flags import DELETED, SEEN, TOMBSTONE
 from mstore.imap import state
 from mstore.imap.grammar.cursor import Cursor
-from mstore.imap.grammar.flags import DELETED, SEEN
 from mstore.imap.selected import Selected
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
-
-EXPUNGED = 1 << 7
 
 
 def run_select(session: Session, tag: bytes, cursor: Cursor) -> bytes:
@@ -99,7 +97,7 @@ def run_close(session: Session, tag: bytes, cursor: Cursor) -> None:
 
 def deleted_rows(selected: Selected) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """The rows flagged \\Deleted and not yet gone, of the whole mailbox."""
-    mask = np.uint64(DELETED | EXPUNGED)
+    mask = np.uint64(DELETED | TOMBSTONE)
     return np.flatnonzero((selected.mailbox.columns.flags & mask) == np.uint64(DELETED))
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mstore.base.errors import Invalid
+from mstore.base.flags import SYSTEM_FLAGS
 
-SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = 1, 2, 4, 8, 16
-SYSTEM_FLAGS: tuple[bytes, ...] = (rb"\Seen", rb"\Answered", rb"\Flagged", rb"\Deleted", rb"\Draft")
-"""In the order of their bits."""
 _BITS = {name.upper(): 1 << index for index, name in enumerate(SYSTEM_FLAGS)}
 MAX_KEYWORD_BYTES = 255
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mstore.base.flags import FIRST_KEYWORD_BIT, SYSTEM_FLAGS, USER_BITS
 from mstore.imap.render.columns import (
     DATE_TIME_TEMPLATE,
     decimal_groups,
@@ -25,10 +26,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 WINDOW_ROWS = 4096
 FEW_ROWS = 6
 WIDEST_FLAGS = 256
-SYSTEM_FLAGS = (b"\\Seen", b"\\Answered", b"\\Flagged", b"\\Deleted", b"\\Draft")
 RECENT_BIT = 5
-FIRST_KEYWORD_BIT = 8
-TOLD_MASK = 0xFFFF_FFFF_FFFF_FF1F
 SMALL_KEYS = 64
 COLUMN_ITEMS = (b"UID", b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE")
 
@@ -135,7 +133,7 @@ class Lines:
             if name == b"UID":
                 parts.append(b"UID %d" % uid)
             elif name == b"FLAGS":
-                word = arrays.flags.item(row) & TOLD_MASK
+                word = arrays.flags.item(row) & USER_BITS
                 if uid >= self._view.recent_from and self._view.recent_mask(np.array([row])).item():
                     word |= 1 << RECENT_BIT
                 parts.append(b"FLAGS (" + self._texts[word] + b")")
@@ -176,7 +174,7 @@ class Lines:
 
     def _flag_texts(self, words: Array, uids: Array, rows: Array) -> Array:
         """The flag list of each row, as an array of padded texts."""
-        keys = words & np.uint64(TOLD_MASK)
+        keys = words & np.uint64(USER_BITS)
         if uids[-1] >= self._view.recent_from:
             keys |= self._view.recent_mask(rows).astype(np.uint64) << np.uint64(RECENT_BIT)
         texts = self._texts

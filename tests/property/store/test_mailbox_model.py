@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from mstore.base.flags import USER_BITS
 from mstore.files import raw
-from mstore.files.index import USER_BITS
 from mstore.store.append import append
 from mstore.store.check import check_mailbox
 from mstore.store.copy import copy, move
