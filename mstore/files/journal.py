@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +49,7 @@ _MOST_GROUP_BYTES = 1 << 30
 _SEED = struct.Struct("<QQI")
 _RECORD = struct.Struct("<HHI")
 _PAIR = struct.Struct("<II")
+_GROUP_MARKS = tuple(number.to_bytes(4, "little") for number in (GROUP_MAGIC, PENDING_MAGIC))
 Record = tuple[int, int, bytes]
 """Type, flags and payload."""
 
@@ -100,6 +102,22 @@ def parse_group(data: bytes, at: int, position: int, generation: int) -> tuple[G
         records.append((kind, flags, data[at : at + size]))
         at += size + (-size & 7)
     return Group(modseq, time_ms, records, position + length), magic == PENDING_MAGIC
+
+
+def salvage(data: bytes, position: int, generation: int) -> Iterator[tuple[Group, bool]]:
+    """Every valid group in a stretch of a journal, and whether damage lies before it."""
+    at, gap = 0, False
+    while at < len(data):
+        found = parse_group(data, at, position + at, generation)
+        if found is None:
+            gap, at = True, at + 8
+            nearest = [place for place in (data.find(mark, at) for mark in _GROUP_MARKS) if place >= 0]
+            if not nearest:
+                return
+            at = min(nearest)
+            continue
+        yield found[0], gap
+        gap, at = False, found[0].end - position
 
 
 # -- records by what they say; for the payloads see ``layout``

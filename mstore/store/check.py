@@ -30,7 +30,7 @@ from mstore.files.index import Index
 from mstore.files.journal import START, Journal
 from mstore.files.layout import COLUMNS
 from mstore.files.segment import HEADER_BYTES, Segments, is_whole, parse_frame, parse_header
-from mstore.store import generation
+from mstore.store import generation, recovery
 
 
 class Problem(NamedTuple):
@@ -129,7 +129,7 @@ def _was_recovered(path: Path, older: Index, newest: int) -> bool:
     seal."""
     journal = Journal(generation.journal_path(path, newest))
     journal.close()
-    return journal.info.modseq >= older.highest_modseq + generation.MODSEQ_STEP
+    return journal.info.modseq >= older.highest_modseq + recovery.MODSEQ_STEP
 
 
 def _compare(older: Index, newer: Index, report: Report) -> None:
@@ -178,7 +178,7 @@ def _check_rows(index: Index, report: Report) -> None:
 
 
 def _check_segments(index: Index, segments: Segments, messages: bool, report: Report) -> None:
-    numbers = generation.segment_numbers(segments.directory)
+    numbers = recovery.segment_numbers(segments.directory)
     for number in numbers:
         if number > index.tail_segment:
             continue  # begun by a writer that died; the next one begins it again
@@ -196,7 +196,7 @@ def _check_segments(index: Index, segments: Segments, messages: bool, report: Re
         fd = segments.fd(index.tail_segment)
         if raw.size_of(fd) < index.tail_offset:
             report(f"messages.{index.tail_segment} is shorter than it should be")
-        for record in generation.adopt(index, segments):
+        for record in recovery.adopt(index, segments):
             report(f"a whole group of frames is unpublished ({len(record[2])} bytes of rows)")
 
 

@@ -21,7 +21,7 @@ from mstore.files.blob import format_blob
 from mstore.files.column import format_rows
 from mstore.files.layout import APPENDED, ROW, TYPE_APPENDED
 from mstore.files.segment import HEADER_BYTES, ROLL_BYTES, SegmentInfo, format_frame
-from mstore.store import generation
+from mstore.store import recovery
 from mstore.store.derived import BLOB_VERSION, MOST_BLOB_BYTES
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ class FrameWriter:
         segments, tail = mailbox.segments, index.tail_segment
         if tail and segments.exists(tail) and raw.size_of(segments.fd(tail)) <= index.tail_offset:
             return
-        left = [number for number in generation.segment_numbers(mailbox.path) if number >= tail]
+        left = [number for number in recovery.segment_numbers(mailbox.path) if number >= tail]
         for number in left:
             raw.sync(segments.fd(number))  # its author died before that, and visible means durable
-        for record in generation.adopt(index, segments):
+        for record in recovery.adopt(index, segments):
             self._tx._write([record], self._tx.modseq, sync_first=False)
             self._tx.modseq += 1
         for number in left:

@@ -25,7 +25,7 @@ from mstore.files.index import Index
 from mstore.files.journal import Journal
 from mstore.files.lock import DEADLINE_S, RANK_MAILBOX, Lock
 from mstore.files.segment import Segments
-from mstore.store import derived, generation, reader
+from mstore.store import derived, generation, reader, recovery
 from mstore.store.append import Arrivals
 from mstore.store.change import MailboxStatus
 from mstore.store.transaction import Transaction
@@ -106,7 +106,7 @@ class Mailbox:
             journal.close()
         except Corrupt:
             pass
-        return generation.recover(self.path, self.segments)
+        return recovery.recover(self.path, self.segments)
 
     # -- what it is
 

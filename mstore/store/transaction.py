@@ -20,7 +20,7 @@ from mstore.files import journal as journals
 from mstore.files import raw
 from mstore.files.journal import Journal, Record
 from mstore.files.layout import TYPE_APPENDED, TYPE_EXPUNGED, TYPE_FLAGGED
-from mstore.store import generation
+from mstore.store import generation, recovery
 from mstore.store.frames import FrameWriter
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Transaction:
             generation.settle(mailbox)
             mailbox.refresh()
         except Corrupt:
-            index, journal = generation.recover(mailbox.path, mailbox.segments)
+            index, journal = recovery.recover(mailbox.path, mailbox.segments)
             with mailbox.applying:
                 mailbox.index.catch_up(index)
                 mailbox.continue_with(journal)

@@ -11,7 +11,7 @@ import pytest
 from mstore.base.errors import Corrupt
 from mstore.files import journal as journals
 from mstore.files import raw
-from mstore.store import generation
+from mstore.store import generation, recovery
 from mstore.store.append import append
 from mstore.store.check import check_mailbox
 from mstore.store.mailbox import Mailbox
@@ -49,7 +49,7 @@ def test_after_a_reboot_modseq_moves_on_and_nothing_is_lost(closed: Mailbox) -> 
         reboot(system)
         mailbox = Mailbox(closed.path)
         assert contents(mailbox) == wanted(1, 3, 4, 5)
-        assert mailbox.highest_modseq == closed.highest_modseq + generation.MODSEQ_STEP
+        assert mailbox.highest_modseq == closed.highest_modseq + recovery.MODSEQ_STEP
         assert mailbox.uid_next == 6
         assert mailbox.columns.flags[mailbox.index.live_rows()].tolist() == [0, 1, 0, 0]
         again = Mailbox(closed.path)
