@@ -113,11 +113,16 @@ class Settings:
     )  # fmt: skip
     ms_assignment_policy: tuple[AssignmentRule, ...] = option(
         "ms-assignment-policy", values.ASSIGNMENT,
-        """Where new accounts go. The rule is all, or match with a GLOB for the account's name; the first
-        line that fits counts, and of several mailstores the one with the fewest accounts. Without a line that
-        fits, all mailstores are candidates. Accounts that exist stay where they are.""",
+        """Where new accounts go; accounts that exist stay where they are (msadm user move moves them). The
+        first line that fits the account's name counts: every line fits, unless it has a GLOB, which is
+        recognised by one of * ? [ @ in it and compared without case. Of the mailstores it names, match GLOB
+        and round-robin take the one with the fewest accounts, so that new accounts go round; most-free takes
+        the one whose file system has most space left, and of several that have equally much the one with the
+        fewest accounts; hash takes the same one for the same name always, and a mailstore that is added
+        takes over no more than its share of names. Without a line that fits, accounts go round all
+        mailstores.""",
         readers=("msadm", "authproxyd"), section="Files", factory=tuple, default_text=NO_DEFAULT,
-        gather=tuple, example="match *@example.org main second",
+        gather=tuple, example="most-free *@example.org main second",
     )  # fmt: skip
     message_size_limit: int = option(
         "message-size-limit", values.SIZE,

@@ -204,10 +204,8 @@ def _parse_mailstore(words: Sequence[str]) -> tuple[str, Path]:
     return words[0], _parse_path(words[1:])
 
 
-ASSIGNMENT_RULES = {
-    "all": "every account",
-    "match": "accounts whose name matches GLOB",
-}
+ASSIGNMENT_RULES = ("match", "round-robin", "most-free", "hash")
+_GLOB_MARKS = frozenset("*?[@")
 
 
 def _parse_assignment(words: Sequence[str]) -> AssignmentRule:
@@ -215,12 +213,15 @@ def _parse_assignment(words: Sequence[str]) -> AssignmentRule:
         raise ValueError(f"begins with a rule: {', '.join(ASSIGNMENT_RULES)}")
     rule, rest = words[0].lower(), list(words[1:])
     glob = "*"
-    if rule == "match":
-        if not rest:
-            raise ValueError("match takes a GLOB and mailstores, as in: match *@example.org second")
+    # no mailstore has such a character in its name; what follows "match" is a pattern in any case
+    if rest and (rule == "match" or not _GLOB_MARKS.isdisjoint(rest[0])):
         glob = rest.pop(0)
+    elif rule == "match":
+        raise ValueError("match takes a GLOB and mailstores, as in: match *@example.org second")
     if not rest:
         raise ValueError("names no mailstore")
+    if len(set(rest)) != len(rest):
+        raise ValueError("names a mailstore twice")
     return AssignmentRule(rule, glob, tuple(rest))
 
 

@@ -48,7 +48,11 @@ def add(
     quota_bytes = _parse_quota(quota)
     if mailstore is None:
         mailstore = assign(
-            name, settings.ms_assignment_policy, settings.mailstores, accounts.count_by_mailstore()
+            name,
+            settings.ms_assignment_policy,
+            settings.mailstores,
+            accounts.count_by_mailstore(),
+            accounts.rules,
         )
     elif mailstore not in settings.mailstores:
         raise Invalid(f"there is no mailstore {mailstore}; there are: {', '.join(settings.mailstores)}")

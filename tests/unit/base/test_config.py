@@ -102,13 +102,32 @@ def test_sasl_options_are_a_pattern() -> None:
 
 
 def test_assignment_rules() -> None:
-    settings = parse("mailstore a /a\nmailstore b /b\nms-assignment-policy match *@x.org b\n"
-                     "ms-assignment-policy all a b")  # fmt: skip
+    settings = parse("mailstore a /a\nmailstore b /b\nms-assignment-policy match boss b\n"
+                     "ms-assignment-policy hash *@x.org b a\nms-assignment-policy most-free b a\n"
+                     "ms-assignment-policy Round-Robin j?e a")  # fmt: skip
     assert settings.ms_assignment_policy == (
-        AssignmentRule("match", "*@x.org", ("b",)), AssignmentRule("all", "*", ("a", "b")),
+        AssignmentRule("match", "boss", ("b",)), AssignmentRule("hash", "*@x.org", ("b", "a")),
+        AssignmentRule("most-free", "*", ("b", "a")), AssignmentRule("round-robin", "j?e", ("a",)),
     )  # fmt: skip
-    [problem] = problems("mailstore a /a\nms-assignment-policy all c")
+    [problem] = problems("mailstore a /a\nms-assignment-policy round-robin c")
     assert problem.line == 2 and "no mailstore 'c'" in problem.text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("all a", "begins with a rule: match, round-robin, most-free, hash"),
+        ("", "begins with a rule"),
+        ("match", "takes a GLOB"),
+        ("match *", "names no mailstore"),
+        ("most-free *@x.org", "names no mailstore"),
+        ("round-robin", "names no mailstore"),
+        ("hash a a", "twice"),
+    ],
+)
+def test_assignment_rules_that_are_none(text: str, says: str) -> None:
+    [problem] = problems(f"mailstore a /a\nms-assignment-policy {text}")
+    assert problem.line == 2 and says in problem.text
 
 
 @pytest.mark.parametrize(
