@@ -4,9 +4,10 @@ sessions.
 Open-file-description locks (``F_OFD_SETLK``), because classic record locks do not exclude two sessions of one
 process and vanish when any other descriptor of the file is closed. A session first gets the lock's mutex in
 its own process, then asks the kernel, without ever blocking in it: it tries, and pauses 1 to 50 ms between
-tries. A lock file is never renamed, replaced or removed while its directory lives. Ranks: 0 maildrop, 1
-account, 2 mailbox (several in the order of their ids), 3 quota, 4 notify; taking one out of order raises
-``LockOrder``."""
+tries. A lock file is never renamed, replaced or removed while its directory lives. Each lock is one byte of
+its file: writers of a mailbox use byte 0, who looks after it beside them (a checkpoint, a compaction) byte 1.
+Ranks: maildrop, account, upkeep, mailbox (several in the order of their ids), quota, notify; taking one out
+of order raises ``LockOrder``."""
 
 from __future__ import annotations
 
@@ -24,10 +25,10 @@ from mstore.base import blocking
 from mstore.base.errors import Busy, NotFound, StorageFailed
 from mstore.files import raw
 
-RANK_MAILDROP, RANK_ACCOUNT, RANK_MAILBOX, RANK_QUOTA, RANK_NOTIFY = range(5)
+RANK_MAILDROP, RANK_ACCOUNT, RANK_UPKEEP, RANK_MAILBOX, RANK_QUOTA, RANK_NOTIFY = range(6)
 DEADLINE_S = 30.0
-_EXCLUSIVE = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)
-_UNLOCKED = struct.pack("hhqqi4x", fcntl.F_UNLCK, 0, 0, 0, 0)
+WRITERS_BYTE, UPKEEP_BYTE = range(2)
+_FLOCK = struct.Struct("hhqqi4x")
 _held: ContextVar[tuple[tuple[int, str], ...]] = ContextVar("held locks", default=())
 
 
@@ -36,13 +37,15 @@ class LockOrder(AssertionError):
 
 
 class Lock:
-    """An exclusive lock on one lock file, for one session at a time over all processes."""
+    """An exclusive lock on a byte of a lock file, for one session at a time over all processes."""
 
-    __slots__ = ("_fd", "_inode", "_is_held", "_mutex", "path", "place")
+    __slots__ = ("_exclusive", "_fd", "_inode", "_is_held", "_mutex", "_unlocked", "path", "place")
 
-    def __init__(self, path: Path | str, rank: int, key: str = "") -> None:
+    def __init__(self, path: Path | str, rank: int, key: str = "", byte: int = WRITERS_BYTE) -> None:
         self.path = str(path)
         self.place = (rank, key)
+        self._exclusive = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+        self._unlocked = _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, byte, 1, 0)
         self._mutex = blocking.make_mutex()
         self._fd = -1
         self._inode = 0
@@ -79,7 +82,7 @@ class Lock:
                 if self._fd < 0:
                     self._fd = raw.open_file(self.path, raw.WRITE)
                     self._inode = os.fstat(self._fd).st_ino
-                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _EXCLUSIVE)
+                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, self._exclusive)
                 if os.stat(self.path).st_ino != self._inode:
                     raise NotFound("it has been deleted")
                 return
@@ -101,7 +104,7 @@ class Lock:
         if not keep_open:
             self._close()
         else:
-            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _UNLOCKED)
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, self._unlocked)
         held = _held.get()
         if held and held[-1] == self.place:
             _held.set(held[:-1])

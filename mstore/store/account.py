@@ -98,15 +98,16 @@ class Account:
             raise NotFound(f"there is no mailbox {name}")
         return entry
 
-    def open(self, name: str) -> Mailbox:
+    def open(self, name: str, reader: AccountId | None = None) -> Mailbox:
         """The mailbox of this name, shared by all of this process; ``release()`` it when done.
 
+        With a ``reader``, who is not its owner, \\Seen is that reader's own.
         Raises: NotFound, also for a name that cannot be selected; Corrupt.
         """
         entry = self.entry(name)
         if entry.no_select:
             raise NotFound(f"{entry.name} is only a name for what lies beneath it")
-        return self._pool.open(f"{self._directory}/{entry.id}")
+        return self._pool.open(f"{self._directory}/{entry.id}", reader)
 
     def pop3_lock(self) -> Maildrop:
         """Exclusive access to the maildrop over all processes (RFC 1939 §4); never waits.

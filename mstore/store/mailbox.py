@@ -17,13 +17,13 @@ import numpy.typing as npt
 
 from mstore.base import blocking
 from mstore.base.errors import Corrupt, MStoreError, NotFound, StorageFailed
-from mstore.base.ids import MailboxId
+from mstore.base.ids import AccountId, MailboxId
 from mstore.files import raw
 from mstore.files.blob import DerivedFile
 from mstore.files.column import Columns
 from mstore.files.index import Index
 from mstore.files.journal import Journal
-from mstore.files.lock import DEADLINE_S, RANK_MAILBOX, Lock
+from mstore.files.lock import DEADLINE_S, RANK_MAILBOX, RANK_UPKEEP, UPKEEP_BYTE, Lock
 from mstore.files.segment import Segments
 from mstore.store import derived, generation, reader, recovery
 from mstore.store.append import Arrivals
@@ -42,18 +42,24 @@ _LEAST_TAIL_BYTES = 24 << 10
 class Mailbox:
     """The messages of one mailbox directory."""
 
-    def __init__(self, path: Path, notifier: Notifier | None = None) -> None:
+    def __init__(
+        self, path: Path, notifier: Notifier | None = None, reader: AccountId | None = None
+    ) -> None:
         """Open a mailbox, recovering it first when the machine was restarted or files are damaged.
 
+        With a ``reader`` all that is read and changed of \\Seen is that account's own; without, its owner's.
         Raises: NotFound, Corrupt, Busy, StorageFailed.
         """
         self.path = Path(path)
         self.id = MailboxId(self.path.name)
+        self.reader = reader
         self.users = 0
         self.on_idle: Callable[[Mailbox], None] | None = None
         """Called when the last user is gone; who sets it calls ``rest`` some day."""
         self.deleted = False
         self.lock = Lock(self.path / "lock", RANK_MAILBOX, self.path.name)
+        self.upkeep = Lock(self.path / "lock", RANK_UPKEEP, self.path.name, UPKEEP_BYTE)
+        """One checkpoint or compaction at a time; held beside writers, and taken before their lock."""
         self.segments = Segments(self.path)
         self.derived_file = DerivedFile(self.path)
         self.arrivals = Arrivals(self)

@@ -27,7 +27,7 @@ class Notifier:
             self._inotify = Inotify()
         except OSError:
             pass
-        self._by_watch: dict[int, Mailbox] = {}
+        self._by_watch: dict[int, list[Mailbox]] = {}
         self._watched: dict[Mailbox, int | None] = {}
 
     def fileno(self) -> int:
@@ -41,7 +41,8 @@ class Notifier:
         if self._inotify:
             try:
                 number = self._inotify.add(mailbox.journal.path)
-                self._by_watch[number] = mailbox
+                # objects of several readers are of one file, and the system gives them one watch
+                self._by_watch.setdefault(number, []).append(mailbox)
             except OSError:
                 pass
         self._watched[mailbox] = number
@@ -49,7 +50,10 @@ class Notifier:
     def unwatch(self, mailbox: Mailbox) -> None:
         """Notice them no more."""
         number = self._watched.pop(mailbox, None)
-        if number is not None and self._inotify:
+        sharing = self._by_watch.get(number, []) if number is not None else []
+        if mailbox in sharing:
+            sharing.remove(mailbox)
+        if number is not None and not sharing and self._inotify:
             self._by_watch.pop(number, None)
             self._inotify.remove(number)
 
@@ -62,9 +66,8 @@ class Notifier:
             if mask & IN_Q_OVERFLOW:
                 self.poll_all()
                 return
-            mailbox = self._by_watch.get(number)
-            if mailbox is not None and not mask & IN_IGNORED:
-                changed[mailbox] = None
+            if not mask & IN_IGNORED:
+                changed.update(dict.fromkeys(self._by_watch.get(number, ())))
         for mailbox in changed:
             self._refresh(mailbox)
 

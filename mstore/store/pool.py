@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from mstore.base import blocking
 from mstore.base.errors import StorageFailed
+from mstore.base.ids import AccountId
 from mstore.store.mailbox import Mailbox
 from mstore.store.notify import Notifier
 
@@ -21,6 +22,11 @@ KEPT_ROWS = 250_000
 IDLE_MAILBOXES = 64
 _FEWEST_ROWS = 500
 """What a small mailbox counts for, since its object has a size too."""
+_OF_READER = "/reader/"
+
+
+def _key(path: Path | str, reader: AccountId | None) -> str:
+    return str(path) if reader is None else f"{path}{_OF_READER}{reader}"
 
 
 class Pool:
@@ -41,18 +47,19 @@ class Pool:
             self._notifier = Notifier()
         return self._notifier
 
-    def open(self, path: Path | str) -> Mailbox:
+    def open(self, path: Path | str, reader: AccountId | None = None) -> Mailbox:
         """The mailbox in a directory, with the caller counted as a user: ``release()`` it when done.
 
+        With a ``reader`` it is an object of that reader's own, shared by all sessions of his.
         Raises: NotFound, Corrupt, Busy, StorageFailed.
         """
-        key = str(path)
+        key = _key(path, reader)
         mailbox = self._live.get(key)
         while mailbox is None or mailbox.deleted:
             # opening may wait for the disk, and two at once would make two objects of one mailbox
             opened = self._opening.get(key)
             if opened is None:
-                mailbox = self._open(key)
+                mailbox = self._open(key, Path(path), reader)
                 break
             opened.wait()
             mailbox = self._live.get(key)
@@ -62,8 +69,10 @@ class Pool:
 
     def forget(self, path: Path) -> None:
         """Keep a mailbox that was removed no longer."""
-        self._drop(str(path))
-        self._live.pop(str(path), None)
+        own = str(path)
+        for key in [key for key in self._live if key == own or key.startswith(own + _OF_READER)]:
+            self._drop(key)
+            self._live.pop(key, None)
 
     def close(self) -> None:
         """Keep nothing any more, and end the watches.
@@ -85,10 +94,10 @@ class Pool:
             self._notifier.close()
             self._notifier = None
 
-    def _open(self, key: str) -> Mailbox:
+    def _open(self, key: str, path: Path, reader: AccountId | None) -> Mailbox:
         event = self._opening[key] = blocking.make_event()
         try:
-            mailbox = Mailbox(Path(key), self.notifier)
+            mailbox = Mailbox(path, self.notifier, reader)
             mailbox.on_idle = self._rest_later
             self._live[key] = mailbox
             return mailbox
@@ -116,7 +125,7 @@ class Pool:
 
     def _rest_later(self, mailbox: Mailbox) -> None:
         """The last user is gone: the next one may come soon, so a few keep their descriptors for a while."""
-        key = str(mailbox.path)
+        key = _key(mailbox.path, mailbox.reader)
         if key not in self._kept or mailbox.deleted:
             mailbox.rest()
             return

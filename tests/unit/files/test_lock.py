@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mstore.base.errors import Busy, NotFound
-from mstore.files.lock import RANK_ACCOUNT, RANK_MAILBOX, Lock, LockOrder
+from mstore.files.lock import RANK_ACCOUNT, RANK_MAILBOX, RANK_UPKEEP, UPKEEP_BYTE, Lock, LockOrder
 
 
 @pytest.fixture
@@ -125,3 +125,21 @@ def test_a_directory_removed_while_one_waited_is_noticed(tmp_path: Path) -> None
         directory.rename(tmp_path / "trash")
     thread.join()
     assert found == [NotFound]
+
+
+def test_each_byte_is_a_lock_of_its_own(path: Path) -> None:
+    upkeep = Lock(path, RANK_UPKEEP, "a", UPKEEP_BYTE)
+    with upkeep.hold(), Lock(path, RANK_MAILBOX, "a").hold(0), pytest.raises(LockOrder):
+        Lock(path, RANK_UPKEEP, "b", UPKEEP_BYTE).acquire(0)
+    with upkeep.hold(0), pytest.raises(Busy):
+        Lock(path, RANK_UPKEEP, "b", UPKEEP_BYTE).acquire(0)
+
+
+def test_giving_one_byte_back_keeps_the_other(path: Path) -> None:
+    writers, upkeep = Lock(path, RANK_MAILBOX, "a"), Lock(path, RANK_UPKEEP, "a", UPKEEP_BYTE)
+    upkeep.acquire(0)
+    with writers.hold(0):
+        pass
+    with pytest.raises(Busy):
+        Lock(path, RANK_UPKEEP, "b", UPKEEP_BYTE).acquire(0)
+    upkeep.release()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import functools
 import select
 
+from mstore.base.ids import AccountId
 from mstore.store.append import append
 from mstore.store.mailbox import Mailbox
 from mstore.store.notify import Notifier
@@ -77,4 +79,25 @@ def test_an_overflow_looks_at_everything(mailbox: Mailbox, monkeypatch) -> None:
     notifier.handle()
     assert heard == [1]
     monkeypatch.undo()
+    notifier.close()
+
+
+def test_objects_of_several_readers_are_all_woken(mailbox: Mailbox) -> None:
+    notifier = Notifier()
+    readers = [Mailbox(mailbox.path, notifier, AccountId(f"{number:016x}")) for number in (1, 2, 3)]
+    heard: list[int] = []
+    for number, reader in enumerate(readers):
+        reader.listen(functools.partial(heard.append, number))
+    append(mailbox, [make_message(1)])
+    assert has_news(notifier, 5)
+    notifier.handle()
+    assert sorted(heard) == [0, 1, 2]
+    readers[1].close()
+    mailbox.checkpoint()
+    append(mailbox, [make_message(2)])
+    assert has_news(notifier, 5)
+    notifier.handle()
+    assert sorted(heard[3:]) == [0, 2]
+    for reader in readers:
+        reader.close()
     notifier.close()
