@@ -10,7 +10,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mstore.accounts.database import ACCOUNTS, Database
@@ -19,12 +19,14 @@ from mstore.base.errors import Exists, Invalid, NotFound
 from mstore.base.ids import AccountId
 
 KEPT_ANSWERS = 20_000
+MOST_QUOTA = (1 << 62) - 1
+"""More than any file system holds, and a number for SQLite and, in units of 1024, for RFC 9208."""
 
-_COLUMNS = "account.id, account.name, account.mailstore, account.enabled, account.quota_bytes"
-_BY_KEY = f"SELECT {_COLUMNS} FROM account WHERE key = ?"
-_BY_ALIAS = (
-    f"SELECT {_COLUMNS} FROM alias JOIN account ON account.id = alias.account_id WHERE alias.key = ?"
+_COLUMNS = ", ".join(
+    f"account.{name}" for name in ("id", "name", "mailstore", "enabled", "quota_bytes", "quota_messages")
 )
+_BY_KEY = f"SELECT {_COLUMNS} FROM account WHERE key = ?"
+_BY_ALIAS = f"SELECT {_COLUMNS} FROM alias JOIN account ON account.id = alias.account_id WHERE alias.key = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,10 @@ class AccountRecord:
     name: str
     mailstore: str
     enabled: bool
-    quota_bytes: int | None
+    quota_bytes: int | None = None
+    """How many bytes of mail are allowed; None: any number."""
+    quota_messages: int | None = None
+    """How many messages are allowed; None: any number."""
 
 
 class Accounts:
@@ -104,6 +109,7 @@ class Accounts:
         mailstore: str,
         quota_bytes: int | None = None,
         account_id: AccountId | None = None,
+        quota_messages: int | None = None,
     ) -> AccountRecord:
         """Make an account; its name is kept as given, and found in any spelling that the rules make equal.
 
@@ -111,16 +117,18 @@ class Accounts:
         Raises: Invalid, LimitReached for the name, Exists when an account or an alias has it.
         """
         check_account_name(name)
-        if quota_bytes is not None and quota_bytes < 0:
-            raise Invalid("a quota cannot be negative")
+        _check_quota(quota_bytes, quota_messages)
         key = self._rules.key(name)
-        record = AccountRecord(account_id or self.new_id(), name, mailstore, True, quota_bytes)
+        record = AccountRecord(
+            account_id or self.new_id(), name, mailstore, True, quota_bytes, quota_messages
+        )
         with self._database.write() as connection:
             self._check_free(connection, key, name)
             connection.execute(
-                "INSERT INTO account (id, key, name, mailstore, enabled, quota_bytes, created_s)"
-                " VALUES (?, ?, ?, ?, 1, ?, ?)",
-                (record.id, key, name, mailstore, quota_bytes, int(time.time())),
+                "INSERT INTO account"
+                " (id, key, name, mailstore, enabled, quota_bytes, quota_messages, created_s)"
+                " VALUES (?, ?, ?, ?, 1, ?, ?, ?)",
+                (record.id, key, name, mailstore, quota_bytes, quota_messages, int(time.time())),
             )
         return record
 
@@ -146,6 +154,21 @@ class Accounts:
             done = connection.execute(change, (int(enabled), record.id))
             if not done.rowcount:
                 raise NotFound(f"there is no account {record.name}")
+
+    def set_quota(
+        self, record: AccountRecord, quota_bytes: int | None, quota_messages: int | None
+    ) -> AccountRecord:
+        """Allow an account so much mail; None: any amount. Gives the record as it is then.
+
+        Durable: the limits. What is there already stays, also above them.
+        Raises: Invalid, NotFound.
+        """
+        _check_quota(quota_bytes, quota_messages)
+        with self._database.write() as connection:
+            change = "UPDATE account SET quota_bytes = ?, quota_messages = ? WHERE id = ?"
+            if not connection.execute(change, (quota_bytes, quota_messages, record.id)).rowcount:
+                raise NotFound(f"there is no account {record.name}")
+        return replace(record, quota_bytes=quota_bytes, quota_messages=quota_messages)
 
     def add_alias(self, alias: str, record: AccountRecord) -> None:
         """Let mail addressed to ``alias`` reach an account.
@@ -213,6 +236,12 @@ class Accounts:
             raise Exists(f"{name} is an alias already")
 
 
-def _record(row: tuple[str, str, str, int, int | None]) -> AccountRecord:
-    account_id, name, mailstore, enabled, quota_bytes = row
-    return AccountRecord(AccountId(account_id), name, mailstore, bool(enabled), quota_bytes)
+def _record(row: tuple[str, str, str, int, int | None, int | None]) -> AccountRecord:
+    account_id, name, mailstore, enabled, quota_bytes, quota_messages = row
+    return AccountRecord(AccountId(account_id), name, mailstore, bool(enabled), quota_bytes, quota_messages)
+
+
+def _check_quota(quota_bytes: int | None, quota_messages: int | None) -> None:
+    for limit in (quota_bytes, quota_messages):
+        if limit is not None and not 0 <= limit <= MOST_QUOTA:
+            raise Invalid(f"a quota is a number from 0 to {MOST_QUOTA}")

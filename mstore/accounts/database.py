@@ -44,8 +44,9 @@ ACCOUNTS = Schema(
     1,
     """
         CREATE TABLE account ( id TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL, mailstore
-        TEXT NOT NULL, enabled INTEGER NOT NULL DEFAULT 1, quota_bytes INTEGER, created_s INTEGER NOT NULL )
-        STRICT, WITHOUT ROWID; CREATE TABLE alias ( key TEXT PRIMARY KEY, name TEXT NOT NULL, account_id
+        TEXT NOT NULL, enabled INTEGER NOT NULL DEFAULT 1, quota_bytes INTEGER, quota_messages
+        INTEGER, created_s INTEGER NOT NULL ) STRICT, WITHOUT ROWID;
+        CREATE TABLE alias ( key TEXT PRIMARY KEY, name TEXT NOT NULL, account_id
         TEXT NOT NULL REFERENCES account(id) ON DELETE CASCADE ) STRICT, WITHOUT ROWID; CREATE INDEX
         alias_account ON alias(account_id); CREATE TABLE administrator ( account_id TEXT PRIMARY KEY
         REFERENCES account(id) ON DELETE CASCADE ) STRICT, WITHOUT ROWID; CREATE TABLE member ( group_key

@@ -5,7 +5,8 @@ Open-file-description locks (``F_OFD_SETLK``), because classic record locks do n
 process and vanish when any other descriptor of the file is closed. A session first gets the lock's mutex in
 its own process, then asks the kernel, without ever blocking in it: it tries, and pauses 1 to 50 ms between
 tries. A lock file is never renamed, replaced or removed while its directory lives. Each lock is one byte of
-its file: writers of a mailbox use byte 0, who looks after it beside them (a checkpoint, a compaction) byte 1.
+its file: writers of a mailbox use byte 0, who looks after it beside them (a checkpoint, a compaction) byte 1;
+an account's usage is byte 2 of the account's lock file.
 Ranks: maildrop, account, upkeep, mailbox (several in the order of their ids), quota, notify; taking one out
 of order raises ``LockOrder``."""
 
@@ -27,7 +28,7 @@ from mstore.files import raw
 
 RANK_MAILDROP, RANK_ACCOUNT, RANK_UPKEEP, RANK_MAILBOX, RANK_QUOTA, RANK_NOTIFY = range(6)
 DEADLINE_S = 30.0
-WRITERS_BYTE, UPKEEP_BYTE = range(2)
+WRITERS_BYTE, UPKEEP_BYTE, QUOTA_BYTE = range(3)
 _FLOCK = struct.Struct("hhqqi4x")
 _held: ContextVar[tuple[tuple[int, str], ...]] = ContextVar("held locks", default=())
 

@@ -39,6 +39,29 @@ def test_an_account_is_found_in_every_spelling(accounts: Accounts) -> None:
     assert accounts.resolve("jöe", "other.example") is None
 
 
+def test_limits_are_set_and_seen_by_other_processes(accounts: Accounts, db: Path) -> None:
+    record = accounts.add("joe", "main", quota_messages=7)
+    assert (record.quota_bytes, record.quota_messages) == (None, 7)
+    others = Accounts(db)
+    assert others.find("joe") == record
+    changed = accounts.set_quota(record, 2048, None)
+    assert others.find("joe") == changed
+    assert (changed.quota_bytes, changed.quota_messages) == (2048, None)
+    accounts.remove(record)
+    with pytest.raises(NotFound):
+        accounts.set_quota(record, 1, 1)
+
+
+@pytest.mark.parametrize("limits", [(-1, None), (None, -1), (1 << 62, None), (None, 1 << 63)])
+def test_limits_that_cannot_be(accounts: Accounts, limits: tuple[int | None, int | None]) -> None:
+    record = accounts.add("joe", "main")
+    with pytest.raises(Invalid):
+        accounts.set_quota(record, *limits)
+    with pytest.raises(Invalid):
+        accounts.add("jim", "main", limits[0], quota_messages=limits[1])
+    assert accounts.find("joe") == record
+
+
 def test_one_account_has_one_name(accounts: Accounts) -> None:
     accounts.add("joe", "main")
     for name in ("JOE", "joe@example.com"):

@@ -56,7 +56,9 @@ def test_a_change_during_a_commit_is_seen_after_it(db: Path, monkeypatch: pytest
     assert database.has_changed()
     writer = sqlite3.connect(db / "accounts.db", isolation_level=None)
     writer.execute("BEGIN EXCLUSIVE")
-    writer.execute("INSERT INTO account VALUES ('1', 'joe', 'joe', 'main', 1, NULL, 0)")
+    writer.execute(
+        "INSERT INTO account (id, key, name, mailstore, created_s) VALUES ('1', 'joe', 'joe', 'main', 0)"
+    )
     os.utime(db / "accounts.db")
     assert not database.has_changed()
     writer.execute("COMMIT")
