@@ -64,6 +64,8 @@ def move(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox) -> Pairs:
     if source is target or source.path == target.path:
         with source.transaction() as tx:
             rows = _alive(rows, source)
+            if not len(rows):
+                return []
             pairs = _copy_rows(tx, rows, source)
             tx.expunge(rows)
             return pairs

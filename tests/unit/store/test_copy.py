@@ -116,3 +116,13 @@ def test_a_move_within_a_mailbox_gives_new_uids(source: Mailbox) -> None:
 
 def test_nothing_copies_to_nothing(source: Mailbox, make_mailbox) -> None:
     assert copy(np.empty(0, np.int32), source, make_mailbox()) == []
+
+
+def test_a_move_within_a_mailbox_of_what_is_gone_already_does_nothing(mailbox: Mailbox) -> None:
+    append(mailbox, make_messages(3))
+    with mailbox.transaction() as tx:
+        tx.expunge([1])
+    before = mailbox.journal.end
+    assert move(np.array([1]), mailbox, mailbox) == []
+    assert mailbox.journal.end == before
+    assert append(mailbox, [make_message(9)]) == [4]

@@ -1,0 +1,118 @@
+"""One process of a contention run: a worker's way of waiting, several sessions as greenlets, and their notes.
+
+Run as ``python -m tests.contention.work DIRECTORY SEED NUMBER SESSIONS TURNS``. When all is done it says so,
+waits until the others are done as well (a line on standard input), and looks whether what its sessions were
+told is what is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import random
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent.util import format_run_info
+
+from mstore.base import blocking
+from mstore.base.ids import AccountId
+from mstore.base.log import Log
+from mstore.files import raw
+from mstore.store.account import Account
+from mstore.store.store import Store
+from tests.contention.model import Note
+from tests.contention.session import Session
+from tests.kit.dying import Quick
+from workers.cooperative import Cooperative
+
+ACCOUNT = "00000000000000ac"
+LIMIT_S = 25.0
+
+
+class Owner:
+    """The record of the account."""
+
+    id = AccountId(ACCOUNT)
+    mailstore = "main"
+
+
+class Dawdling(Quick):
+    """A disk that takes its time, now more and now less; other sessions run meanwhile."""
+
+    def __init__(self, seed: str) -> None:
+        super().__init__()
+        self._random = random.Random(seed)
+
+    def sync(self, fd: int) -> None:
+        super().sync(fd)
+        time.sleep(self._random.choice((0, 0, 0.0005, 0.003)))
+
+    def sync_directory(self, path: raw.PathLike) -> None:
+        super().sync_directory(path)
+        time.sleep(self._random.choice((0, 0.0005)))
+
+
+def lower_thresholds() -> None:
+    """Let everything that happens rarely happen often; fails when it is not where it was."""
+    from mstore.store import copy, frames, mailbox
+
+    for module, name, value in (
+        (mailbox, "_LEAST_TAIL_BYTES", 3000),
+        (frames, "ROLL_BYTES", 40_000),
+        (copy, "ROLL_BYTES", 40_000),
+    ):
+        assert hasattr(module, name), f"{module.__name__} has no {name}"
+        setattr(module, name, value)
+
+
+def open_account(path: Path) -> tuple[Store, Account]:
+    """The account that all contend for."""
+    store = Store({"main": path})
+    return store, store.account(Owner)
+
+
+def main(directory: str, seed: str, number: int, sessions: int, turns: int) -> int:
+    """Run the sessions of one process; the exit status is 0 when nothing was wrong."""
+    path = Path(directory)
+    log = os.open(path / f"log.{number}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    blocking.install(Cooperative(Log(log), threads=4))
+    raw.install(Dawdling(f"{seed}-{number}"))
+    lower_thresholds()
+    store, account = open_account(path / "mail")
+    notes: list[Note] = []
+    numbers = itertools.count(number * 1_000_000 + 1)
+    workers = [Session(account, f"{seed}-{number}-{place}", numbers, notes) for place in range(sessions)]
+    failures: list[str] = []
+
+    def guard(work: Any, *arguments: Any) -> None:
+        try:
+            work(*arguments)
+        except BaseException:
+            failures.append(traceback.format_exc())
+
+    def all_of(jobs: list[Any]) -> None:
+        done = gevent.joinall(jobs, timeout=LIMIT_S)
+        if len(done) < len(jobs):
+            where = "\n".join(format_run_info(thread_stacks=False))
+            failures.append(f"process {number}: {len(jobs) - len(done)} sessions hang\n{where}")
+
+    all_of([gevent.spawn(guard, worker.run, turns) for worker in workers])
+    print("done", flush=True)
+    sys.stdin.readline()
+    all_of([gevent.spawn(guard, worker.end) for worker in workers])
+    store.close()
+    with open(path / f"notes.{number}", "wb") as file:
+        pickle.dump(notes, file)
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])))
