@@ -9,6 +9,10 @@ class NotFound(MStoreError):
     """The mailbox, message or account named does not exist (RFC 5530 NONEXISTENT)."""
 
 
+class Expunged(MStoreError):
+    """The message was expunged, and its bytes are given back already (RFC 5530 EXPUNGEISSUED)."""
+
+
 class Exists(MStoreError):
     """What was to be created is there already (RFC 5530 ALREADYEXISTS)."""
 

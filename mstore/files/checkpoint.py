@@ -31,6 +31,7 @@ _SCALARS = (
     "dead_bytes",
     "tail_segment",
     "tail_offset",
+    "packed_next",
 )
 
 

@@ -33,15 +33,22 @@ from mstore.files.layout import (
     KEYWORD,
     MAY_SKIP,
     RECENT,
+    RELOCATED,
+    SWEPT,
+    TAIL_MOVED,
     TYPE_APPENDED,
     TYPE_DERIVED_AT,
     TYPE_EXPUNGED,
     TYPE_FLAGGED,
     TYPE_KEYWORD,
     TYPE_RECENT,
+    TYPE_RELOCATED,
+    TYPE_SWEPT,
+    TYPE_TAIL_MOVED,
     TYPE_UID_NEXT,
     UID_NEXT,
 )
+from mstore.files.segment import PACKED
 from mstore.files.snapshot import Snapshot
 
 _ALL = 0xFFFFFFFFFFFFFFFF
@@ -57,6 +64,7 @@ _SCALARS = (
     "dead_bytes",
     "tail_segment",
     "tail_offset",
+    "packed_next",
 )
 _PAIR = struct.Struct("<II")
 _TOMB, _SEEN, _DELETED = np.uint64(TOMBSTONE), np.uint64(SEEN), np.uint64(DELETED)
@@ -99,6 +107,8 @@ class Index:
         "highest_modseq",
         "keywords",
         "messages",
+        "moves",
+        "packed_next",
         "size_bytes",
         "snapshot",
         "tail_offset",
@@ -120,6 +130,9 @@ class Index:
         self.messages = self.columns.count
         self.unseen = self.deleted = self.size_bytes = self.dead_bytes = 0
         self.tail_segment, self.tail_offset = 0, 0
+        self.packed_next = PACKED
+        self.moves = 0
+        """How often messages were moved to other segments, or segments removed, while this table lived."""
         self.snapshot = Snapshot(self.columns, None, self.columns.count)
         self.version = 0
         self._log: list[Change] = []
@@ -201,6 +214,15 @@ class Index:
                 self._apply_derived(payload)
             elif kind == TYPE_UID_NEXT:
                 self.uid_next = max(self.uid_next, UID_NEXT.unpack_from(payload)[0])
+            elif kind == TYPE_RELOCATED:
+                self._apply_relocated(payload)
+            elif kind == TYPE_TAIL_MOVED:
+                tail = TAIL_MOVED.unpack_from(payload)
+                if tail > (self.tail_segment, self.tail_offset):
+                    self.tail_segment, self.tail_offset = tail
+            elif kind == TYPE_SWEPT:
+                (self.dead_bytes,) = SWEPT.unpack_from(payload)
+                self.moves += 1
             elif not flags & MAY_SKIP:
                 raise Corrupt(f"a journal record of the unknown type {kind}")
         except (struct.error, ValueError, IndexError) as error:
@@ -300,13 +322,34 @@ class Index:
 
     def _apply_derived(self, payload: bytes) -> None:
         (count,) = DERIVED_AT.unpack_from(payload)
-        uids = np.frombuffer(payload, "<u4", count, DERIVED_AT.size)
-        offsets = np.frombuffer(payload, "<u8", count, DERIVED_AT.size + 4 * (count + count % 2))
-        rows = self.columns.uid.searchsorted(uids)
-        known = (rows < self.columns.count) & (
-            self.columns.full.uid[np.minimum(rows, self.columns.count - 1)] == uids
-        )
-        self.columns.full.derived[rows[known]] = offsets[known]
+        rows, offsets = self._places(payload, DERIVED_AT.size, count)
+        self.columns.full.derived[rows] = offsets
+
+    def _apply_relocated(self, payload: bytes) -> None:
+        segment, count, dead_bytes = RELOCATED.unpack_from(payload)
+        rows, offsets = self._places(payload, RELOCATED.size, count)
+        self.columns.full.segment[rows] = segment
+        self.columns.full.offset[rows] = offsets
+        self.dead_bytes = dead_bytes
+        self.packed_next = max(self.packed_next, segment + 1)
+        self.moves += 1
+
+    def _places(self, payload: bytes, at: int, count: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """The rows of the UIDs in a record that are known here, and the places given for them."""
+        uids = np.frombuffer(payload, "<u4", count, at)
+        offsets = np.frombuffer(payload, "<u8", count, at + 4 * (count + count % 2))
+        rows = self.rows_of_uids(uids)
+        known = rows >= 0
+        return rows[known], offsets[known]
+
+    def rows_of_uids(self, uids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """The row of each UID, -1 where there is none (a tombstone counts as a row)."""
+        mine = self.columns.uid
+        rows: npt.NDArray[np.int64] = mine.searchsorted(uids.astype(mine.dtype, copy=False))
+        known = rows < len(mine)
+        known[known] = mine[rows[known]] == uids[known]
+        rows[~known] = -1
+        return rows
 
     # -- catching up with a generation whose journal was missed
 
@@ -330,6 +373,7 @@ class Index:
         self._take_new(newer, other[int(uids.searchsorted(np.uint32(last), "right")) :])
         for name in (*_SCALARS, "messages"):
             setattr(self, name, getattr(newer, name))
+        self.moves += 1
         self._note("K", newer.highest_modseq, 0)
 
     def _take_new(self, newer: Index, rows: npt.NDArray[Any]) -> None:

@@ -33,13 +33,19 @@ from mstore.files.layout import (
     PENDING_MAGIC,
     RECENT,
     RECORD,
+    RELOCATED,
     SEALED,
+    SWEPT,
+    TAIL_MOVED,
     TYPE_DERIVED_AT,
     TYPE_EXPUNGED,
     TYPE_FLAGGED,
     TYPE_KEYWORD,
     TYPE_RECENT,
+    TYPE_RELOCATED,
     TYPE_SEALED,
+    TYPE_SWEPT,
+    TYPE_TAIL_MOVED,
     VERSION,
 )
 
@@ -163,9 +169,31 @@ def sealed(generation: int) -> Record:
 
 def derived_at(uids: npt.NDArray[np.uint32], offsets: npt.NDArray[np.uint64]) -> Record:
     """Where the blobs of messages stand."""
+    return TYPE_DERIVED_AT, 0, DERIVED_AT.pack(len(uids)) + _format_places(uids, offsets)
+
+
+def _format_places(uids: npt.NDArray[np.uint32], offsets: npt.NDArray[np.uint64]) -> bytes:
     padded = np.zeros(len(uids) + len(uids) % 2, "<u4")
     padded[: len(uids)] = uids
-    return TYPE_DERIVED_AT, 0, DERIVED_AT.pack(len(uids)) + padded.tobytes() + offsets.astype("<u8").tobytes()
+    return padded.tobytes() + offsets.astype("<u8").tobytes()
+
+
+def relocated(
+    segment: int, uids: npt.NDArray[np.uint32], offsets: npt.NDArray[np.uint64], dead_bytes: int
+) -> Record:
+    """Messages lie in another segment now."""
+    head = RELOCATED.pack(segment, len(uids), dead_bytes)
+    return TYPE_RELOCATED, 0, head + _format_places(uids, offsets)
+
+
+def tail_moved(segment: int, offset: int) -> Record:
+    """Another segment is written to."""
+    return TYPE_TAIL_MOVED, 0, TAIL_MOVED.pack(segment, offset)
+
+
+def swept(dead_bytes: int) -> Record:
+    """Segments were removed."""
+    return TYPE_SWEPT, 0, SWEPT.pack(dead_bytes)
 
 
 def release(fd: int, position: int) -> None:

@@ -102,13 +102,13 @@ EXPUNGE_GUARD = magic(b"gone")
 
 SEGMENT = Layout(
     "SegmentHeader",
-    "opens each `messages.<n>`",
+    "opens each `messages.<n>` and each `packed.<m>`",
     [
         Field("magic", "I", "`MSsg`"),
         Field("crc", "I", "CRC-32 of the rest of this header"),
         Field("version", "H", "of the format"),
         Field("reserved_a", "2x", ""),
-        Field("number", "I", "`<n>` of the file's name"),
+        Field("number", "I", "`<n>` of the file's name; 2**31 + `<m>` of a packed one"),
         Field("uid_validity", "I", "UIDVALIDITY of the mailbox"),
         Field("uid_floor", "I", "no UID below this was free when the segment was begun"),
         Field("mailbox_id", "Q", "id of the mailbox"),
@@ -251,9 +251,35 @@ UID_NEXT = Layout(
         Field("reserved", "4x", ""),
     ],
 )
+RELOCATED = Layout(
+    "Relocated",
+    "then `count` UIDs, u32 each, and `count` offsets, u64 each: these rows lie in another segment now",
+    [
+        Field("segment", "I", "number of the segment"),
+        Field("count", "I", "number of rows; the UIDs are padded to an even number with a zero"),
+        Field("dead_bytes", "Q", "dead bytes in all segments from now on"),
+    ],
+)
+TAIL_MOVED = Layout(
+    "TailMoved",
+    "the segment that was written to is closed; another one is begun",
+    [
+        Field("segment", "I", "number of the segment that is written to from now on"),
+        Field("reserved", "4x", ""),
+        Field("offset", "Q", "where its next frame goes"),
+    ],
+)
+SWEPT = Layout(
+    "Swept",
+    "segments that no row refers to were removed",
+    [
+        Field("dead_bytes", "Q", "dead bytes in the segments that are left"),
+    ],
+)
 
 TYPE_APPENDED, TYPE_FLAGGED, TYPE_EXPUNGED, TYPE_KEYWORD = 1, 2, 3, 4
 TYPE_RECENT, TYPE_SEALED, TYPE_DERIVED_AT, TYPE_UID_NEXT = 5, 6, 7, 8
+TYPE_RELOCATED, TYPE_TAIL_MOVED, TYPE_SWEPT = 10, 11, 12
 RECORDS: dict[int, Layout] = {
     TYPE_APPENDED: APPENDED,
     TYPE_FLAGGED: FLAGGED,
@@ -263,6 +289,9 @@ RECORDS: dict[int, Layout] = {
     TYPE_SEALED: SEALED,
     TYPE_DERIVED_AT: DERIVED_AT,
     TYPE_UID_NEXT: UID_NEXT,
+    TYPE_RELOCATED: RELOCATED,
+    TYPE_TAIL_MOVED: TAIL_MOVED,
+    TYPE_SWEPT: SWEPT,
 }
 
 INDEX = Layout(
@@ -285,9 +314,9 @@ INDEX = Layout(
         Field("unseen", "Q", "rows without \\Seen"),
         Field("deleted", "Q", "rows with \\Deleted"),
         Field("size_bytes", "Q", "sum of the messages' sizes"),
-        Field("dead_bytes", "Q", "bytes of expunged messages still in the segments"),
+        Field("dead_bytes", "Q", "bytes in the segments that no row refers to, their headers not counted"),
         Field("tail_segment", "I", "segment that is written to"),
-        Field("reserved", "4x", ""),
+        Field("packed_next", "I", "no packed segment of this number or above was ever in use"),
         Field("tail_offset", "Q", "where its next frame goes"),
         Field("created", "q", "seconds since 1970"),
     ],
@@ -329,7 +358,7 @@ COLUMNS = (
     Column("thread_id", "Q", "reserved"),
     Column("uid", "I", "UID, ascending"),
     Column("size", "I", "bytes of the message"),
-    Column("segment", "I", "number of its segment"),
+    Column("segment", "I", "number of its segment; 2**31 + `<m>` if that is `packed.<m>`"),
     Column("header_length", "I", "offset of the body within the message"),
     Column("sent_zone", "i", "what to add to sent_date for the time as written"),
 )
@@ -373,6 +402,9 @@ LAYOUTS = (
     SEALED,
     DERIVED_AT,
     UID_NEXT,
+    RELOCATED,
+    TAIL_MOVED,
+    SWEPT,
     RANGES,
     INDEX,
     COLUMN_ENTRY,

@@ -2,11 +2,14 @@
 
 A frame carries all that the index needs, so the index can be made again from segments alone. Frames of one
 transaction form a group (marked first and last), adopted whole or not at all when its author died before
-publishing it. Segments are read by pread and never mapped. Once written, a frame never changes.
+publishing it. Segments are read by pread and never mapped. Once written, a frame never changes. Packed
+segments (``packed.<m>``, numbered from 2**31 on) hold copies of frames that a compaction has brought
+together: they are whole from birth and never added to. No number is ever used for a second segment.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import time
@@ -28,7 +31,9 @@ from mstore.files.layout import (
 
 ROLL_BYTES = 32 << 20
 HEADER_BYTES = FRAME.size
-_NAME = re.compile(r"messages\.([0-9]+)\Z")
+PACKED = 1 << 31
+"""Segments with this number or above are packed ones."""
+_NAME = re.compile(r"(messages|packed)\.([0-9]+)\Z")
 _MOST_OPEN = 6
 _FRAME_TAIL = struct.Struct("<" + "".join(field.code for field in FRAME.fields[2:]))
 _FRAME_HEAD = struct.Struct("<II")
@@ -169,22 +174,45 @@ def parse_header(data: bytes) -> SegmentInfo | None:
 
 
 def number_of(name: str) -> int | None:
-    """``<n>`` of a file name ``messages.<n>``."""
+    """The number of the segment whose file has this name; None when it is no segment."""
     found = _NAME.match(name)
-    return int(found.group(1)) if found else None
+    if found is None:
+        return None
+    number = int(found.group(2)) + (PACKED if found.group(1) == "packed" else 0)
+    return number if number <= 0xFFFFFFFF else None
+
+
+def segment_numbers(directory: Path) -> list[int]:
+    """The numbers of the segments that are appended to, ascending."""
+    return [number for number in every_segment(directory) if number < PACKED]
+
+
+def packed_numbers(directory: Path) -> list[int]:
+    """The numbers of the packed segments, ascending."""
+    return [number for number in every_segment(directory) if number >= PACKED]
+
+
+def every_segment(directory: Path) -> list[int]:
+    """The numbers of all segments there are, ascending: packed ones last."""
+    numbers = [number_of(name) for name in os.listdir(directory)]
+    return sorted(number for number in numbers if number is not None)
 
 
 class Segments:
     """The segments of one mailbox, with a few descriptors kept open."""
 
-    __slots__ = ("_fds", "_pinned", "directory")
+    __slots__ = ("_fds", "_forgotten", "_pinned", "directory")
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._fds: dict[int, int] = {}
         self._pinned: dict[int, int] = {}
+        self._forgotten: set[int] = set()
 
     def path(self, number: int) -> Path:
+        """Where a segment is."""
+        if number >= PACKED:
+            return self.directory / f"packed.{number - PACKED}"
         return self.directory / f"messages.{number}"
 
     def fd(self, number: int) -> int:
@@ -212,10 +240,34 @@ class Segments:
         left = self._pinned.pop(number) - 1
         if left:
             self._pinned[number] = left
+        elif number in self._forgotten:
+            self._forgotten.discard(number)
+            raw.close(self._fds.pop(number))
+
+    def forget(self) -> None:
+        """Keep no descriptor but those in use just now, and those no longer than they are.
+
+        Segments were removed: a descriptor would keep their bytes on the disk.
+        """
+        self.close()
+        self._forgotten.update(self._fds)
 
     def exists(self, number: int) -> bool:
         """True when there is a segment of that number."""
         return number in self._fds or self.path(number).exists()
+
+    def status(self, number: int) -> os.stat_result | None:
+        """The state of a segment's file as it is under its name now; None when there is none.
+
+        A descriptor of a file that was removed or replaced meanwhile is given up.
+        """
+        fd = self._fds.get(number)
+        if fd is not None and not self._pinned.get(number) and os.fstat(fd).st_nlink == 0:
+            raw.close(self._fds.pop(number))
+        try:
+            return os.fstat(self.fd(number))
+        except FileNotFoundError:
+            return None
 
     def create(self, info: SegmentInfo) -> int:
         """Begin a segment, or begin again one in which no whole frame stands.
@@ -231,6 +283,7 @@ class Segments:
             raw.close(fd)
             raise
         known = self._fds.pop(info.number, None)
+        self._forgotten.discard(info.number)
         if known is not None:
             raw.close(known)
         return self._keep(info.number, fd)

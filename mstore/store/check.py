@@ -29,7 +29,14 @@ from mstore.files.checkpoint import check_totals, read_index
 from mstore.files.index import Index
 from mstore.files.journal import START, Journal
 from mstore.files.layout import COLUMNS
-from mstore.files.segment import HEADER_BYTES, Segments, is_whole, parse_frame, parse_header
+from mstore.files.segment import (
+    HEADER_BYTES,
+    Segments,
+    is_whole,
+    parse_frame,
+    parse_header,
+    segment_numbers,
+)
 from mstore.store import generation, recovery
 
 
@@ -178,7 +185,7 @@ def _check_rows(index: Index, report: Report) -> None:
 
 
 def _check_segments(index: Index, segments: Segments, messages: bool, report: Report) -> None:
-    numbers = recovery.segment_numbers(segments.directory)
+    numbers = segment_numbers(segments.directory)
     for number in numbers:
         if number > index.tail_segment:
             continue  # begun by a writer that died; the next one begins it again

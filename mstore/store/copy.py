@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 import zlib
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
@@ -43,9 +44,9 @@ Pairs = list[tuple[Uid, Uid]]
 def copy(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox) -> Pairs:
     """Copy messages into a mailbox, all or none; gives the UIDs there and here, in order (RFC 4315 §3).
 
-    A message expunged meanwhile, but not yet told to the session, is copied all the same.
-    Locks: takes the target's. Durable: the copies.
-    Raises: StorageFailed, Busy, NotFound, LimitReached, Corrupt.
+    A message expunged meanwhile, but not yet told to the session, is copied all the same as long as its bytes
+    are there. Locks: takes the target's. Durable: the copies.
+    Raises: StorageFailed, Busy, NotFound, LimitReached, Corrupt, Expunged.
     """
     rows = np.unique(np.asarray(rows)).astype(np.int64)
     if not len(rows):
@@ -128,33 +129,42 @@ def _copy_frames(
 ) -> None:
     """Copy the bytes, run by run, and lay new headers over the old ones.
 
-    The first header comes last: until then the group has no beginning, and nobody adopts any of it.
+    The first header comes last: until then the group has no beginning, and nobody adopts any of it. Who finds
+    that compaction has moved the messages goes on where they lie now.
     """
+    last: list[tuple[int, bytes, int]] = []
+    done = 0
+    while done < len(rows):
+        segment = 0
+        try:
+            for run, begin, end, segment in _runs(source, rows, arrays["size"], done):
+                last += _copy_run(frames, source, run, begin, end, segment, arrays)
+                done = run.stop
+                blocking.breathe()
+        except reader.Moved:
+            reader.follow(source, int(rows[done]), segment)
+    for target, header, place in last:
+        raw.pwrite(target, header, place)
+
+
+def _runs(
+    source: Mailbox, rows: npt.NDArray[Any], sizes: Array, first: int
+) -> Iterator[tuple[slice, int, int, int]]:
+    """Neighbours among the rows from ``first`` on: which, where they begin and end, and in which segment."""
     full = source.index.columns.full
     begins = full.offset[rows].astype(np.int64) - HEADER_BYTES
-    ends = begins + HEADER_BYTES + arrays["size"]
+    ends = begins + HEADER_BYTES + sizes
     segments = full.segment[rows]
     apart = (segments[1:] != segments[:-1]) | (begins[1:] != ends[:-1])
-    bounds = [0, *(np.flatnonzero(apart) + 1).tolist(), len(rows)]
-    last: list[tuple[int, bytes, int]] = []
+    apart[:first] = False
+    bounds = [first, *(np.flatnonzero(apart) + 1).tolist(), len(rows)]
     for start, run_end in itertools.pairwise(bounds):
         at = start
         while at < run_end:
             room = int(begins[at]) + min(ROLL_BYTES // 2, _WINDOW_BYTES)
             stop = max(at + 1, min(at + _WINDOW_ROWS, at + int(ends[at:run_end].searchsorted(room, "right"))))
-            last += _copy_run(
-                frames,
-                source,
-                slice(at, stop),
-                int(begins[at]),
-                int(ends[stop - 1]),
-                int(segments[at]),
-                arrays,
-            )
+            yield slice(at, stop), int(begins[at]), int(ends[stop - 1]), int(segments[at])
             at = stop
-            blocking.breathe()
-    for target, header, place in last:
-        raw.pwrite(target, header, place)
 
 
 def _copy_run(

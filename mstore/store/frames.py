@@ -20,7 +20,7 @@ from mstore.files import raw
 from mstore.files.blob import format_blob
 from mstore.files.column import format_rows
 from mstore.files.layout import APPENDED, ROW, TYPE_APPENDED
-from mstore.files.segment import HEADER_BYTES, ROLL_BYTES, SegmentInfo, format_frame
+from mstore.files.segment import HEADER_BYTES, ROLL_BYTES, SegmentInfo, format_frame, segment_numbers
 from mstore.store import recovery
 from mstore.store.derived import BLOB_VERSION, MOST_BLOB_BYTES
 
@@ -45,7 +45,7 @@ class FrameWriter:
         self.uid_next = index.uid_next
         self._segment, self._offset = index.tail_segment, index.tail_offset
         self._undo_at = (self._segment, self._offset)
-        if self._segment and self._mailbox.segments.exists(self._segment):
+        if self._segment and self._mailbox.segments.status(self._segment) is not None:
             self._use(self._segment)
         else:
             self._fd = -1
@@ -53,9 +53,10 @@ class FrameWriter:
     def _adopt(self) -> None:
         mailbox, index = self._mailbox, self._mailbox.index
         segments, tail = mailbox.segments, index.tail_segment
-        if tail and segments.exists(tail) and raw.size_of(segments.fd(tail)) <= index.tail_offset:
+        status = segments.status(tail) if tail else None
+        if status is not None and status.st_size <= index.tail_offset:
             return
-        left = [number for number in recovery.segment_numbers(mailbox.path) if number >= tail]
+        left = [number for number in segment_numbers(mailbox.path) if number >= tail]
         for number in left:
             raw.sync(segments.fd(number))  # its author died before that, and visible means durable
         for record in recovery.adopt(index, segments):

@@ -70,6 +70,7 @@ class Mailbox:
         self._dirty = self._flushing = self._checkpointing = False
         self._recent_claimed = 0
         self.index, self.journal = self._open()
+        self._moves = self.index.moves
         self.checkpoint_at = self._checkpoint_mark()
 
     @classmethod
@@ -186,10 +187,17 @@ class Mailbox:
                 self._follow_journal()
             except NotFound:
                 self.deleted = True
+        self.forget_moved()
         if self.index.version == before:
             return False
         self.announce()
         return True
+
+    def forget_moved(self) -> None:
+        """Keep no descriptors of segments that messages were moved out of."""
+        if self._moves != self.index.moves:
+            self._moves = self.index.moves
+            self.segments.forget()
 
     def _follow_journal(self) -> None:
         while True:

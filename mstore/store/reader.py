@@ -2,7 +2,7 @@
 
 A read that the page cache can serve is done on the spot (``RWF_NOWAIT``); one that would wait for the disk
 goes through ``blocking.call``. A message read as a whole is checked against its frame, so damage never passes
-for mail."""
+for mail. Who finds a segment gone looks again where compaction has brought the message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mstore.base import blocking
-from mstore.base.errors import Corrupt, NotFound
+from mstore.base.errors import Corrupt, Expunged, NotFound
+from mstore.base.flags import TOMBSTONE
 from mstore.files import raw
 from mstore.files.layout import FRAME, FRAME_MAGIC
 from mstore.files.segment import HEADER_BYTES
@@ -49,34 +50,59 @@ def pread_soon(fd: int, count: int, offset: int) -> bytearray | bytes:
     return blocking.call(raw.pread, fd, count, offset)
 
 
+class Moved(Exception):
+    """A message was to be read where it lies no longer: compaction brought it elsewhere, or removed it."""
+
+
 def pin(mailbox: Mailbox, segment: int) -> int:
     """A descriptor of a segment, which stays open until it is unpinned.
 
-    Raises: NotFound when the mailbox was deleted meanwhile, Corrupt when the segment alone is gone.
+    Raises: Moved when there is no such segment: ``follow`` finds out why.
     """
     try:
         return mailbox.segments.pin(segment)
     except FileNotFoundError:
-        if not mailbox.path.exists():
-            raise NotFound("the mailbox has been deleted") from None
-        raise Corrupt(f"segment {segment} is missing") from None
+        raise Moved from None
+
+
+def follow(mailbox: Mailbox, row: int, segment: int) -> None:
+    """Look where a message lies now that was not found in a segment; returns when it lies elsewhere.
+
+    Raises: Expunged when it is gone for good, NotFound when the mailbox was deleted meanwhile, Corrupt when
+    its segment alone is gone.
+    """
+    mailbox.refresh()
+    full = mailbox.index.columns.full
+    if full.segment.item(row) != segment:
+        return
+    if not mailbox.path.exists():
+        raise NotFound("the mailbox has been deleted")
+    if full.flags.item(row) & TOMBSTONE:
+        raise Expunged("the message has been expunged")
+    if not mailbox.segments.exists(segment):
+        raise Corrupt(f"segment {segment} is missing")
 
 
 def read(mailbox: Mailbox, row: int, offset: int = 0, length: int | None = None) -> bytes:
     """Bytes of a message; fewer where it ends.
 
-    Raises: StorageFailed, Corrupt.
+    Raises: StorageFailed, Corrupt, Expunged.
     """
-    full = mailbox.index.columns.full
-    size = full.size.item(row)
+    size = mailbox.index.columns.full.size.item(row)
     count = size - offset if length is None else min(length, size - offset)
     if count <= 0:
         return b""
-    segment, start = full.segment.item(row), full.offset.item(row)
+    while True:
+        full = mailbox.index.columns.full
+        segment, start = full.segment.item(row), full.offset.item(row)
+        try:
+            fd = pin(mailbox, segment)
+            break
+        except Moved:
+            follow(mailbox, row, segment)
     whole = offset == 0
     at = start - HEADER_BYTES if whole else start + offset
     wanted = count + HEADER_BYTES if whole else count
-    fd = pin(mailbox, segment)
     try:
         data = pread_soon(fd, wanted, at)
     finally:
@@ -109,8 +135,28 @@ def read_many(mailbox: Mailbox, rows: npt.NDArray[Any], header_only: bool = Fals
 
     Neighbours in a segment are read by one system call where little lies between them.
     """
-    full = mailbox.index.columns.full
     rows = np.asarray(rows)
+    run = _Run(mailbox)
+    done = 0
+    while True:
+        try:
+            for window in _windows(mailbox, rows[done:], header_only, run):
+                done += len(window)
+                yield window
+            return
+        except Moved:
+            window = run.take()
+            done += len(window)
+        if window:
+            yield window
+        row = int(rows[done])
+        follow(mailbox, row, run.segment)
+
+
+def _windows(
+    mailbox: Mailbox, rows: npt.NDArray[Any], header_only: bool, run: _Run
+) -> Iterator[list[bytes]]:
+    full = mailbox.index.columns.full
     starts = full.offset[rows].astype(np.int64)
     lengths = (full.header_length if header_only else full.size)[rows].astype(np.int64)
     segments = full.segment[rows]
@@ -119,7 +165,6 @@ def read_many(mailbox: Mailbox, rows: npt.NDArray[Any], header_only: bool = Fals
         (segments[1:] != segments[:-1]) | (starts[1:] < ends[:-1]) | (starts[1:] - ends[:-1] > _GAP_BYTES)
     )
     bounds = [0, *(np.flatnonzero(apart) + 1).tolist(), len(rows)]
-    run = _Run(mailbox)
     held = 0
     numbers, begin, end = segments.tolist(), starts.tolist(), ends.tolist()
     for first, last in itertools.pairwise(bounds):
@@ -153,12 +198,14 @@ def _stop(ends: list[int], begin: int, first: int, last: int) -> int:
 class _Run:
     """Reads neighbours of one segment by one call, into a buffer that serves for all."""
 
-    __slots__ = ("_buffer", "_mailbox", "found")
+    __slots__ = ("_buffer", "_mailbox", "found", "segment")
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
         self._buffer = memoryview(bytearray(4096))
         self.found: list[bytes] = []
+        self.segment = 0
+        """The one read from last."""
 
     def take(self) -> list[bytes]:
         """What was read since the last time."""
@@ -172,6 +219,7 @@ class _Run:
         if count > len(self._buffer):
             self._buffer = memoryview(bytearray(count))
         segments = self._mailbox.segments
+        self.segment = segment
         fd = pin(self._mailbox, segment)
         try:
             data = self._buffer[:count]

@@ -7,7 +7,6 @@ seen. Should no index be readable, the table is made again from journals and seg
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,9 +25,9 @@ from mstore.files.segment import (
     Frame,
     Segments,
     is_whole,
-    number_of,
     parse_header,
     scan,
+    segment_numbers,
 )
 from mstore.mail.summary import summarize
 from mstore.store.generation import begin, index_path, journal_path, list_generations, remove_old, withdraw
@@ -227,12 +226,6 @@ def _identity(directory: Path, segments: Segments, journal_numbers: list[int]) -
         if info is not None:
             return info.uid_validity
     raise Corrupt("neither index, journal nor segments tell what mailbox this is")
-
-
-def segment_numbers(directory: Path) -> list[int]:
-    """The numbers of the segments there are, ascending."""
-    numbers = [number_of(name) for name in os.listdir(directory)]
-    return sorted(number for number in numbers if number is not None)
 
 
 def _sync_tail(index: Index, segments: Segments) -> None:

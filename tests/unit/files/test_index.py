@@ -11,6 +11,7 @@ from mstore.files.checkpoint import read_index, totals, write_index
 from mstore.files.column import DTYPES, format_rows
 from mstore.files.index import Index, rows_in_ranges
 from mstore.files.layout import APPENDED, ROW, TYPE_APPENDED, TYPE_EXPUNGED
+from mstore.files.segment import PACKED
 
 
 def appended(uids: list[int], size: int = 10) -> tuple[int, int, bytes]:
@@ -172,3 +173,38 @@ def test_catching_up_is_a_difference(index: Index) -> None:
     assert [change.kind for change in index.changes_since(version) or ()] == ["F", "X", "A", "K"]
     for name, value in totals(index).items():
         assert getattr(index, name) == value
+
+
+def test_relocated_rows_keep_all_but_their_place(index: Index) -> None:
+    index.apply(*journals.expunged(*ranges((5, 5))), 4)
+    version, before = index.version, index.columns.modseq.tolist()
+    uids, offsets = np.array([2, 6, 7], np.uint32), np.array([64, 200, 300], np.uint64)
+    index.apply(*journals.relocated(PACKED + 3, uids, offsets, 99), 4)
+    assert index.columns.segment.tolist() == [1, PACKED + 3, 1, PACKED + 3, 1]
+    assert index.columns.offset.tolist() == [100, 64, 500, 200, 900]
+    assert index.columns.modseq.tolist() == before
+    assert (index.dead_bytes, index.packed_next, index.moves) == (99, PACKED + 4, 1)
+    assert (index.tail_segment, index.tail_offset) == (1, 910)
+    assert index.version == version, "no session has to be told"
+
+
+def test_the_tail_moves_only_on_and_a_sweep_tells_what_is_left(index: Index, tmp_path: Path) -> None:
+    index.apply(*journals.tail_moved(2, 64), 3)
+    assert (index.tail_segment, index.tail_offset) == (2, 64)
+    index.apply(*journals.tail_moved(1, 5000), 3)
+    assert (index.tail_segment, index.tail_offset) == (2, 64)
+    index.apply(*journals.swept(12), 3)
+    assert index.dead_bytes == 12
+    index.packed_next = PACKED + 9
+    write_index(tmp_path / "index.1", index, 1)
+    assert read_index(tmp_path / "index.1").packed_next == PACKED + 9
+
+
+def test_records_of_unknown_uids_say_nothing(index: Index) -> None:
+    empty = Index(7)
+    for table in (index, empty):
+        before = table.columns.segment.tolist()
+        record = journals.relocated(PACKED, np.array([77], np.uint32), np.array([64], np.uint64), 0)
+        table.apply(*record, 3)
+        table.apply(*journals.derived_at(np.array([77], np.uint32), np.array([64], np.uint64)), 3)
+        assert table.columns.segment.tolist() == before

@@ -8,15 +8,18 @@ import pytest
 
 from mstore.files.segment import (
     HEADER_BYTES,
+    PACKED,
     SegmentInfo,
     Segments,
     format_frame,
     format_header,
     is_whole,
     number_of,
+    packed_numbers,
     parse_frame,
     parse_header,
     scan,
+    segment_numbers,
 )
 
 INFO = SegmentInfo(4, 7, 1, 0xABC)
@@ -94,3 +97,40 @@ def test_few_descriptors_stay_open_but_never_those_in_use(tmp_path: Path) -> Non
     segments.close()
     with pytest.raises(OSError):
         os.pread(pinned, 4, 0)
+
+
+def test_packed_segments_have_numbers_and_names_of_their_own(tmp_path: Path) -> None:
+    segments = Segments(tmp_path)
+    for number in (3, PACKED, PACKED + 12):
+        segments.create(SegmentInfo(number, 7, 1, 1))
+    assert sorted(os.listdir(tmp_path)) == ["messages.3", "packed.0", "packed.12"]
+    assert (segment_numbers(tmp_path), packed_numbers(tmp_path)) == ([3], [PACKED, PACKED + 12])
+    assert (number_of("packed.7"), number_of("packed.7.new"), number_of(f"packed.{PACKED}")) == (
+        PACKED + 7, None, None,
+    )  # fmt: skip
+
+
+def test_a_removed_segment_is_let_go_of_when_its_last_reader_is_done(segments: Segments) -> None:
+    pinned = segments.pin(4)
+    segments.create(SegmentInfo(5, 7, 1, 1))
+    unused = segments.fd(5)
+    segments.path(4).unlink()
+    segments.forget()
+    with pytest.raises(OSError):
+        os.fstat(unused)
+    assert os.pread(pinned, 4, 0) == b"MSsg"
+    segments.unpin(4)
+    with pytest.raises(FileNotFoundError):
+        segments.pin(4)
+    with pytest.raises(OSError):
+        os.fstat(pinned)
+
+
+def test_who_writes_never_writes_into_a_file_without_a_name(segments: Segments) -> None:
+    segments.fd(4)
+    data = segments.path(4).read_bytes()
+    segments.path(4).unlink()
+    assert segments.status(4) is None
+    segments.path(4).write_bytes(data)
+    status = segments.status(4)
+    assert status is not None and status.st_ino == segments.path(4).stat().st_ino
