@@ -5,7 +5,7 @@ RFC 2449 §8 (IN-USE), RFC 3206 §4 (SYS), §5 (AUTH).
 
 from __future__ import annotations
 
-from mstore.base.errors import Busy, Corrupt, MStoreError, NotFound
+from mstore.base.errors import Busy, Corrupt, Expunged, MStoreError, NotFound
 
 IN_USE = "IN-USE"
 AUTH = "AUTH"
@@ -35,6 +35,8 @@ def refusal_of(error: MStoreError) -> Refusal:
     """How a condition of the store is told."""
     if isinstance(error, NotFound):
         return Refusal("maildrop is missing", PERMANENT)
+    if isinstance(error, Expunged):
+        return Refusal("another session has deleted the message")
     if isinstance(error, Corrupt):
         return Refusal("maildrop is damaged", PERMANENT)
     if isinstance(error, Busy):

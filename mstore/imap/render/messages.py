@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mstore.base import blocking
-from mstore.base.errors import Corrupt, MStoreError, StorageFailed
+from mstore.base.errors import Corrupt, Expunged, MStoreError, StorageFailed
 from mstore.imap.grammar.fetchitems import FetchItem
 from mstore.imap.render.lines import COLUMN_ITEMS, FEW_ROWS, Lines, View
 from mstore.imap.render.section import MANY_END, Range, SectionItem, legal_bytes
@@ -33,6 +33,8 @@ WINDOW_BYTES = 32 << 20
 LARGEST_STRUCTURE = 1 << 20
 PIECE_BYTES = 256 << 10
 END = b")\r\n"
+UNREADABLE = (Corrupt, Expunged, StorageFailed)
+"""Why one message may have to be left out, while the others are sent."""
 
 
 class Mailbox(Protocol):
@@ -137,7 +139,7 @@ class Messages:
     def _sweep(self, seqs: Array, rows: Array, send: Send) -> None:
         try:
             columns = self._gather(rows)
-        except (Corrupt, StorageFailed):
+        except UNREADABLE:
             self._each(seqs, rows, send)
             return
         beginnings = self._lines.beginnings(seqs, rows)
@@ -187,7 +189,7 @@ class Messages:
                 else:
                     texts = [column[index] for column in slots]
                 bodies = self._read_bodies(row, texts)
-            except (Corrupt, StorageFailed) as error:
+            except UNREADABLE as error:
                 self.failure = error
                 continue
             self._send_one(seq, row, texts, bodies, send)
@@ -199,7 +201,7 @@ class Messages:
             return []
         try:
             return self._mailbox.derived(rows, self._slots)
-        except (Corrupt, StorageFailed):
+        except UNREADABLE:
             return None
 
     def _read_bodies(self, row: int, texts: Sequence[bytes]) -> list[bytes | Range | None]:
@@ -255,7 +257,7 @@ class Messages:
                 send(legal_bytes(piece))
                 left -= len(piece)
                 blocking.breathe()
-        except (Corrupt, StorageFailed) as error:
+        except UNREADABLE as error:
             raise StreamFailed("a message could not be read to its end") from error
         if left:
             raise StreamFailed("a message is shorter than its index says")

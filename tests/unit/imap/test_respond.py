@@ -50,6 +50,7 @@ def test_quotes_are_quoted() -> None:
         (errors.TooBig("x"), b"TOOBIG"),
         (errors.OverQuota("x"), b"OVERQUOTA"),
         (errors.Corrupt("x"), b"CORRUPTION"),
+        (errors.Expunged("x"), b"EXPUNGEISSUED"),
         (errors.StorageFailed("x"), b"SERVERBUG"),
         (errors.Unavailable("x"), b"UNAVAILABLE"),
         (errors.MStoreError("x"), b"SERVERBUG"),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mstore.base.errors import Corrupt, StorageFailed
+from mstore.base.errors import Corrupt, Expunged, StorageFailed
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.fetchitems import parse_fetch_items
 from mstore.imap.render import messages
@@ -79,7 +79,7 @@ def test_a_part_of_a_large_body_is_cut_exactly(view: View) -> None:
     assert b"* 2 FETCH (BODY[TEXT]<7> {%d}\r\n%b)\r\n" % (size, LARGE[18 + 7 :][:size]) in b"".join(sent)
 
 
-@pytest.mark.parametrize("error", [Corrupt("damaged"), StorageFailed("I/O error")])
+@pytest.mark.parametrize("error", [Corrupt("damaged"), Expunged("gone"), StorageFailed("I/O error")])
 @pytest.mark.parametrize("items", [b"BODY.PEEK[]", b"(UID BODY.PEEK[1])", b"(ENVELOPE)"])
 def test_a_damaged_message_is_left_out(view: View, items: bytes, error: Exception) -> None:
     result, sent = answer(Failing(view.mailbox, 0, error), view, items)
@@ -96,7 +96,7 @@ def test_a_damaged_message_does_not_spoil_a_sweep(view: View, monkeypatch: pytes
     assert b"".join(sent).count(b"FETCH (BODY[HEADER] {18}\r\n") == 2
 
 
-@pytest.mark.parametrize("error", [Corrupt("damaged"), StorageFailed("I/O error")])
+@pytest.mark.parametrize("error", [Corrupt("damaged"), Expunged("gone"), StorageFailed("I/O error")])
 def test_a_body_that_breaks_off_ends_the_connection(view: View, error: Exception) -> None:
     with pytest.raises(StreamFailed):
         answer(Failing(view.mailbox, 1, error, good_bytes=10), view, b"BODY.PEEK[]")
