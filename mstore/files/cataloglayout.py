@@ -34,10 +34,18 @@ NAME_SET = Layout("NameSet", "this name is so from now on; the name and the attr
 NO_SELECT = 1
 
 ATTRIBUTE = Layout("Attribute", "one attribute of a name; its value follows, without padding", [
-    Field("tag", "H", "what it says: 1 special use (RFC 6154); others are kept as they are"),
+    Field("tag", "H", "what it says: 1 special use (RFC 6154), 2 access control list; others are kept as they are"),
     Field("length", "H", "bytes of the value"),
 ])  # fmt: skip
-ATTRIBUTE_SPECIAL_USE = 1
+ATTRIBUTE_SPECIAL_USE, ATTRIBUTE_ACL = 1, 2
+
+ACL_ENTRY = Layout("AclEntry", "the value of an access control list is so many of these, in order", [
+    Field("kind", "B", "whom it means: 1 anyone, 2 anonymous, 3 a user, 4 a group"),
+    Field("negative", "B", "1: these rights are taken away (RFC 4314 §2)"),
+    Field("rights", "H", "one bit for each of `lrswipkxtea`, the first is bit 0"),
+    Field("reserved", "4x", ""),
+    Field("id", "Q", "id of the account or of the group; 0 for the others"),
+])  # fmt: skip
 
 NAME_REMOVED = Layout("NameRemoved", "there is no such name any more; the name follows", [
     Field("guard", "I", "`gone`: damage elsewhere never becomes a removal"),
@@ -74,4 +82,7 @@ RECORDS: dict[int, Layout] = {
     TYPE_VALIDITY_USED: VALIDITY_USED,
 }  # fmt: skip
 
-LAYOUTS = (CATALOG, NAME_SET, ATTRIBUTE, NAME_REMOVED, SUBSCRIBED, UNSUBSCRIBED, SWEPT, DOOMED, VALIDITY_USED)
+LAYOUTS = (
+    CATALOG, NAME_SET, ATTRIBUTE, ACL_ENTRY, NAME_REMOVED, SUBSCRIBED, UNSUBSCRIBED, SWEPT, DOOMED,
+    VALIDITY_USED,
+)  # fmt: skip

@@ -14,6 +14,7 @@ from mstore.base.errors import Corrupt
 from mstore.base.ids import MailboxId
 from mstore.files import cataloglayout as layout
 from mstore.files.layout import MAY_SKIP
+from mstore.store.acl import EMPTY, Acl, parse_acl
 
 Record = tuple[int, int, bytes]
 """Type, flags and payload, as a group holds them."""
@@ -29,6 +30,8 @@ class MailboxEntry:
     no_select: bool = False
     """A name that is kept only for its children; it leads to no mailbox."""
     special_use: str | None = None
+    acl: Acl = EMPTY
+    """Who may do what here, besides the owner."""
     attributes: tuple[tuple[int, bytes], ...] = ()
     """Attributes that this version does not know."""
 
@@ -121,6 +124,7 @@ def parse_entry(payload: bytes) -> MailboxEntry:
     name = _name_behind(payload, layout.NAME_SET.size, head.name_length)
     at = layout.NAME_SET.size + head.name_length
     special_use = None
+    acl = EMPTY
     strange = []
     for _ in range(head.attributes):
         tag, length = layout.ATTRIBUTE.read(payload, at)
@@ -131,6 +135,8 @@ def parse_entry(payload: bytes) -> MailboxEntry:
         at += length
         if tag == layout.ATTRIBUTE_SPECIAL_USE:
             special_use = value.decode("ascii")
+        elif tag == layout.ATTRIBUTE_ACL:
+            acl = parse_acl(value)
         else:
             strange.append((tag, value))
     return MailboxEntry(
@@ -139,6 +145,7 @@ def parse_entry(payload: bytes) -> MailboxEntry:
         head.uid_validity,
         bool(head.flags & layout.NO_SELECT),
         special_use,
+        acl,
         tuple(strange),
     )
 
@@ -149,6 +156,8 @@ def name_set(entry: MailboxEntry) -> Record:
     attributes = list(entry.attributes)
     if entry.special_use is not None:
         attributes.insert(0, (layout.ATTRIBUTE_SPECIAL_USE, entry.special_use.encode("ascii")))
+    if entry.acl:
+        attributes.insert(0, (layout.ATTRIBUTE_ACL, entry.acl.encoded))
     flags = layout.NO_SELECT if entry.no_select else 0
     head = layout.NAME_SET.pack(int(entry.id, 16), entry.uid_validity, flags, len(name), len(attributes))
     tail = b"".join(layout.ATTRIBUTE.pack(tag, len(value)) + value for tag, value in attributes)
