@@ -7,7 +7,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from mstore.accounts import Accounts, LoginRules
+from mstore.accounts import Accounts, Administrators, LoginRules
 from mstore.auth.client import AuthClient
 from mstore.base.log import Log
 from mstore.base.options import Settings
@@ -27,7 +27,9 @@ def make_service(settings: Settings, context: Any, slot: Slot, log: Log) -> Serv
     return Service(
         settings=settings,
         store=store,
-        accounts=Accounts(settings.db_path, rules),
+        accounts=Accounts(
+            settings.db_path, rules, Administrators.of(settings.admin_users, settings.admin_domain, rules)
+        ),
         authenticate=AuthClient(settings.ipc_path("authproxyd"), connect_unix),
         tls=context,
         counters=slot,

@@ -6,7 +6,8 @@ protocols.
 """
 
 from mstore.accounts.accounts import AccountRecord, Accounts
+from mstore.accounts.administrators import Administrators
 from mstore.accounts.database import missing_databases
 from mstore.accounts.login import LoginRules
 
-__all__ = ["AccountRecord", "Accounts", "LoginRules", "missing_databases"]
+__all__ = ["AccountRecord", "Accounts", "Administrators", "LoginRules", "missing_databases"]

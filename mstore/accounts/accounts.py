@@ -9,18 +9,27 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from mstore.accounts.administrators import Administrators
 from mstore.accounts.database import ACCOUNTS, Database
-from mstore.accounts.login import MAX_BYTES, LoginRules, check_account_name
+from mstore.accounts.groups import Groups
+from mstore.accounts.login import MAX_BYTES, LoginRules, check_account_name, fold
 from mstore.base.errors import Exists, Invalid, NotFound
 from mstore.base.ids import AccountId
+
+Rows = Sequence[tuple[Any, ...]]
 
 KEPT_ANSWERS = 20_000
 MOST_QUOTA = (1 << 62) - 1
 """More than any file system holds, and a number for SQLite and, in units of 1024, for RFC 9208."""
+SHARED_ID = AccountId(f"{1:016x}")
+"""The account that holds the shared mailboxes."""
+_SHARED_KEY = "/shared"
+"""No login name and no address leads to it: neither can have a slash."""
 
 _COLUMNS = ", ".join(
     f"account.{name}" for name in ("id", "name", "mailstore", "enabled", "quota_bytes", "quota_messages")
@@ -46,11 +55,18 @@ class AccountRecord:
 class Accounts:
     """The accounts of a site, as one process sees them."""
 
-    def __init__(self, db_dir: Path, rules: LoginRules | None = None) -> None:
+    def __init__(
+        self, db_dir: Path, rules: LoginRules | None = None, administrators: Administrators | None = None
+    ) -> None:
         self._database = Database(db_dir, ACCOUNTS)
         self._rules = rules or LoginRules()
+        self._administrators = administrators or Administrators(self._rules)
+        self.groups = Groups(self._database)
+        """The groups of users."""
         self._kept_logins: dict[str, AccountRecord | None] = {}
         self._kept_recipients: dict[str, AccountRecord | None] = {}
+        self._kept_others: dict[tuple[str, tuple[str, ...]], Rows] = {}
+        """Answers by the question's name and what it was about."""
 
     @property
     def rules(self) -> LoginRules:
@@ -89,14 +105,21 @@ class Accounts:
             return self._remember(self._kept_recipients, name, aliases=True)
 
     def list(self) -> list[AccountRecord]:
-        """All accounts in the order of their names."""
+        """All accounts of users in the order of their names."""
+        return [record for record in self.everybody() if record.id != SHARED_ID]
+
+    def everybody(self) -> Sequence[AccountRecord]:
+        """All accounts, the one that holds the shared mailboxes among them."""
         query = f"SELECT {_COLUMNS} FROM account ORDER BY key"
         return [_record(row) for row in self._database.read(lambda c: c.execute(query).fetchall())]
 
     def by_id(self, account_id: AccountId) -> AccountRecord | None:
-        """The account with this id, or None."""
+        """The account with this id, or None.
+
+        Raises: Unavailable, Corrupt.
+        """
         query = f"SELECT {_COLUMNS} FROM account WHERE id = ?"
-        rows = self._database.read(lambda c: c.execute(query, (account_id,)).fetchall())
+        rows = self._ask("id", query, account_id)
         return _record(rows[0]) if rows else None
 
     def new_id(self) -> AccountId:
@@ -142,6 +165,7 @@ class Accounts:
             done = connection.execute("DELETE FROM account WHERE id = ?", (record.id,))
             if not done.rowcount:
                 raise NotFound(f"there is no account {record.name}")
+            connection.execute("DELETE FROM sharing WHERE grantee = ?", (f"user:{record.id}",))
 
     def set_enabled(self, record: AccountRecord, enabled: bool) -> None:
         """Allow or refuse logins to an account.
@@ -204,6 +228,97 @@ class Accounts:
         query = "SELECT mailstore, count(*) FROM account GROUP BY mailstore"
         return dict(self._database.read(lambda c: c.execute(query).fetchall()))
 
+    # -- for access control lists
+
+    def shared(self) -> AccountRecord | None:
+        """The account that holds the shared mailboxes, None as long as there were none.
+
+        Raises: Unavailable, Corrupt.
+        """
+        return self.by_id(SHARED_ID)
+
+    def make_shared(self, mailstore: str) -> AccountRecord:
+        """The account that holds the shared mailboxes, made in this mailstore when there is none.
+
+        Nobody can log in to it: no name leads to it.
+        Durable: the account.
+        Raises: Unavailable, Corrupt.
+        """
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO account (id, key, name, mailstore, enabled, created_s)"
+                " VALUES (?, ?, 'shared', ?, 0, ?)",
+                (SHARED_ID, _SHARED_KEY, mailstore, int(time.time())),
+            )
+            query = f"SELECT {_COLUMNS} FROM account WHERE id = ?"
+            return _record(connection.execute(query, (SHARED_ID,)).fetchone())
+
+    def is_administrator(self, name: str) -> bool:
+        """Whether the account of this name is an administrator's."""
+        return self._administrators.includes(name)
+
+    def groups_of(self, account_id: AccountId) -> frozenset[str]:
+        """The ids of the groups that an account is in.
+
+        Raises: Unavailable, Corrupt.
+        """
+        rows = self._ask("groups", "SELECT group_id FROM member WHERE account_id = ?", account_id)
+        return frozenset([group_id for (group_id,) in rows])
+
+    def group_id(self, name: str) -> str | None:
+        """The id of the group of this name, or None."""
+        rows = self._ask("group id", "SELECT id FROM grouping WHERE key = ?", fold(name))
+        return str(rows[0][0]) if rows else None
+
+    def group_name(self, group_id: str) -> str | None:
+        """The name of the group with this id, or None."""
+        rows = self._ask("group name", "SELECT name FROM grouping WHERE id = ?", group_id)
+        return str(rows[0][0]) if rows else None
+
+    def grantors(self, identifiers: frozenset[str]) -> Sequence[AccountRecord]:
+        """The accounts of users whose lists give something to one of these identifiers, by name.
+
+        Raises: Unavailable, Corrupt.
+        """
+        query = (
+            f"SELECT {_COLUMNS} FROM account WHERE account.id IN"
+            f" (SELECT account_id FROM sharing WHERE grantee IN ({','.join('?' * len(identifiers))}))"
+            " AND account.key <> '" + _SHARED_KEY + "' ORDER BY account.key"
+        )
+        return [_record(row) for row in self._ask("grantors", query, *sorted(identifiers))]
+
+    def note_grants(self, account_id: AccountId, identifiers: Iterable[str], only: bool) -> None:
+        """Keep that the lists of an account give something to these identifiers; with ``only``, to no others.
+
+        Durable: what is kept.
+        Raises: Unavailable, Corrupt.
+        """
+        with self._database.write() as connection:
+            query = "SELECT grantee FROM sharing WHERE account_id = ?"
+            kept = {grantee for (grantee,) in connection.execute(query, (account_id,))}
+            wanted = set(identifiers)
+            connection.executemany(
+                "INSERT OR IGNORE INTO sharing (grantee, account_id) VALUES (?, ?)",
+                [(grantee, account_id) for grantee in sorted(wanted - kept)],
+            )
+            connection.executemany(
+                "DELETE FROM sharing WHERE grantee = ? AND account_id = ?",
+                [(grantee, account_id) for grantee in sorted(kept - wanted)] if only else [],
+            )
+
+    def _ask(self, question: str, query: str, *about: str) -> Rows:
+        """The rows of a query, kept while the database has not changed."""
+        if self._database.has_changed():
+            self._forget()
+        key = (question, about)
+        rows = self._kept_others.get(key)
+        if rows is None:
+            rows = self._database.read(lambda connection: connection.execute(query, about).fetchall())
+            if len(self._kept_others) >= KEPT_ANSWERS:
+                self._kept_others.clear()
+            self._kept_others[key] = rows
+        return rows
+
     def _remember(
         self, kept: dict[str, AccountRecord | None], name: str, aliases: bool
     ) -> AccountRecord | None:
@@ -218,8 +333,11 @@ class Accounts:
     def _forget(self) -> None:
         self._kept_logins.clear()
         self._kept_recipients.clear()
+        self._kept_others.clear()
 
     def _query(self, connection: sqlite3.Connection, name: str, aliases: bool) -> AccountRecord | None:
+        if "/" in name:
+            return None
         for key in self._rules.keys(name):
             rows = connection.execute(_BY_KEY, (key,)).fetchall()
             if not rows and aliases:

@@ -43,16 +43,28 @@ ACCOUNTS = Schema(
     0x4D534143,  # "MSAC"
     1,
     """
-        CREATE TABLE account ( id TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL, mailstore
-        TEXT NOT NULL, enabled INTEGER NOT NULL DEFAULT 1, quota_bytes INTEGER, quota_messages
-        INTEGER, created_s INTEGER NOT NULL ) STRICT, WITHOUT ROWID;
-        CREATE TABLE alias ( key TEXT PRIMARY KEY, name TEXT NOT NULL, account_id
-        TEXT NOT NULL REFERENCES account(id) ON DELETE CASCADE ) STRICT, WITHOUT ROWID; CREATE INDEX
-        alias_account ON alias(account_id); CREATE TABLE administrator ( account_id TEXT PRIMARY KEY
-        REFERENCES account(id) ON DELETE CASCADE ) STRICT, WITHOUT ROWID; CREATE TABLE member ( group_key
-        TEXT NOT NULL, account_id TEXT NOT NULL REFERENCES account(id) ON DELETE CASCADE, group_name TEXT
-        NOT NULL, PRIMARY KEY (group_key, account_id) ) STRICT, WITHOUT ROWID; CREATE INDEX member_account
-        ON member(account_id);
+    CREATE TABLE account (
+        id TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL, mailstore TEXT NOT NULL,
+        enabled INTEGER NOT NULL DEFAULT 1, quota_bytes INTEGER, quota_messages INTEGER,
+        created_s INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE alias (
+        key TEXT PRIMARY KEY, name TEXT NOT NULL,
+        account_id TEXT NOT NULL REFERENCES account(id) ON DELETE CASCADE
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX alias_account ON alias(account_id);
+    CREATE TABLE grouping (id TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL)
+    STRICT, WITHOUT ROWID;
+    CREATE TABLE member (
+        group_id TEXT NOT NULL REFERENCES grouping(id) ON DELETE CASCADE,
+        account_id TEXT NOT NULL REFERENCES account(id) ON DELETE CASCADE, PRIMARY KEY (group_id, account_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX member_account ON member(account_id);
+    CREATE TABLE sharing (
+        grantee TEXT NOT NULL, account_id TEXT NOT NULL REFERENCES account(id) ON DELETE CASCADE,
+        PRIMARY KEY (grantee, account_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX sharing_account ON sharing(account_id);
     """,
 )
 

@@ -14,7 +14,10 @@ from mstore.base.errors import Invalid, LimitReached
 
 MAX_BYTES = 255
 
-_FORBIDDEN = frozenset("/%*\"\\()<>{},;:")
+RESERVED = frozenset(("anyone", "anonymous"))
+"""Identifiers of access control lists (RFC 4314 §2)."""
+
+_FORBIDDEN = frozenset('/%*"\\()<>{},;:')
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,9 @@ def check_account_name(name: str) -> None:
     if len(name.encode()) > MAX_BYTES:
         raise LimitReached(f"an account name cannot be longer than {MAX_BYTES} bytes")
     if not _FORBIDDEN.isdisjoint(name) or any(c.isspace() for c in name):
-        raise Invalid("an account name cannot contain spaces or any of / % * \" \\ ( ) < > { } , ; :")
+        raise Invalid('an account name cannot contain spaces or any of / % * " \\ ( ) < > { } , ; :')
+    if fold(name) in RESERVED:
+        raise Invalid(f"{name} means no single account in lists of rights")
     local, at, domain = name.partition("@")
     if not local or (at and not domain) or "@" in domain:
         raise Invalid("an account name is LOCAL or LOCAL@DOMAIN")

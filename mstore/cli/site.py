@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from mstore.accounts.accounts import AccountRecord, Accounts
+from mstore.accounts.administrators import Administrators
 from mstore.accounts.database import missing_databases
 from mstore.accounts.login import LoginRules
 from mstore.base import config
@@ -47,7 +48,8 @@ class Site:
         """
         self.check_databases()
         rules = LoginRules.of(self.settings.default_domain, self.settings.single_domain)
-        return Accounts(self.settings.db_path, rules)
+        administrators = Administrators.of(self.settings.admin_users, self.settings.admin_domain, rules)
+        return Accounts(self.settings.db_path, rules, administrators)
 
     def runtime_ids(self) -> tuple[int, int] | None:
         """User and group that the store's files belong to; None when they are the invoking user's own."""

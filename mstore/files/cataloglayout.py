@@ -34,7 +34,7 @@ NAME_SET = Layout("NameSet", "this name is so from now on; the name and the attr
 NO_SELECT = 1
 
 ATTRIBUTE = Layout("Attribute", "one attribute of a name; its value follows, without padding", [
-    Field("tag", "H", "what it says: 1 special use (RFC 6154), 2 access control list; others are kept as they are"),
+    Field("tag", "H", "what it says: 1 special use (RFC 6154), 2 access control list; others are kept"),
     Field("length", "H", "bytes of the value"),
 ])  # fmt: skip
 ATTRIBUTE_SPECIAL_USE, ATTRIBUTE_ACL = 1, 2

@@ -129,6 +129,11 @@ class Access:
         return self._store.account(self.person)
 
     @property
+    def is_administrator(self) -> bool:
+        """Whether the user is an administrator of the site."""
+        return self._id is not None and self._people.is_administrator(self.person.name)
+
+    @property
     def who(self) -> Who:
         """The user as access control lists see him now."""
         if self._id is None:
@@ -202,7 +207,8 @@ class Access:
         Raises: NotFound, also for a name that cannot be selected; Denied; Corrupt.
         """
         place = self.place(name, *needed)
-        return Opened(place.account.open(place.inner), place.name, place.rights, place.personal)
+        reader = None if place.personal else self._id
+        return Opened(place.account.open(place.inner, reader), place.name, place.rights, place.personal)
 
     @staticmethod
     def permit_flags(rights: Rights, op: str, bits: int) -> int:
@@ -278,12 +284,12 @@ class Access:
                     others.append((name_shown, rights))
         return shown + sorted(others)
 
-    def set_acl(self, name: str, identifier: str, rights: Rights, op: str = "=") -> None:
+    def set_acl(self, name: str, identifier: str, op: str, rights: Rights) -> None:
         """Set (``=``), add (``+``) or take away (``-``) rights of an identifier: SETACL.
 
         RFC 4314 §3.1; needs ``a``.
         Durable: the list.
-        Raises: NotFound for the mailbox or the user or group named, Denied, LimitReached, Busy, StorageFailed.
+        Raises: NotFound, Denied, Invalid where nobody is called so, LimitReached, Busy, StorageFailed.
         """
         place = self.place(name, "a")
         stored = self._find_identifier(identifier)
@@ -303,7 +309,7 @@ class Access:
 
         RFC 4314 §3.2; needs ``a``.
         Durable: the list.
-        Raises: NotFound for the mailbox or the user or group named, Denied, Busy, StorageFailed.
+        Raises: NotFound, Denied, Invalid where nobody is called so, Busy, StorageFailed.
         """
         place = self.place(name, "a")
         stored = self._find_identifier(identifier)
@@ -313,7 +319,7 @@ class Access:
         """The rights an identifier always has in a mailbox, and those it can be given: LISTRIGHTS.
 
         RFC 4314 §3.4; needs ``a``.
-        Raises: NotFound for the mailbox or the user or group named, Denied.
+        Raises: NotFound, Denied, Invalid where nobody is called so.
         """
         place = self.place(name, "a")
         stored = self._find_identifier(identifier)
@@ -433,7 +439,7 @@ class Access:
     def _find_identifier(self, identifier: str) -> str:
         """The store's form of an identifier as people write it.
 
-        Raises: NotFound for a user or a group that is not there, Invalid for none at all.
+        Raises: Invalid, also for a user or a group that is not there.
         """
         positive = identifier.removeprefix(NEGATIVE)
         if not positive:
@@ -444,11 +450,11 @@ class Access:
         if positive.lower().startswith(GROUP):
             group_id = self._people.group_id(positive[len(GROUP) :])
             if group_id is None:
-                raise NotFound(f"there is no {positive}")
+                raise Invalid(f"there is no {positive}")
             return sign + GROUP + group_id
         person = self._people.find(positive)
         if person is None:
-            raise NotFound(f"there is no user {positive}")
+            raise Invalid(f"there is no user {positive}")
         return sign + USER + person.id
 
     def _show(self, identifier: str) -> str | None:
@@ -465,8 +471,7 @@ class Access:
 
     def _noting(self, person: Person) -> Callable[[frozenset[str], bool], None]:
         """Keeps whom an account's lists give something in the account database, for ``listing``."""
-        note = partial(blocking.call, self._people.note_grants, person.id)
-        return note
+        return partial(blocking.call, self._people.note_grants, person.id)
 
 
 def _can_begin(space_prefix: str, prefix: str) -> bool:

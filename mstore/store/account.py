@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from mstore.base.ids import AccountId, MailboxId
 from mstore.files import raw
 from mstore.files.lock import DEADLINE_S, RANK_ACCOUNT, RANK_MAILDROP, Lock
 from mstore.store import names, namespace, namestate
+from mstore.store.acl import Acl, all_grantees
 from mstore.store.catalog import Catalog
 from mstore.store.copy import move
 from mstore.store.directory import is_abandoned, is_mailbox_id, remove_mailbox, remove_trash
@@ -129,7 +130,8 @@ class Account:
     def create(self, name: str, special_use: str | None = None) -> MailboxEntry:
         """Make a mailbox, and those above it that are missing.
 
-        RFC 3501 §6.3.3. Durable: the mailbox.
+        RFC 3501 §6.3.3. Each gets the access control list of the nearest level above it (RFC 4314 §4).
+        Durable: the mailbox.
         Raises: Exists, Invalid, LimitReached, Busy, StorageFailed.
         """
         name = names.normalize_new(name)
@@ -202,6 +204,39 @@ class Account:
                 raise NotFound(f"{name} is not subscribed")
             self._catalog.commit([namestate.unsubscribed(name)])
 
+    def change_acl(
+        self, name: str, change: Callable[[Acl], Acl], note: Callable[[frozenset[str], bool], None]
+    ) -> None:
+        """Give a name another access control list.
+
+        ``note`` is told to whom the account's lists give something: those who are new before they can see
+        it, all there are once the list is written.
+        Locks: takes the account's lock, and holds it while ``note`` runs. Durable: the list.
+        Raises: NotFound, LimitReached, Busy, StorageFailed.
+        """
+        name = names.normalize(name)
+        with self._changing():
+            entry = self._catalog.state.entries.get(name)
+            if entry is None:
+                raise NotFound(f"there is no mailbox {name}")
+            acl = change(entry.acl)
+            if acl == entry.acl:
+                return
+            added = acl.grantees() - entry.acl.grantees()
+            if added:
+                note(added, False)
+            self._catalog.commit([namestate.name_set(replace(entry, acl=acl))])
+            if entry.acl.grantees() - acl.grantees():
+                note(self._grantees(), True)
+
+    def note_grants(self, note: Callable[[frozenset[str], bool], None]) -> None:
+        """Tell ``note`` to whom the account's lists give something.
+
+        Locks: takes the account's lock, and holds it while ``note`` runs.
+        """
+        with self._changing():
+            note(self._grantees(), True)
+
     def tidy(self) -> None:
         """Remove what a crash may have left: directories that no name leads to.
 
@@ -269,7 +304,8 @@ class Account:
             if last >= 1 << 32:
                 raise LimitReached("no UIDVALIDITY is left to give")
             Mailbox.create(self.path / mailbox_id, last).close()
-            made.append(MailboxEntry(name, mailbox_id, last))
+            acl = namespace.inherited_acl(self._catalog.state.entries, name)
+            made.append(MailboxEntry(name, mailbox_id, last, acl=acl))
         if made and special_use is not None:
             made[-1] = replace(made[-1], special_use=special_use)
         return made
@@ -288,6 +324,9 @@ class Account:
         finally:
             target.release()
             inbox.release()
+
+    def _grantees(self) -> frozenset[str]:
+        return all_grantees(entry.acl for entry in self._catalog.state.entries.values())
 
     def _sweep(self) -> None:
         """Remove the directories of deleted mailboxes; one that is busy is left for the next time.

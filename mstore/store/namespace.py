@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from mstore.base.errors import Exists, Invalid, LimitReached, NotFound
 from mstore.store import names
+from mstore.store.acl import EMPTY, Acl
 from mstore.store.names import INBOX
 from mstore.store.namestate import NO_MAILBOX, MailboxEntry
 
@@ -94,6 +95,21 @@ def plan_rename(entries: Entries, old: str, new: str) -> Renaming:
     gone = {name for name, _ in moved}
     kept = {superior for superior in names.superiors(new) if superior in entries}
     return Renaming(tuple(made), tuple(moved), _left_alone(entries, gone, kept))
+
+
+def inherited_acl(entries: Entries, name: str) -> Acl:
+    """The access control list of a new mailbox: its own if it was a ``\\Noselect`` name that has one,
+    otherwise that of the nearest level above it.
+
+    RFC 4314 §4 "it SHOULD inherit the ACL from the parent mailbox".
+    """
+    entry = entries.get(name)
+    if entry is not None and entry.acl:
+        return entry.acl
+    for superior in reversed(names.superiors(name)):
+        if superior in entries:
+            return entries[superior].acl
+    return EMPTY
 
 
 def no_select_entry(name: str) -> MailboxEntry:

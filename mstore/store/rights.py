@@ -94,7 +94,7 @@ def unpack_rights(word: int) -> Rights:
 
 
 def flag_mask(rights: Rights) -> int:
-    """The bits of a flag word that may be set and cleared: ``s`` \\Seen, ``t`` \\Deleted, ``w`` all others."""
+    """The bits of a flag word that may be changed: ``s`` \\Seen, ``t`` \\Deleted, ``w`` all others."""
     mask = USER_BITS & ~(SEEN | DELETED) if "w" in rights else 0
     if "s" in rights:
         mask |= SEEN

@@ -62,6 +62,16 @@ class Store:
         return account
 
     @property
+    def first_mailstore(self) -> str:
+        """The mailstore named first in the configuration.
+
+        Raises: Unavailable when there is none.
+        """
+        for name in self._mailstores:
+            return name
+        raise Unavailable("no mailstore is configured")
+
+    @property
     def notifier(self) -> Notifier:
         """What tells this process of changes that others make; first used after any fork."""
         return self._mailboxes().notifier

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mstore.accounts import AccountRecord, Accounts, LoginRules
+from mstore.accounts import AccountRecord, Accounts, Administrators, LoginRules
 from mstore.accounts.database import SCHEMAS, create_database
 from mstore.base.errors import Unavailable
 from mstore.base.options import Settings
@@ -55,7 +55,8 @@ class MailHost:
         for schema in SCHEMAS:
             create_database(root / "db", schema, 0o600)
         rules = LoginRules.of(self.settings.default_domain, self.settings.single_domain)
-        self.accounts = Accounts(root / "db", rules)
+        administrators = Administrators.of(self.settings.admin_users, self.settings.admin_domain, rules)
+        self.accounts = Accounts(root / "db", rules, administrators)
         self.store = Store(self.settings.mailstores)
         self.book = PasswordBook()
         self.counters = Tally()

@@ -131,7 +131,7 @@ def test_a_long_catalog_is_written_anew(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_rewriting_keeps_what_a_newer_version_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     strange = (999, MAY_SKIP, b"from the future")
-    marked = MailboxEntry("a", namestate.format_id(7), 7, False, "\\Sent", ((77, b"kept"),))
+    marked = MailboxEntry("a", namestate.format_id(7), 7, False, "\\Sent", attributes=((77, b"kept"),))
     writer = make(tmp_path)
     writer.commit([strange, namestate.name_set(marked), namestate.doomed(namestate.format_id(5))])
     monkeypatch.setattr(catalog_module, "REWRITE_BYTES", 0)
