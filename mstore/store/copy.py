@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from mstore.base import blocking
 from mstore.base.errors import Corrupt
-from mstore.base.flags import FIRST_KEYWORD_BIT, TOMBSTONE
+from mstore.base.flags import FIRST_KEYWORD_BIT, TOMBSTONE, USER_BITS
 from mstore.base.ids import Uid
 from mstore.files import raw
 from mstore.files.column import Array
@@ -41,18 +41,19 @@ _NO_ROWS: npt.NDArray[Any] = np.empty(0, np.int64)
 Pairs = list[tuple[Uid, Uid]]
 
 
-def copy(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox) -> Pairs:
+def copy(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox, mask: int = USER_BITS) -> Pairs:
     """Copy messages into a mailbox, all or none; gives the UIDs there and here, in order (RFC 4315 §3).
 
-    A message expunged meanwhile, but not yet told to the session, is copied all the same as long as its bytes
-    are there. Locks: takes the target's. Durable: the copies.
+    Flags outside ``mask`` are not kept. A message expunged meanwhile, but not yet told to the session, is
+    copied all the same as long as its bytes are there.
+    Locks: takes the target's. Durable: the copies.
     Raises: StorageFailed, Busy, NotFound, LimitReached, Corrupt, Expunged.
     """
     rows = np.unique(np.asarray(rows)).astype(np.int64)
     if not len(rows):
         return []
     with target.transaction() as tx:
-        return _copy_rows(tx, rows, source)
+        return _copy_rows(tx, rows, source, mask)
 
 
 def move(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox) -> Pairs:
@@ -88,10 +89,12 @@ def _alive(rows: npt.NDArray[Any], mailbox: Mailbox) -> npt.NDArray[Any]:
     return alive
 
 
-def _copy_rows(tx: Transaction, rows: npt.NDArray[Any], source: Mailbox) -> Pairs:
+def _copy_rows(
+    tx: Transaction, rows: npt.NDArray[Any], source: Mailbox, mask: int = USER_BITS
+) -> Pairs:
     full = source.index.columns.full
     count = len(rows)
-    flags = _translate(tx, full.flags[rows] & ~_TOMB, source)
+    flags = _translate(tx, full.flags[rows] & np.uint64(mask & USER_BITS), source)
     frames = tx.frames()
     first = frames.take_uids(count)
     uids = np.arange(first, first + count, dtype=np.uint32)

@@ -138,14 +138,23 @@ class Transaction:
         self._write(records, self.mailbox.index.highest_modseq, sync_first=True)
         return bits
 
-    def flags(self, rows: Rows, op: str, bits: int, unchanged_since: int | None = None) -> npt.NDArray[Any]:
+    def flags(
+        self,
+        rows: Rows,
+        op: str,
+        bits: int,
+        unchanged_since: int | None = None,
+        mask: int = USER_BITS,
+    ) -> npt.NDArray[Any]:
         """``set``, ``add`` or ``remove`` flag bits; gives the rows really changed, ascending.
 
+        Bits outside ``mask`` stay as they are, whatever is done: they are not this user's to change.
         Rows with a MODSEQ above ``unchanged_since`` are left alone (RFC 7162 §3.1.3), expunged ones always.
         """
-        bits &= USER_BITS
+        mask &= USER_BITS
+        bits &= mask
         set_bits = 0 if op == "remove" else bits
-        clear_bits = USER_BITS if op == "set" else bits if op == "remove" else 0
+        clear_bits = mask if op == "set" else bits if op == "remove" else 0
         index = self.mailbox.index
         full = index.columns.full
         again = any(record[0] == TYPE_FLAGGED for record in self._records)

@@ -32,6 +32,7 @@ PLAIN_CODES = frozenset(
 MAILBOX_ATTRIBUTES = frozenset(
     rb"\Noselect \Noinferiors \Marked \Unmarked \HasChildren \HasNoChildren".lower().split()
 )
+STATUS_ITEMS = frozenset(b"MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED DELETED-STORAGE".split())
 SYSTEM_FLAGS = frozenset(rb"\answered \flagged \deleted \seen \draft".split())
 
 
@@ -224,10 +225,10 @@ class Checker:
 
     def status_item(self) -> None:
         name = self.match(_ATOM, "status item")
-        if name not in (b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN"):
+        if name not in STATUS_ITEMS:
             self.fail("unknown status item")
         self.expect(b" ")
-        self.number()
+        self.number(highest=2**63 - 1 if name == b"DELETED-STORAGE" else 2**32 - 1)
 
     def search(self) -> None:
         while self.take(b" "):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mstore.base.errors import StorageFailed
+from mstore.base.flags import DELETED, SEEN
 from mstore.store.append import append
 from mstore.store.copy import copy, move
 from mstore.store.mailbox import Mailbox
@@ -41,6 +42,19 @@ def test_copies_are_equal_in_all_but_uid(source: Mailbox, make_mailbox) -> None:
     ]
     fresh = Mailbox(target.path)
     assert contents(fresh) == contents(target)
+
+
+def test_flags_outside_the_mask_are_left_out_and_their_keywords_are_not_made(
+    source: Mailbox, make_mailbox
+) -> None:
+    with source.transaction() as tx:
+        tx.flags([0, 1], "add", SEEN | DELETED)
+    target = make_mailbox()
+    copy(np.arange(3), source, target, DELETED)
+    assert target.columns.flags.tolist() == [DELETED, DELETED, 0]
+    assert target.keywords == []
+    copy(np.arange(1), source, source, SEEN)
+    assert source.columns.flags.tolist()[-1] == SEEN
 
 
 def test_messages_are_copied_by_the_kernel(source: Mailbox, make_mailbox) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mstore.base.errors import Busy, StorageFailed
+from mstore.base.flags import DELETED, FLAGGED, SEEN
 from mstore.files.lock import LockOrder
 from mstore.store.append import append
 from mstore.store.mailbox import Mailbox
@@ -37,6 +38,20 @@ def test_flag_changes_give_the_rows_really_changed(mailbox: Mailbox) -> None:
     fresh = Mailbox(mailbox.path)
     assert flags_of(fresh) == flags_of(mailbox)
     assert fresh.columns.modseq.tolist() == mailbox.columns.modseq.tolist()
+
+
+@pytest.mark.parametrize("rows", [[0], [0, 1, 2]])
+def test_bits_outside_the_mask_stay_as_they_are(mailbox: Mailbox, rows: list[int]) -> None:
+    append(mailbox, make_messages(3))
+    with mailbox.transaction() as tx:
+        tx.flags(rows, "set", SEEN | DELETED)
+    with mailbox.transaction() as tx:
+        assert tx.flags(rows, "set", FLAGGED, mask=SEEN | FLAGGED).tolist() == rows
+    assert mailbox.columns.flags[rows].tolist() == [DELETED | FLAGGED] * len(rows)
+    with mailbox.transaction() as tx:
+        assert tx.flags(rows, "remove", DELETED | FLAGGED, mask=FLAGGED).tolist() == rows
+        assert tx.flags(rows, "add", SEEN, mask=FLAGGED).tolist() in ([], rows)
+    assert mailbox.columns.flags[rows].tolist() == [DELETED] * len(rows)
 
 
 def test_internal_bits_cannot_be_set(mailbox: Mailbox) -> None:
