@@ -122,6 +122,9 @@ class Window:
         ]
 
 
+_HEAD = DERIVED.write(magic=DERIVED_MAGIC, version=VERSION)
+
+
 class DerivedFile:
     """The file ``derived`` of a mailbox; begun again when it is missing or not ours."""
 
@@ -149,13 +152,18 @@ class DerivedFile:
         size = raw.size_of(self.fd)
         if size >= DERIVED.size and self._known:
             return size + 7 & ~7
-        head = DERIVED.write(magic=DERIVED_MAGIC, version=VERSION)
-        if raw.pread(self.fd, DERIVED.size, 0) != head:
+        if raw.pread(self.fd, DERIVED.size, 0) != _HEAD:
             raw.truncate(self.fd, 0)
-            raw.pwrite(self.fd, head, 0)
+            raw.pwrite(self.fd, _HEAD, 0)
             size = DERIVED.size
         self._known = True
         return size + 7 & ~7
+
+    def end(self) -> int:
+        """Below this offset a blob may be found; 0 when there is no such file, or it will be begun again."""
+        if self.open() < 0 or raw.pread(self.fd, DERIVED.size, 0) != _HEAD:
+            return 0
+        return raw.size_of(self.fd)
 
     def append(self, blobs: Sequence[bytes]) -> list[int]:
         """Write blobs at the end; gives the offset of each.

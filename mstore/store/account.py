@@ -343,6 +343,7 @@ class Account:
                 continue
             records.append(namestate.swept(mailbox_id))
         if records:
+            raw.sync_directory(self.path)  # once the catalog has forgotten it, it must not come back
             self._catalog.commit(records)
 
     def _remove_abandoned(self) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from mstore.base.errors import Corrupt
 from mstore.files import journal as journals
 from mstore.files import raw
+from mstore.files.blob import DerivedFile
 from mstore.files.checkpoint import check_totals, read_index
 from mstore.files.column import Array, format_rows
 from mstore.files.index import Index
@@ -140,6 +141,7 @@ def recover(directory: Path, segments: Segments) -> tuple[Index, Journal]:
         _cut_tail(index, segments)
     else:
         index = _rebuild(directory, segments, sorted(journal_numbers))
+    _forget_lost_blobs(index, directory)
     index.highest_modseq += MODSEQ_STEP
     index.generation = newest + 1
     try:
@@ -149,6 +151,16 @@ def recover(directory: Path, segments: Segments) -> tuple[Index, Journal]:
         raise
     remove_old(directory, index.generation)  # who has an older journal open notices that it is gone
     return index, journal
+
+
+def _forget_lost_blobs(index: Index, directory: Path) -> None:
+    """Blobs are never synced: places behind the end of what is left would soon be other messages'."""
+    derived_file = DerivedFile(directory)
+    try:
+        end = derived_file.end()
+    finally:
+        derived_file.close()
+    index.columns.derived[index.columns.derived >= np.uint64(end)] = 0
 
 
 def _rebuild(directory: Path, segments: Segments, journal_numbers: list[int]) -> Index:
@@ -195,7 +207,7 @@ def _replay(index: Index, segments: Segments, generations: list[int], directory:
     for place, (group, gap) in enumerate(groups):
         if gap:
             rest = (record for later, _ in groups[place:] for record in later.records)
-            below = next((_first_uid(payload) for kind, _, payload in rest if kind == TYPE_APPENDED), 0)
+            below = next((_first_uid(payload) for kind, _, payload in rest if kind == TYPE_APPENDED), 1 << 32)
             for record in adopt(index, segments, below):
                 index.apply(*record, index.highest_modseq)
         for kind, flags, payload in group.records:

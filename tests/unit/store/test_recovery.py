@@ -245,3 +245,30 @@ def test_two_who_open_after_a_reboot_agree(closed: Mailbox) -> None:
         append(second, [make_message(7)])
         first.refresh()
         assert contents(first) == contents(second) == wanted(1, 3, 4, 5, 6, 7)
+
+
+def test_an_expunge_behind_damage_holds_for_a_message_that_the_damage_hid(closed: Mailbox) -> None:
+    mailbox = Mailbox(closed.path)
+    place = mailbox.journal.end
+    append(mailbox, [make_message(6)])
+    with mailbox.transaction() as tx:
+        tx.expunge([5])
+    mailbox.close()
+    data = bytearray(closed.journal.path.read_bytes())
+    data[place + 40] ^= 0xFF
+    closed.journal.path.write_bytes(data)
+    assert contents(Mailbox(closed.path)) == wanted(1, 3, 4, 5)
+
+
+@pytest.mark.parametrize("left", [0, 100, 64])
+def test_blobs_that_a_power_cut_took_are_forgotten(closed: Mailbox, left: int) -> None:
+    """Their places are given to other messages' blobs."""
+    os.truncate(closed.path / "derived", left)
+    with faults() as system:
+        reboot(system)
+        mailbox = Mailbox(closed.path)
+        append(mailbox, make_messages(4, 6))
+        envelopes = mailbox.derived(mailbox.index.live_rows(), [0])[0]
+        for number, envelope in zip((1, 3, 4, 5, 6), envelopes, strict=False):
+            assert b"message %d" % number in envelope
+        assert check_mailbox(closed.path) == []

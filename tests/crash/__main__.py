@@ -1,0 +1,77 @@
+"""Cuts the power a hundred thousand times: ``python -m tests.crash [--states N] [--processes N] [--seed N]``."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import shutil
+import time
+from typing import Any
+
+from tests.crash.explore import Explorer, make_origin, run, scratch
+from tests.crash.workloads import WORKLOADS, Workload, mixed, short_segments
+
+
+def explore_one(explorer: Explorer, workload: Workload) -> None:
+    """Let one workload run, and look at all it may leave."""
+    root = explorer.place / "live"
+    with short_segments():
+        make_origin(root, workload.origin)
+        try:
+            explorer.explore(run(workload.name, root, workload.script))
+        finally:
+            shutil.rmtree(root)
+
+
+def _share(number: int, of: int, states: int, seed: int, results: Any) -> None:
+    place = scratch()
+    explorer = Explorer(place, exhaustive=9, samples=40, seed=seed, most_states=states // of)
+    try:
+        fixed = [workload for place, workload in enumerate(WORKLOADS) if place % of == number]
+        mixes = (mixed(seed * 1_000_000 + number + of * n) for n in range(1_000_000))
+        for workload in (*fixed, *mixes):
+            before, begun = len(explorer.states), time.monotonic()
+            explore_one(explorer, workload)
+            taken = time.monotonic() - begun
+            print(f"{workload.name}: {len(explorer.states) - before} states, {taken:.1f} s", flush=True)
+            if len(explorer.states) >= states // of:
+                break
+    finally:
+        shutil.rmtree(place)
+    results.put((explorer.states, explorer.looked, explorer.violations))
+
+
+def main() -> int:
+    """Print the number of states, and every violation."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
+    parser.add_argument("--states", type=int, default=100_000)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    begun = time.monotonic()
+    results: Any = multiprocessing.Queue()
+    shares = [
+        multiprocessing.Process(
+            target=_share, args=(n, options.processes, options.states, options.seed, results)
+        )
+        for n in range(options.processes)
+    ]
+    for share in shares:
+        share.start()
+    found = [results.get() for _ in shares]
+    for share in shares:
+        share.join()
+    states = set().union(*(states for states, _, _ in found))
+    looked = sum(looked for _, looked, _ in found)
+    violations = [violation for _, _, violations in found for violation in violations]
+    for violation in violations[:50]:
+        print(violation)
+    print(
+        f"{len(states)} distinct states, {looked} mailboxes and accounts opened and put to work, "
+        f"{len(violations)} violations, {time.monotonic() - begun:.0f} s"
+    )
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,229 @@
+"""What an account does while the power may go: one thing at a time, and mixes of all by chance."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import NamedTuple
+from unittest import mock
+
+from mstore.store import copy as copying
+from mstore.store import frames
+from tests.crash.explore import Script
+from tests.crash.world import World
+
+ROLL_BYTES = 2500
+"""Segments are short here, so that they end often."""
+
+
+class Workload(NamedTuple):
+    """Something to do, to an account that was made in some way before."""
+
+    name: str
+    script: Script
+    origin: Script | None
+
+
+@contextlib.contextmanager
+def short_segments() -> Iterator[None]:
+    """Segments of a few messages."""
+    with (
+        mock.patch.object(frames, "ROLL_BYTES", ROLL_BYTES),
+        mock.patch.object(copying, "ROLL_BYTES", ROLL_BYTES),
+    ):
+        yield
+
+
+def filled(world: World) -> None:
+    """INBOX with messages, flags, keywords, an expunge and a generation behind it; another mailbox."""
+    world.create("work")
+    for number in range(3):
+        world.append("INBOX", 1, 200, number & 1, (b"first",) if number else ())
+    world.checkpoint("INBOX")
+    world.append("INBOX", 2, 150)
+    world.flags("INBOX", [1, 4], "add", b"flagged", b"second")
+    world.expunge("INBOX", [2])
+
+
+def empty(world: World) -> None:
+    """Nothing but an INBOX."""
+
+
+def _appends(world: World) -> None:
+    world.append("INBOX")
+    world.append("INBOX", 1, 300, 5, (b"third",))
+    world.append("work")
+
+
+def _many(world: World) -> None:
+    world.append("INBOX", 4, 200)
+    world.append("INBOX", 2, 900)
+
+
+def _large(world: World) -> None:
+    world.append("INBOX", 1, 20_000)
+    world.append("work", 3, 5_000)
+
+
+def _rolls(world: World) -> None:
+    world.append("INBOX", 3, 900)
+    world.append("INBOX", 2, 1200)
+
+
+def _flags(world: World) -> None:
+    world.flags("INBOX", [1, 3], "add", b"answered")
+    world.flags("INBOX", [3, 4, 5], "set", b"seen", b"novel")
+    world.flags("INBOX", [1], "remove", b"flagged")
+    world.upkeep()
+    world.flags("INBOX", [4], "add", b"deleted")
+
+
+def _flags_between(world: World) -> None:
+    """Flags that are not synced, of messages old and new, with appends and an expunge between them."""
+    world.flags("INBOX", [1], "add", b"answered")
+    world.append("INBOX")
+    world.flags("INBOX", [1, 6], "add", b"draft")
+    world.append("INBOX")
+    world.flags("INBOX", [6, 7], "add", b"deleted")
+    world.expunge("INBOX", [3, 6])
+    world.flags("INBOX", [7], "add", b"seen")
+
+
+def _expunge(world: World) -> None:
+    world.expunge("INBOX", [1, 4])
+    world.append("INBOX")
+    world.expunge("INBOX", [6])
+    world.expunge("INBOX", [3, 5])
+
+
+def _copy(world: World) -> None:
+    world.copy("INBOX", [1, 3, 4], "work")
+    world.copy("INBOX", [1, 5], "INBOX")
+
+
+def _move(world: World) -> None:
+    world.copy("INBOX", [1, 4], "work", move=True)
+    world.copy("INBOX", [3], "INBOX", move=True)
+    world.copy("work", [1, 2], "INBOX", move=True)
+
+
+def _checkpoint(world: World) -> None:
+    world.checkpoint("INBOX")
+    world.append("INBOX")
+    world.checkpoint("INBOX")
+
+
+def _checkpoint_between(world: World) -> None:
+    """Flags before a checkpoint are in it; those behind it are not on disk yet."""
+    world.flags("INBOX", [1], "add", b"answered")
+    world.append("INBOX")
+    world.checkpoint("INBOX")
+    world.flags("INBOX", [6], "add", b"draft")
+    world.expunge("INBOX", [3])
+    world.checkpoint("INBOX")
+
+
+def _create(world: World) -> None:
+    world.create("lists", "lists/python")
+    world.append("lists/python")
+    world.create("new")
+
+
+def _delete(world: World) -> None:
+    world.append("work")
+    world.delete("work")
+    world.create("work")
+    world.append("work")
+
+
+def _rename(world: World) -> None:
+    world.append("work")
+    world.rename("work", "play")
+    world.append("play")
+    world.rename("play", "work")
+
+
+def _rename_inbox(world: World) -> None:
+    world.rename_inbox("old")
+    world.append("INBOX")
+
+
+def _subscribe(world: World) -> None:
+    world.subscribe("work")
+    world.subscribe("elsewhere")
+    world.subscribe("work", False)
+
+
+def _found(world: World) -> None:
+    world.append("INBOX")
+
+
+WORKLOADS = [
+    Workload("append", _appends, filled),
+    Workload("append several", _many, filled),
+    Workload("append large", _large, filled),
+    Workload("append over a segment's end", _rolls, filled),
+    Workload("flags", _flags, filled),
+    Workload("flags and appends", _flags_between, filled),
+    Workload("expunge", _expunge, filled),
+    Workload("copy", _copy, filled),
+    Workload("move", _move, filled),
+    Workload("checkpoint", _checkpoint, filled),
+    Workload("checkpoint and flags", _checkpoint_between, filled),
+    Workload("create", _create, filled),
+    Workload("delete", _delete, filled),
+    Workload("rename", _rename, filled),
+    Workload("rename INBOX", _rename_inbox, filled),
+    Workload("subscribe", _subscribe, filled),
+    Workload("a new account", _found, None),
+]
+
+
+def mixed(seed: int, length: int = 12) -> Workload:
+    """A mix of everything; the same for the same seed."""
+    return Workload(f"mix {seed}", lambda world: _mix(world, random.Random(seed), length), filled)
+
+
+def _mix(world: World, chance: random.Random, length: int) -> None:
+    for _ in range(length):
+        names = sorted(world.reference.boxes)
+        name, other = chance.choice(names), chance.choice(names)
+        uids = sorted(world.reference.boxes[name].messages)
+        some = sorted(chance.sample(uids, min(len(uids), chance.choice((1, 1, 2, 3)))))
+        what = chance.choices(
+            ("append", "flags", "expunge", "copy", "move", "checkpoint", "upkeep", "names"),
+            (30, 25, 10, 8, 8, 7, 4, 8),
+        )[0]
+        if what == "append" or not some:
+            count = chance.choice((1, 1, 2, 4))
+            keywords = (chance.choice((b"first", b"blue", b"red")),) if chance.random() < 0.3 else ()
+            world.append(name, count, chance.choice((60, 150, 700, 5000)), chance.randrange(32), keywords)
+        elif what == "flags":
+            flag = chance.choice((b"seen", b"deleted", b"first", b"blue", b"answered"))
+            world.flags(name, some, chance.choice(("add", "add", "remove", "set")), flag)
+        elif what == "expunge":
+            world.expunge(name, some)
+        elif what in ("copy", "move"):
+            world.copy(name, some, other, what == "move")
+        elif what == "checkpoint":
+            world.checkpoint(name)
+        elif what == "upkeep":
+            world.upkeep()
+        else:
+            _mix_names(world, chance)
+
+
+def _mix_names(world: World, chance: random.Random) -> None:
+    names = sorted(set(world.reference.boxes) - {"INBOX"})
+    fresh = f"box {world._written} {len(names)} {chance.randrange(1000)}"
+    what = chance.choice(("create", "delete", "rename", "subscribe"))
+    if what == "subscribe":
+        name = chance.choice(["INBOX", *names])
+        world.subscribe(name, name not in world.reference.subscriptions)
+    elif what == "create" or not names:
+        world.create(fresh)
+    elif what == "delete":
+        world.delete(chance.choice(names))
+    else:
+        world.rename(chance.choice(names), fresh)

@@ -1,0 +1,337 @@
+"""An account at work: does what clients ask, keeps the reference beside it, and notes both in the disk's log.
+
+Flag changes are not synced until ``upkeep`` is called: what a worker does within a second does not happen by
+itself here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mstore.base import blocking
+from mstore.base.errors import MStoreError
+from mstore.base.flags import TOMBSTONE
+from mstore.base.ids import AccountId
+from mstore.store import copy as copying
+from mstore.store.append import NewMessage, append
+from mstore.store.mailbox import Mailbox
+from mstore.store.store import Store
+from tests.crash import reference
+from tests.crash.reference import Box, Effect, Messages, Operation
+from tests.kit.powercut import Recorder
+
+FLAG_BITS = {b"seen": 1, b"answered": 2, b"flagged": 4, b"deleted": 8, b"draft": 16}
+
+
+class Record(NamedTuple):
+    """The account's record."""
+
+    id: AccountId
+    mailstore: str
+
+
+RECORD = Record(AccountId("aa000000000000aa"), "main")
+ACCOUNT_PATH = f"{RECORD.id[:2]}/{RECORD.id}"
+
+
+class Deferred(blocking.Plain):
+    """What is to be done later, or beside, is done when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+
+    def spawn(self, function: Callable[..., object], *args: Any) -> None:
+        self.waiting.append((function, args))
+
+    def later(self, seconds: float, function: Callable[..., object], *args: Any) -> None:
+        self.waiting.append((function, args))
+
+    def run(self) -> None:
+        """Do all of it."""
+        while self.waiting:
+            function, args = self.waiting.pop(0)
+            function(*args)
+
+
+@contextlib.contextmanager
+def deferring() -> Iterator[Deferred]:
+    """Wait in this way within the block."""
+    deferred = Deferred()
+    blocking.install(deferred)
+    try:
+        yield deferred
+    finally:
+        blocking.install(blocking.Plain())
+
+
+class Failed(Exception):
+    """The engine and the reference disagree while all is well: a bug, or a wrong test."""
+
+
+class World:
+    """One account, in use by one process."""
+
+    def __init__(self, root: Path, recorder: Recorder | None, waiting: Deferred) -> None:
+        self.store = Store({"main": root})
+        self.waiting = waiting
+        self.recorder = recorder
+        self.reference = reference.Account()
+        self.done: list[Operation] = []
+        self.errors: list[MStoreError] = []
+        self._open: dict[str, Mailbox] = {}
+        self._written = 0
+        if not (root / ACCOUNT_PATH).exists():
+            self._found()
+            return
+        self.account = self.store.account(RECORD)
+        for name, entry in self.account.mailboxes().items():
+            box = self.reference.boxes[name] = Box(entry.id, entry.uid_validity)
+            if not entry.no_select:
+                mailbox = self.mailbox(name)
+                box.messages = messages_of(mailbox)
+                box.uid_next = mailbox.uid_next
+        self.reference.subscriptions = self.account.subscriptions()
+        self.origin = self.reference.copy()
+
+    def _found(self) -> None:
+        self.origin = self.reference.copy()
+        effect = reference.changed(lambda account: None)
+
+        def work() -> None:
+            self.account = self.store.account(RECORD)
+            self._learn(effect, ["INBOX"])
+
+        self._do("a new account", [effect], work)
+
+    def close(self) -> None:
+        """Let go of everything, as a process does that ends."""
+        for mailbox in self._open.values():
+            mailbox.rest()
+        self._open.clear()
+        self.waiting.waiting.clear()
+        self.store.close()
+
+    def mailbox(self, name: str) -> Mailbox:
+        """A mailbox, kept open, whose changes are noted as they become visible."""
+        found = self._open.get(name)
+        if found is None or found.deleted:
+            mailbox = found = self._open[name] = self.account.open(name)
+            mailbox.listen(lambda: self._saw(mailbox))
+            self._saw(mailbox)
+        return found
+
+    def _saw(self, mailbox: Mailbox) -> None:
+        if self.recorder is not None:
+            full = mailbox.columns.full
+            live = full.uid[: mailbox.columns.count][
+                full.flags[: mailbox.columns.count] & np.uint64(TOMBSTONE) == 0
+            ]
+            self.recorder.mark(
+                "seen", str(mailbox.id), frozenset(live.tolist()), mailbox.highest_modseq, mailbox.uid_next
+            )
+
+    def _do(
+        self, name: str, effects: list[Effect], work: Callable[[], Any], settles: Iterable[str] = ()
+    ) -> Any:
+        operation = Operation(name, effects, frozenset(settles))
+        self.done.append(operation)
+        if self.recorder is not None:
+            self.recorder.mark("begin")
+        try:
+            result = work()
+        except MStoreError as error:
+            operation.failed = True
+            self.errors.append(error)
+            self._end()
+            return None
+        for effect in effects:
+            effect.apply(self.reference)
+        self._end()
+        return result
+
+    def _end(self) -> None:
+        if self.recorder is not None:
+            self.recorder.mark("end")
+
+    # -- what clients do
+
+    def append(
+        self, name: str, count: int = 1, size: int = 150, flags: int = 0, keywords: tuple[bytes, ...] = ()
+    ) -> None:
+        """Messages arrive, as one."""
+        box, mailbox = self.reference.boxes[name], self.mailbox(name)
+        names = names_of(flags) | frozenset(keywords)
+        new, messages = [], Messages()
+        for place in range(count):
+            self._written += 1
+            content = make_content(f"{name} {box.uid_next + place} {self._written}", size)
+            new.append(NewMessage(content, 1_700_000_000 + self._written, flags, keywords))
+            messages[box.uid_next + place] = content, names
+        uids = self._do(
+            f"append {count} to {name}", [reference.added(box.id, messages)], lambda: append(mailbox, new)
+        )
+        check(uids is None or uids == list(messages), f"UIDs {uids} where {list(messages)} were due")
+
+    def flags(self, name: str, uids: Iterable[int], op: str, *names: bytes) -> None:
+        """Flags change."""
+        box, mailbox = self.reference.boxes[name], self.mailbox(name)
+        chosen = sorted(set(uids) & box.messages.keys())
+        every = frozenset().union(*(flags for _, flags in box.messages.values()))
+        effect = reference.flagged(
+            box.id, chosen, names if op != "remove" else (), names if op == "remove" else every
+        )
+        if op == "add":
+            effect = reference.flagged(box.id, chosen, names, ())
+
+        def work() -> None:
+            with mailbox.transaction() as tx:
+                wanted = [b"\\" + flag if flag in FLAG_BITS else flag for flag in names]
+                tx.flags(rows_of(mailbox, chosen), op, tx.keyword_bits(wanted))
+
+        self._do(f"{op} flags in {name}", [effect], work)
+
+    def expunge(self, name: str, uids: Iterable[int]) -> None:
+        """Messages are removed."""
+        box, mailbox = self.reference.boxes[name], self.mailbox(name)
+        chosen = sorted(set(uids) & box.messages.keys())
+
+        def work() -> None:
+            with mailbox.transaction() as tx:
+                tx.expunge(rows_of(mailbox, chosen))
+
+        self._do(f"expunge in {name}", [reference.removed(box.id, chosen)], work, [box.id] if chosen else [])
+
+    def copy(self, source: str, uids: Iterable[int], target: str, move: bool = False) -> None:
+        """Messages are copied or moved."""
+        box, other = self.reference.boxes[source], self.reference.boxes[target]
+        chosen = sorted(set(uids) & box.messages.keys())
+        here, there = self.mailbox(source), self.mailbox(target)
+        messages = {other.uid_next + place: box.messages[uid] for place, uid in enumerate(chosen)}
+        effects = [reference.added(other.id, messages)] if chosen else []
+        if move and chosen:
+            effects.append(reference.removed(box.id, chosen))
+        function = copying.move if move else copying.copy
+        self._do(
+            f"{'move' if move else 'copy'} from {source} to {target}",
+            effects,
+            lambda: function(rows_of(here, chosen), here, there),
+            [box.id] if move and chosen else [],
+        )
+
+    def checkpoint(self, name: str) -> None:
+        """A new generation begins."""
+        mailbox = self.mailbox(name)
+        self._do(f"checkpoint of {name}", [], mailbox.checkpoint, [self.reference.boxes[name].id])
+
+    def upkeep(self) -> None:
+        """All that a worker does later or beside: flag changes are synced."""
+
+        def work() -> None:
+            self.waiting.run()
+            for mailbox in self._open.values():
+                if not mailbox.deleted:
+                    mailbox.flush()
+
+        self._do("upkeep", [], work, [box.id for box in self.reference.boxes.values()])
+
+    def create(self, *names: str) -> None:
+        """A mailbox is made; all that are to come of it are named, superiors first."""
+        effect = reference.changed(lambda account: None)
+
+        def work() -> None:
+            self.account.create(names[-1])
+            self._learn(effect, names)
+
+        self._do(f"create {names[-1]}", [effect], work)
+
+    def _learn(self, effect: Effect, names: Iterable[str]) -> None:
+        """What the engine chose itself: id and UIDVALIDITY of what it made."""
+        entries = self.account.mailboxes()
+        made = {name: Box(entries[name].id, entries[name].uid_validity) for name in names}
+        effect.apply = lambda account: account.boxes.update(
+            {name: box.copy() for name, box in made.items()}
+        )
+
+    def delete(self, name: str) -> None:
+        """A mailbox is removed that has none beneath it."""
+        def apply(account: reference.Account) -> None:
+            account.boxes.pop(name)
+
+        self._do(f"delete {name}", [reference.changed(apply)], lambda: self.account.delete(name))
+        self._open.pop(name, None)
+
+    def rename(self, old: str, new: str) -> None:
+        """A mailbox gets another name, with all beneath it."""
+        def apply(account: reference.Account) -> None:
+            for name in list(account.boxes):
+                if name == old or name.startswith(old + "/"):
+                    account.boxes[new + name[len(old) :]] = account.boxes.pop(name)
+
+        self._do(f"rename {old} to {new}", [reference.changed(apply)], lambda: self.account.rename(old, new))
+        self._open.clear()
+
+    def rename_inbox(self, new: str) -> None:
+        """INBOX gives its messages to a new mailbox."""
+        inbox = self.reference.boxes["INBOX"]
+        moved = {place: what for place, (_, what) in enumerate(sorted(inbox.messages.items()), 1)}
+        made = reference.changed(lambda account: None)
+        filled = reference.changed(lambda account: None)
+        emptied = reference.removed(inbox.id, list(inbox.messages))
+
+        def fill(account: reference.Account) -> None:
+            account.boxes[new].messages.update(moved)
+            account.boxes[new].uid_next = len(moved) + 1
+
+        def work() -> None:
+            self.account.rename("INBOX", new)
+            self._learn(made, [new])
+            filled.apply = fill
+
+        self._do(f"rename INBOX to {new}", [made, filled, emptied], work, [inbox.id])
+
+    def subscribe(self, name: str, yes: bool = True) -> None:
+        """A name is subscribed, or no longer."""
+        def apply(account: reference.Account) -> None:
+            names = frozenset([name])
+            account.subscriptions = (account.subscriptions | names) if yes else account.subscriptions - names
+
+        work = self.account.subscribe if yes else self.account.unsubscribe
+        self._do(f"{'' if yes else 'un'}subscribe {name}", [reference.changed(apply)], lambda: work(name))
+
+
+def check(holds: bool, text: str) -> None:
+    """Raise ``Failed`` when something does not hold."""
+    if not holds:
+        raise Failed(text)
+
+
+def make_content(text: str, size: int) -> bytes:
+    """A small message whose every part says which it is."""
+    return f"Subject: {text}\r\n\r\n{(text + '. ') * (size // len(text) + 1)}"[:size].encode() + b"\r\n"
+
+
+def names_of(bits: int, keywords: list[bytes] | None = None) -> frozenset[bytes]:
+    """The flags and keywords that bits stand for."""
+    found = {name for name, bit in FLAG_BITS.items() if bits & bit}
+    check(not bits & 0xE0, f"internal flags are visible: {bits:#x}")
+    check(bits >> 8 + len(keywords or []) == 0, f"a flag without a name: {bits:#x}")
+    return frozenset(found | {name for place, name in enumerate(keywords or []) if bits >> 8 + place & 1})
+
+
+def rows_of(mailbox: Mailbox, uids: Iterable[int]) -> Any:
+    """The rows of messages."""
+    all_uids = mailbox.columns.full.uid[: mailbox.columns.count]
+    return np.searchsorted(all_uids, np.array(sorted(uids), np.uint32)).astype(np.int64)
+
+
+def messages_of(mailbox: Mailbox) -> Messages:
+    """All that a mailbox holds."""
+    columns, keywords = mailbox.columns, mailbox.keywords
+    return {
+        columns.full.uid.item(row): (mailbox.read(row), names_of(columns.full.flags.item(row), keywords))
+        for row in mailbox.index.live_rows().tolist()
+    }
