@@ -1,4 +1,4 @@
-"""Cuts the power a hundred thousand times: ``python -m tests.crash [--states N] [--processes N] [--seed N]``."""
+"""Cuts the power many times: ``python -m tests.crash [--states N] [--processes N] [--seed N]``."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from mstore.files import raw
 from tests.crash import reference
 from tests.crash.observe import SeenAccount, SeenMailbox, booted, look_into_account, look_into_mailbox
 from tests.crash.reference import Account
-from tests.crash.world import ACCOUNT_PATH, Deferred, World, check, deferring
+from tests.crash.world import ACCOUNT_PATH, World, check, deferring
 from tests.kit.dying import close_files_under
 from tests.kit.powercut import Event, Recorder, State, build, choices
 
