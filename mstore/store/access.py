@@ -10,20 +10,20 @@ keeps while nothing changed, so a change made anywhere holds for the next comman
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from mstore.base import blocking
-from mstore.base.errors import Denied, Invalid, MStoreError, NotFound
+from mstore.base.errors import Denied, Invalid, LimitReached, NotFound
 from mstore.base.ids import AccountId
 from mstore.store import names, spaces
 from mstore.store.account import Account
-from mstore.store.acl import ANONYMOUS, ANYONE, EMPTY, GROUP, NEGATIVE, USER, Acl, Who, effective
+from mstore.store.acl import ANONYMOUS, EMPTY, USER, Acl, Who, effective
 from mstore.store.mailbox import Mailbox
 from mstore.store.names import INBOX
 from mstore.store.namestate import MailboxEntry
+from mstore.store.people import People, Person, find_identifier, show_identifier
 from mstore.store.rights import (
     ADMINISTRATOR,
     ALL,
@@ -37,33 +37,7 @@ from mstore.store.rights import (
 )
 from mstore.store.spaces import FullName, Space
 from mstore.store.store import Store
-
-
-class Person(Protocol):
-    """What is needed of an account's record."""
-
-    @property
-    def id(self) -> AccountId: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def mailstore(self) -> str: ...
-
-
-class People(Protocol):
-    """Who there is (``mstore.accounts.Accounts``)."""
-
-    def find(self, name: str) -> Person | None: ...
-    def by_id(self, account_id: AccountId) -> Person | None: ...
-    def everybody(self) -> Sequence[Person]: ...
-    def shared(self) -> Person | None: ...
-    def make_shared(self, mailstore: str) -> Person: ...
-    def is_administrator(self, name: str) -> bool: ...
-    def groups_of(self, account_id: AccountId) -> frozenset[str]: ...
-    def group_id(self, name: str) -> str | None: ...
-    def group_name(self, group_id: str) -> str | None: ...
-    def grantors(self, identifiers: frozenset[str]) -> Sequence[Person]: ...
-    def note_grants(self, account_id: AccountId, identifiers: Iterable[str], only: bool) -> None: ...
+from mstore.store.visible import list_foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +57,34 @@ class Place:
     personal: bool
     """Whether it is the user's own."""
 
+    @property
+    def owner(self) -> AccountId | None:
+        """The account whose user owns it; None for what is shared."""
+        return None if self.space is Space.SHARED else self.person.id
 
-@dataclass(frozen=True, slots=True)
+
 class Opened:
     """An open mailbox, with what the user may do there; ``mailbox.release()`` when done."""
 
-    mailbox: Mailbox
-    name: str
-    rights: Rights
-    personal: bool
-    """Whether it is the user's own: then its \\Seen is everybody's who sees it."""
+    __slots__ = ("_access", "_place", "mailbox", "name", "personal", "rights")
+
+    def __init__(self, mailbox: Mailbox, place: Place, access: Access) -> None:
+        self.mailbox = mailbox
+        self.name = place.name
+        """The full name in its canonical form."""
+        self.rights = place.rights
+        """What the user might do when it was opened."""
+        self.personal = place.personal
+        """Whether it is the user's own: then its \\Seen is everybody's who sees it."""
+        self._place = place
+        self._access = access
+
+    def current_rights(self) -> Rights:
+        """What the user may do with this mailbox now, whatever it is called by now; none when it is gone.
+
+        Raises: Unavailable, Corrupt.
+        """
+        return self._access.rights_now(self._place)
 
 
 class Access:
@@ -151,9 +143,7 @@ class Access:
         ``user/``.
         """
         own: Mapping[str, MailboxEntry] = {} if self._id is None else self.account.mailboxes()
-        found = self._list_others(prefix) if _can_begin(spaces.OTHERS_PREFIX, prefix) else {}
-        if _can_begin(spaces.SHARED_PREFIX, prefix):
-            found |= self._list_shared()
+        found = list_foreign(self._store, self._people, self.who, prefix)
         return {**own, **found} if found else own
 
     def subscriptions(self) -> frozenset[str]:
@@ -166,7 +156,7 @@ class Access:
         Durable: the subscription.
         Raises: Denied for somebody anonymous, Invalid, LimitReached, Busy, StorageFailed.
         """
-        self.account.subscribe(str(spaces.parse(name, new=True)))
+        self.account.subscribe(self.normalize(name))
 
     def unsubscribe(self, name: str) -> None:
         """Take a name off the subscriptions (RFC 3501 §6.3.7).
@@ -174,17 +164,24 @@ class Access:
         Durable: the removal.
         Raises: Denied for somebody anonymous, NotFound when it was not subscribed, Invalid.
         """
-        self.account.unsubscribe(str(spaces.parse(name, new=True)))
+        self.account.unsubscribe(self.normalize(name))
 
     def rights(self, name: str) -> Rights:
         """What the user may do with a mailbox or a ``\\Noselect`` name: MYRIGHTS.
 
         Raises: NotFound where there is none and where he may not know of it (RFC 4314 §4 "Any").
         """
+        return self.place_known(name).rights
+
+    def place_known(self, name: str) -> Place:
+        """Where a name leads, for a user who may know of it.
+
+        Raises: NotFound.
+        """
         place = self._place(spaces.parse(name))
         if place.entry is None or not place.rights & TELLING:
             raise _no_mailbox(name)
-        return place.rights
+        return place
 
     def place(self, name: str, *needed: str) -> Place:
         """Where a name leads, for a user who has the rights needed there.
@@ -194,11 +191,7 @@ class Access:
         place = self._place(spaces.parse(name))
         if place.entry is None:
             raise _no_mailbox(name)
-        missing = [right for right in needed if right not in place.rights]
-        if missing:
-            if "l" not in place.rights:
-                raise _no_mailbox(name)
-            raise Denied(f"you have no right '{''.join(missing)}' to {place.name}")
+        _check_rights(place.name, place.rights, needed)
         return place
 
     def open(self, name: str, *needed: str) -> Opened:
@@ -207,8 +200,66 @@ class Access:
         Raises: NotFound, also for a name that cannot be selected; Denied; Corrupt.
         """
         place = self.place(name, *needed)
-        reader = None if place.personal else self._id
-        return Opened(place.account.open(place.inner, reader), place.name, place.rights, place.personal)
+        assert place.entry is not None
+        mailbox = place.account.open_entry(place.entry, None if place.personal else self._id)
+        return Opened(mailbox, place, self)
+
+    def rights_now(self, place: Place) -> Rights:
+        """What the user may do now with a mailbox that he found some time ago; none when it is gone.
+
+        Raises: Unavailable, Corrupt.
+        """
+        assert place.entry is not None
+        try:
+            person = self._people.by_id(place.person.id)
+            if person is None:
+                return NONE
+            entries = self._store.account(person).mailboxes()
+            entry = entries.get(place.inner)
+            if entry is None or entry.id != place.entry.id:
+                entry = next((other for other in entries.values() if other.id == place.entry.id), None)
+            return NONE if entry is None else self._rights_in(entry.acl, place.owner)
+        except (Denied, NotFound):
+            return NONE
+
+    def normalize(self, name: str) -> str:
+        """The one canonical form of a full name, whether there is such a mailbox or not.
+
+        Raises: Invalid, LimitReached.
+        """
+        full = spaces.parse(name, new=True)
+        person = self._people.find(full.owner) if full.space is Space.OTHERS and full.owner else None
+        if person is None:
+            return str(full)
+        return (
+            full.inner
+            if person.id == self._id and full.inner
+            else spaces.join(full.space, person.name, full.inner)
+        )
+
+    def may_create(self, name: str) -> bool:
+        """Whether the user may make a mailbox of this name, whether there is one already or not.
+
+        Raises: Unavailable, Corrupt.
+        """
+        try:
+            self._new_place(name)
+        except (Denied, Invalid, LimitReached, NotFound):
+            return False
+        return True
+
+    def account_of(self, name: str) -> Person:
+        """Whose quota governs a mailbox, or one that the user might make.
+
+        Raises: NotFound where he may neither know of one nor make one, Invalid, LimitReached.
+        """
+        try:
+            return self.place_known(name).person
+        except NotFound:
+            try:
+                return self._new_place(name).person
+            except (Denied, Invalid):
+                raise _no_mailbox(name) from None
 
     @staticmethod
     def permit_flags(rights: Rights, op: str, bits: int) -> int:
@@ -232,7 +283,7 @@ class Access:
         Raises: Exists, Denied, Invalid, LimitReached, Busy, StorageFailed.
         """
         place = self._new_place(name)
-        place.account.create(place.inner, special_use)
+        place.account.create(place.inner, special_use, partial(self._check_create, place))
 
     def delete(self, name: str) -> None:
         """Remove a mailbox with its messages and its list.
@@ -242,25 +293,39 @@ class Access:
         Raises: NotFound, Denied, Invalid, Busy, StorageFailed.
         """
         place = self.place(name, "x")
-        place.account.delete(place.inner)
+        place.account.delete(place.inner, partial(self._check, place, "x"))
         if place.entry is not None and place.entry.acl:
             place.account.note_grants(self._noting(place.person))
 
     def rename(self, old: str, new: str) -> None:
         """Give a mailbox, and all beneath it, another name of the same account; lists go along.
 
-        RFC 4314 §4: needs ``x`` on the mailbox and ``k`` on the level above the new name. Only its owner may
-        rename an INBOX, which moves its messages (RFC 3501 §6.3.5).
+        RFC 4314 §4: needs ``x`` on the mailbox and all beneath it, and ``k`` on the level above the new name.
+        Only its owner may rename an INBOX, which moves its messages (RFC 3501 §6.3.5).
         Durable: the names.
         Raises: NotFound, Exists, Denied, Invalid, LimitReached, Busy, StorageFailed.
         """
         source = self.place(old, "x")
         target = self._new_place(new)
-        if source.account.id != target.account.id:
+        if source.person.id != target.person.id:
             raise Invalid("a mailbox cannot be renamed into another user's or the shared hierarchy")
         if source.inner == INBOX and not source.personal:
             raise Denied("only its owner may rename an INBOX")
-        source.account.rename(source.inner, target.inner)
+
+        def check(entries: Mapping[str, MailboxEntry]) -> None:
+            self._check(source, "x", entries)
+            self._check_create(target, entries)
+            if source.inner == INBOX:
+                return
+            beneath = {
+                entry.acl
+                for name, entry in entries.items()
+                if names.is_inferior(name, source.inner) and not entry.no_select
+            }
+            if any("x" not in self._rights_in(acl, source.owner) for acl in beneath):
+                raise Denied(f"you have no right 'x' to everything beneath {source.name}")
+
+        source.account.rename(source.inner, target.inner, check)
 
     # -- access control lists
 
@@ -279,7 +344,7 @@ class Access:
         others = []
         for identifier, rights in acl:
             if place.space is Space.SHARED or identifier != USER + place.person.id:
-                name_shown = self._show(identifier)
+                name_shown = show_identifier(self._people, identifier)
                 if name_shown is not None:
                     others.append((name_shown, rights))
         return shown + sorted(others)
@@ -292,7 +357,7 @@ class Access:
         Raises: NotFound, Denied, Invalid where nobody is called so, LimitReached, Busy, StorageFailed.
         """
         place = self.place(name, "a")
-        stored = self._find_identifier(identifier)
+        stored = find_identifier(self._people, identifier)
         is_owner = place.space is not Space.SHARED and stored == USER + place.person.id
 
         def change(acl: Acl) -> Acl:
@@ -302,7 +367,8 @@ class Access:
             after = modify(old, op, rights)
             return acl.without(stored) if is_owner and after == ALL else acl.put(stored, after)
 
-        place.account.change_acl(place.inner, change, self._noting(place.person))
+        permit = partial(self._check, place, "a")
+        place.account.change_acl(place.inner, change, self._noting(place.person), permit)
 
     def delete_acl(self, name: str, identifier: str) -> None:
         """Take an identifier off a mailbox's list: DELETEACL.
@@ -312,8 +378,13 @@ class Access:
         Raises: NotFound, Denied, Invalid where nobody is called so, Busy, StorageFailed.
         """
         place = self.place(name, "a")
-        stored = self._find_identifier(identifier)
-        place.account.change_acl(place.inner, lambda acl: acl.without(stored), self._noting(place.person))
+        stored = find_identifier(self._people, identifier)
+        place.account.change_acl(
+            place.inner,
+            lambda acl: acl.without(stored),
+            self._noting(place.person),
+            partial(self._check, place, "a"),
+        )
 
     def list_rights(self, name: str, identifier: str) -> tuple[str, tuple[str, ...]]:
         """The rights an identifier always has in a mailbox, and those it can be given: LISTRIGHTS.
@@ -322,7 +393,7 @@ class Access:
         Raises: NotFound, Denied, Invalid where nobody is called so.
         """
         place = self.place(name, "a")
-        stored = self._find_identifier(identifier)
+        stored = find_identifier(self._people, identifier)
         always, never = NONE, NONE
         if stored.startswith(USER):
             person = self._people.by_id(AccountId(stored.removeprefix(USER)))
@@ -346,16 +417,38 @@ class Access:
         account = self._store.account(person)
         entry = account.mailboxes().get(full.inner)
         owner = None if full.space is Space.SHARED else person.id
-        acl = entry.acl if entry is not None else EMPTY
-        if personal and not acl:
-            rights = ALL
-        else:
-            rights = effective(acl, self.who, owner)
+        rights = self._rights_in(EMPTY if entry is None else entry.acl, owner)
         if personal:
             name = full.inner
         else:
             name = spaces.join(full.space, person.name, full.inner)
         return Place(name, full.space, person, account, full.inner, entry, rights, personal)
+
+    def _rights_in(self, acl: Acl, owner: AccountId | None) -> Rights:
+        """The user's rights in a mailbox with this list; quick where a list of one's own is empty."""
+        if not acl and owner is not None and owner == self._id:
+            return ALL
+        return effective(acl, self.who, owner)
+
+    def _check(self, place: Place, right: str, entries: Mapping[str, MailboxEntry]) -> None:
+        """Pass a mailbox that is still the one found and gives the right needed.
+
+        Raises: NotFound, Denied.
+        """
+        entry = entries.get(place.inner)
+        if entry is None:
+            raise _no_mailbox(place.name)
+        _check_rights(place.name, self._rights_in(entry.acl, place.owner), right)
+
+    def _check_create(self, place: Place, entries: Mapping[str, MailboxEntry]) -> None:
+        """Pass a name that the user may make: he has ``k`` on the nearest level above it.
+
+        Raises: Denied.
+        """
+        above = next((s for s in reversed(names.superiors(place.inner)) if s in entries), None)
+        acl = EMPTY if above is None else entries[above].acl
+        if "k" not in self._rights_in(acl, place.owner):
+            raise _may_not_create(place.name)
 
     def _owner_of(self, full: FullName, new: bool) -> Person:
         person: Person | None
@@ -367,115 +460,52 @@ class Access:
             person = self._people.find(full.owner) if full.owner else None
         else:
             person = self._people.shared()
-            if person is None and new and self.who.is_administrator:
+            if person is None and new and self.is_administrator:
                 person = blocking.call(self._people.make_shared, self._store.first_mailstore)
         if person is None or (not full.inner and not new):
             raise _no_mailbox(str(full))
         return person
 
     def _new_place(self, name: str) -> Place:
-        """Where a name to be made leads, for a user who may make it.
+        """Where a name to be made leads, for a user who may make it, whether or not there is one already.
 
         Raises: Denied, also where there is no such user and he may not know; Invalid, LimitReached.
         """
         full = spaces.parse(name, new=True)
-        refusal = Denied(f"you may not create mailboxes there: {full}")
         try:
             place = self._place(full, new=True)
         except NotFound:
-            if self.who.is_administrator:
+            if self.is_administrator:
                 raise
-            raise refusal from None
+            raise _may_not_create(str(full)) from None
         if not full.inner:
-            raise Invalid(f"{full} is only a level above mailboxes") if self.who.is_administrator else refusal
-        owner = None if place.space is Space.SHARED else place.person.id
-        entries = place.account.mailboxes()
-        above = next((s for s in reversed(names.superiors(place.inner)) if s in entries), None)
-        acl = EMPTY if above is None else entries[above].acl
-        if "k" not in effective(acl, self.who, owner):
-            raise refusal
-        if owner is not None:
+            if self.is_administrator:
+                raise Invalid(f"{full} is only a level above mailboxes")
+            raise _may_not_create(str(full))
+        self._check_create(place, place.account.mailboxes())
+        if place.owner is not None:
             spaces.check_personal(place.inner)
         return place
-
-    def _list_others(self, prefix: str) -> dict[str, MailboxEntry]:
-        who = self.who
-        rest = prefix.removeprefix(spaces.OTHERS_PREFIX) if prefix.startswith(spaces.OTHERS_PREFIX) else ""
-        owner, slash, _ = rest.partition(names.SEPARATOR)
-        people: Sequence[Person]
-        if slash:
-            found = self._people.find(owner)
-            people = [] if found is None else [found]
-        elif who.is_administrator and prefix.startswith(spaces.OTHERS_PREFIX):
-            people = self._people.everybody()
-        else:
-            people = self._people.grantors(who.identifiers)
-        listed: dict[str, MailboxEntry] = {}
-        for person in people:
-            if person.id != self._id:
-                blocking.breathe()
-                listed |= self._list_account(Space.OTHERS, person, who)
-        return listed
-
-    def _list_shared(self) -> dict[str, MailboxEntry]:
-        person = self._people.shared()
-        return {} if person is None else self._list_account(Space.SHARED, person, self.who)
-
-    def _list_account(self, space: Space, person: Person, who: Who) -> dict[str, MailboxEntry]:
-        """The names of another account that the user may see; none of one that cannot be read just now."""
-        try:
-            entries = self._store.account(person).mailboxes()
-        except MStoreError:
-            return {}
-        owner = None if space is Space.SHARED else person.id
-        acls = {entry.acl for entry in entries.values()}
-        visible = {acl for acl in acls if "l" in effective(acl, who, owner)}
-        return {
-            spaces.join(space, person.name, name): entry
-            for name, entry in entries.items()
-            if entry.acl in visible and not (owner is None and name == INBOX)
-        }
-
-    def _find_identifier(self, identifier: str) -> str:
-        """The store's form of an identifier as people write it.
-
-        Raises: Invalid, also for a user or a group that is not there.
-        """
-        positive = identifier.removeprefix(NEGATIVE)
-        if not positive:
-            raise Invalid("an identifier cannot be empty")
-        sign = NEGATIVE if positive != identifier else ""
-        if positive.lower() in (ANYONE, ANONYMOUS):
-            return sign + positive.lower()
-        if positive.lower().startswith(GROUP):
-            group_id = self._people.group_id(positive[len(GROUP) :])
-            if group_id is None:
-                raise Invalid(f"there is no {positive}")
-            return sign + GROUP + group_id
-        person = self._people.find(positive)
-        if person is None:
-            raise Invalid(f"there is no user {positive}")
-        return sign + USER + person.id
-
-    def _show(self, identifier: str) -> str | None:
-        """An identifier as people write it; None when there is nobody of that id any more."""
-        positive = identifier.removeprefix(NEGATIVE)
-        sign = NEGATIVE if positive != identifier else ""
-        if positive.startswith(GROUP):
-            name = self._people.group_name(positive.removeprefix(GROUP))
-            return None if name is None else sign + GROUP + name
-        if positive.startswith(USER):
-            person = self._people.by_id(AccountId(positive.removeprefix(USER)))
-            return None if person is None else sign + person.name
-        return identifier
 
     def _noting(self, person: Person) -> Callable[[frozenset[str], bool], None]:
         """Keeps whom an account's lists give something in the account database, for ``listing``."""
         return partial(blocking.call, self._people.note_grants, person.id)
 
 
-def _can_begin(space_prefix: str, prefix: str) -> bool:
-    return prefix.startswith(space_prefix) or space_prefix.startswith(prefix)
+def _check_rights(name: str, rights: Rights, needed: Iterable[str]) -> None:
+    """Pass somebody who has the rights needed; who may not even see a mailbox is told that there is none.
+
+    Raises: Denied, NotFound.
+    """
+    missing = [right for right in needed if right not in rights]
+    if missing:
+        if "l" not in rights:
+            raise _no_mailbox(name)
+        raise Denied(f"you have no right '{''.join(missing)}' to {name}")
+
+
+def _may_not_create(name: str) -> Denied:
+    return Denied(f"you may not create {name}")
 
 
 def _acl_of(place: Place) -> Acl:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from mstore.base.errors import Busy, Corrupt, Exists, Invalid, LimitReached, MStoreError, NotFound
+from mstore.base.errors import Busy, Corrupt, Denied, Exists, Invalid, LimitReached, MStoreError, NotFound
 from mstore.base.ids import AccountId, MailboxId
 from mstore.files import raw
 from mstore.files.lock import DEADLINE_S, RANK_ACCOUNT, RANK_MAILDROP, Lock
@@ -33,6 +33,13 @@ from mstore.store.namestate import MailboxEntry, Record
 from mstore.store.pool import Pool
 
 __all__ = ["Account", "MailboxEntry", "Maildrop"]
+
+Permit = Callable[[Mapping[str, MailboxEntry]], None]
+"""Looks at an account's names before they are changed, and raises when that may not be."""
+
+
+def _permit_all(_: Mapping[str, MailboxEntry]) -> None:
+    """Let a change be made."""
 
 
 class Maildrop:
@@ -105,7 +112,13 @@ class Account:
         With a ``reader``, who is not its owner, \\Seen is that reader's own.
         Raises: NotFound, also for a name that cannot be selected; Corrupt.
         """
-        entry = self.entry(name)
+        return self.open_entry(self.entry(name), reader)
+
+    def open_entry(self, entry: MailboxEntry, reader: AccountId | None = None) -> Mailbox:
+        """The mailbox that an entry leads to, whatever it is called by now; otherwise like ``open``.
+
+        Raises: NotFound, Corrupt.
+        """
         if entry.no_select:
             raise NotFound(f"{entry.name} is only a name for what lies beneath it")
         return self._pool.open(f"{self._directory}/{entry.id}", reader)
@@ -127,21 +140,23 @@ class Account:
 
     # -- changing
 
-    def create(self, name: str, special_use: str | None = None) -> MailboxEntry:
+    def create(self, name: str, special_use: str | None = None, permit: Permit = _permit_all) -> MailboxEntry:
         """Make a mailbox, and those above it that are missing.
 
         RFC 3501 §6.3.3. Each gets the access control list of the nearest level above it (RFC 4314 §4).
+        ``permit`` here and below sees the names as they are when the lock is held, and may raise.
         Durable: the mailbox.
         Raises: Exists, Invalid, LimitReached, Busy, StorageFailed.
         """
         name = names.normalize_new(name)
         with self._changing():
+            permit(self._catalog.state.entries)
             wanted = namespace.names_to_create(self._catalog.state.entries, name)
             made = self._make(wanted, special_use)
             self._catalog.commit([namestate.name_set(entry) for entry in made])
         return made[-1]
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, permit: Permit = _permit_all) -> None:
         """Remove a mailbox with its messages; with mailboxes beneath it, the name stays as ``\\Noselect``.
 
         RFC 3501 §6.3.4. Durable: the removal.
@@ -149,6 +164,7 @@ class Account:
         """
         name = names.normalize(name)
         with self._changing():
+            permit(self._catalog.state.entries)
             plan = namespace.plan_delete(self._catalog.state.entries, name)
             records = [namestate.name_removed(name, plan.entry.id)]
             records += [namestate.name_removed(other) for other in plan.removed if other != name]
@@ -158,7 +174,7 @@ class Account:
             if not plan.entry.no_select:
                 self._sweep()
 
-    def rename(self, old: str, new: str) -> None:
+    def rename(self, old: str, new: str, permit: Permit = _permit_all) -> None:
         """Give a mailbox and all beneath it another name; INBOX instead gives its messages to a new mailbox.
 
         RFC 3501 §6.3.5. Durable: the names.
@@ -167,9 +183,10 @@ class Account:
         old = names.normalize(old)
         new = names.normalize_new(new)
         if old == INBOX:
-            self._rename_inbox(new)
+            self._rename_inbox(new, permit)
             return
         with self._changing():
+            permit(self._catalog.state.entries)
             plan = namespace.plan_rename(self._catalog.state.entries, old, new)
             records = [namestate.name_removed(name) for name, _ in plan.moved]
             records += [namestate.name_removed(name) for name in plan.removed]
@@ -205,7 +222,11 @@ class Account:
             self._catalog.commit([namestate.unsubscribed(name)])
 
     def change_acl(
-        self, name: str, change: Callable[[Acl], Acl], note: Callable[[frozenset[str], bool], None]
+        self,
+        name: str,
+        change: Callable[[Acl], Acl],
+        note: Callable[[frozenset[str], bool], None],
+        permit: Permit = _permit_all,
     ) -> None:
         """Give a name another access control list.
 
@@ -216,6 +237,7 @@ class Account:
         """
         name = names.normalize(name)
         with self._changing():
+            permit(self._catalog.state.entries)
             entry = self._catalog.state.entries.get(name)
             if entry is None:
                 raise NotFound(f"there is no mailbox {name}")
@@ -285,7 +307,7 @@ class Account:
                 self._sweep()
             try:
                 yield
-            except (Exists, Invalid, NotFound):
+            except (Denied, Exists, Invalid, NotFound):
                 raise
             except BaseException:
                 self._is_tidy = False
@@ -310,9 +332,9 @@ class Account:
             made[-1] = replace(made[-1], special_use=special_use)
         return made
 
-    def _rename_inbox(self, new: str) -> None:
+    def _rename_inbox(self, new: str, permit: Permit) -> None:
         """Move what is in INBOX now into a new mailbox; INBOX itself stays, with its UIDVALIDITY."""
-        self.create(new)
+        self.create(new, permit=permit)
         inbox, target = self.open(INBOX), self.open(new)
         try:
             move(inbox.view().rows, inbox, target)
