@@ -194,6 +194,17 @@ class Accounts:
                 raise NotFound(f"there is no account {record.name}")
         return replace(record, quota_bytes=quota_bytes, quota_messages=quota_messages)
 
+    def set_mailstore(self, record: AccountRecord, mailstore: str) -> None:
+        """Say that an account lives in another mailstore now.
+
+        Durable: the change.
+        Raises: NotFound when there is no such account any more, or not where the record says.
+        """
+        with self._database.write() as connection:
+            change = "UPDATE account SET mailstore = ? WHERE id = ? AND mailstore = ?"
+            if not connection.execute(change, (mailstore, record.id, record.mailstore)).rowcount:
+                raise NotFound(f"there is no account {record.name} in mailstore {record.mailstore}")
+
     def add_alias(self, alias: str, record: AccountRecord) -> None:
         """Let mail addressed to ``alias`` reach an account.
 

@@ -60,3 +60,7 @@ class StorageFailed(MStoreError):
 
 class Unavailable(MStoreError):
     """A helper process or a database cannot be reached just now (RFC 5530 UNAVAILABLE)."""
+
+
+class Moved(Unavailable):
+    """The account's mail has been moved to another mailstore, or is just being; a new session finds it."""

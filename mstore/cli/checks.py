@@ -17,6 +17,8 @@ from mstore.store.check import Problem
 from mstore.store.checkaccount import check_account
 from mstore.store.store import Store
 
+_FINISH = "msadm user move NAME MAILSTORE finishes it"
+
 
 @click.command()
 @click.argument("users", nargs=-1, metavar="[USER…]")
@@ -96,6 +98,8 @@ def _check_strangers(
             for path in store.directories(mailstore):
                 if (mailstore, path.name) not in known:
                     problems.append(Problem(path, "no account has this directory"))
+            for path in store.unfinished_moves(mailstore):
+                problems.append(Problem(path, f"a move is under way or was interrupted ({_FINISH})"))
         except MStoreError as error:
             problems.append(Problem(Path(mailstore), str(error)))
     return problems

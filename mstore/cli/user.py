@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,9 +14,10 @@ from mstore.accounts.assign import assign
 from mstore.accounts.login import check_account_name
 from mstore.accounts.passwords import Passwords
 from mstore.auth.scheme import MAX_PASSWORD_BYTES, Scheme
-from mstore.base.errors import Exists, Invalid, LimitReached
+from mstore.base.errors import Busy, Exists, Invalid, LimitReached
 from mstore.base.values import parse_size
 from mstore.cli.site import Site, as_json, confirm, find, format_size, without_asking, write_json, write_table
+from mstore.files.lockfile import LockFile
 
 password_stdin = click.option(
     "--password-stdin", is_flag=True, help="Read the password from the first line of standard input."
@@ -55,7 +58,7 @@ def add(
             accounts.rules,
         )
     elif mailstore not in settings.mailstores:
-        raise Invalid(f"there is no mailstore {mailstore}; there are: {', '.join(settings.mailstores)}")
+        raise _no_mailstore(site, mailstore)
     verifier = _ask_verifier(password_stdin)
     account_id = accounts.new_id()
     Passwords(settings.db_path).set_verifier(account_id, verifier)
@@ -113,6 +116,57 @@ def passwd(config: Path, name: str, password_stdin: bool, as_json: bool) -> None
 
 @user.command()
 @click.argument("name")
+@click.argument("mailstore")
+@as_json
+@click.pass_obj
+def move(config: Path, name: str, mailstore: str, as_json: bool) -> None:
+    """Move the mail of the user NAME to MAILSTORE, while it is in use.
+
+    Sessions of the user are ended with a temporary error at the very end, and find the mail in its new place
+    when they connect again. A move that was interrupted is finished or taken back by the same command.
+    """
+    from mstore.store.store import Store
+
+    site = Site(config)
+    if mailstore not in site.settings.mailstores:
+        raise _no_mailstore(site, mailstore)
+    accounts = site.accounts()
+    site.become_runtime_user()
+    with _one_move_at_a_time(site.settings.run_path / "move.lock"):
+        record = find(accounts, name)
+        store = Store(site.settings.mailstores)
+        store.settle(record)
+        if record.mailstore != mailstore:
+            try:
+                store.move(record, mailstore, lambda: accounts.set_mailstore(record, mailstore))
+            except BaseException:
+                left = accounts.by_id(record.id)
+                if left is not None:
+                    store.settle(left)
+                raise
+        store.close()
+    if as_json:
+        write_json({"name": record.name, "from": record.mailstore, "to": mailstore})
+    elif record.mailstore == mailstore:
+        click.echo(f"{record.name} is in mailstore {mailstore} already")
+    else:
+        click.echo(f"moved {record.name} from mailstore {record.mailstore} to {mailstore}")
+
+
+@contextmanager
+def _one_move_at_a_time(path: Path) -> Iterator[None]:
+    try:
+        lock = LockFile.take(path)
+    except Busy as error:
+        raise Busy(f"another move {error}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@user.command()
+@click.argument("name")
 @without_asking
 @as_json
 @click.pass_obj
@@ -134,6 +188,10 @@ def remove(config: Path, name: str, yes: bool, as_json: bool) -> None:
         write_json(asdict(record))
     else:
         click.echo(f"removed {record.name}")
+
+
+def _no_mailstore(site: Site, mailstore: str) -> Invalid:
+    return Invalid(f"there is no mailstore {mailstore}; there are: {', '.join(site.settings.mailstores)}")
 
 
 def _parse_quota(quota: str | None) -> int | None:

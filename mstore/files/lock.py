@@ -40,7 +40,17 @@ class LockOrder(AssertionError):
 class Lock:
     """An exclusive lock on a byte of a lock file, for one session at a time over all processes."""
 
-    __slots__ = ("_exclusive", "_fd", "_inode", "_is_held", "_mutex", "_unlocked", "path", "place")
+    __slots__ = (
+        "_exclusive",
+        "_fd",
+        "_file",
+        "_is_bound",
+        "_is_held",
+        "_mutex",
+        "_unlocked",
+        "path",
+        "place",
+    )
 
     def __init__(self, path: Path | str, rank: int, key: str = "", byte: int = WRITERS_BYTE) -> None:
         self.path = str(path)
@@ -49,13 +59,30 @@ class Lock:
         self._unlocked = _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, byte, 1, 0)
         self._mutex = blocking.make_mutex()
         self._fd = -1
-        self._inode = 0
+        self._file: tuple[int, int] | None = None
+        self._is_bound = False
         self._is_held = False
 
     @property
     def is_held(self) -> bool:
         """True while some session of this process holds it."""
         return self._is_held
+
+    def bind(self) -> None:
+        """Mean the lock file that is there now: another one at its place is that of another directory."""
+        self._is_bound = True
+        self.is_same()
+
+    def is_same(self) -> bool:
+        """Whether the lock file is still the one that was opened, or that this lock was bound to."""
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            return False
+        found = (status.st_ino, status.st_mtime_ns)  # nobody ever writes to it
+        if self._file is None:
+            self._file = found
+        return self._file == found
 
     def acquire(self, deadline_s: float = DEADLINE_S) -> None:
         """Take the lock; ``deadline_s`` 0 means now or not at all.
@@ -82,9 +109,11 @@ class Lock:
             try:
                 if self._fd < 0:
                     self._fd = raw.open_file(self.path, raw.WRITE)
-                    self._inode = os.fstat(self._fd).st_ino
+                    if not self._is_bound:
+                        status = os.fstat(self._fd)
+                        self._file = (status.st_ino, status.st_mtime_ns)
                 fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, self._exclusive)
-                if os.stat(self.path).st_ino != self._inode:
+                if not self.is_same():
                     raise NotFound("it has been deleted")
                 return
             except FileNotFoundError:

@@ -57,8 +57,10 @@ _CODES: tuple[tuple[type[errors.MStoreError], bytes], ...] = (
 )
 
 
-def no_for(error: errors.MStoreError) -> No:
-    """The NO that tells a client of a failure of the store."""
+def no_for(error: errors.MStoreError) -> CommandFailed:
+    """The NO that tells a client of a failure of the store, or the BYE where a new session is needed."""
+    if isinstance(error, errors.Moved):
+        return Bye(str(error), b"UNAVAILABLE")
     for kind, code in _CODES:
         if isinstance(error, kind):
             return No(str(error) or kind.__name__, code)

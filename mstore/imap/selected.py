@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mstore.base.errors import Moved
 from mstore.base.flags import SYSTEM_FLAGS
 from mstore.imap.errors import Bye
 from mstore.imap.render.lines import format_flags_lines
@@ -35,11 +36,14 @@ class Selected:
 
         Without ``expunges`` removals stay hidden, and sequence numbers as they are. With ``uid`` every
         FETCH carries the UID.
-        Raises: Bye when the mailbox is no more (RFC 2180 §3.3).
+        Raises: Bye when the mailbox is no more (RFC 2180 §3.3), Moved.
         """
         mailbox = self.mailbox
         mailbox.refresh()
         if mailbox.deleted:
+            error = mailbox.gone()
+            if isinstance(error, Moved):
+                raise error
             raise Bye("The selected mailbox has been deleted")
         changes = self.view.pending(expunges)
         if changes.expunged_seqs:

@@ -187,13 +187,14 @@ class Session:
             raise Bye("") if self._stopping else StreamFailed("connection closed by the client")
         return line.rstrip(b"\r\n")
 
-    def say_goodbye(self, text: str) -> None:
+    def say_goodbye(self, text: str, code: bytes | None = None) -> None:
         """The last words, said once, if the client still listens."""
         if self._said_goodbye:
             return
         self._said_goodbye = True
         try:
-            self.stream.write(respond.tagged(b"*", b"BYE", text, b"UNAVAILABLE" if self._stopping else None))
+            code = b"UNAVAILABLE" if self._stopping else code
+            self.stream.write(respond.tagged(b"*", b"BYE", text, code))
             self.stream.flush()
         except StreamFailed:
             pass

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from mstore import __version__
 from mstore.accounts import AccountRecord
-from mstore.base import clock
-from mstore.base.errors import Invalid, LimitReached, MStoreError, NotFound
+from mstore.base import blocking, clock
+from mstore.base.errors import Invalid, LimitReached, Moved, MStoreError, NotFound
 from mstore.files.spool import Spool
 from mstore.lmtp.path import Path
 from mstore.lmtp.reply import Refusal, format_failure, format_reply
@@ -24,6 +24,9 @@ from mstore.net.service import Service
 from mstore.store.account import Account
 from mstore.store.append import NewMessage, append
 from mstore.store.names import INBOX
+
+MOVED_PAUSE_S = 0.25
+"""What the last step of a move takes: then the accounts' database names the new place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,26 @@ def deliver(service: Service, envelope: Envelope, spool: Spool) -> Iterator[byte
 def _deliver_one(
     service: Service, recipient: Recipient, message: NewMessage, delivered: set[tuple[str, str]]
 ) -> None:
+    """Deliver to the recipient, also when his mail was moved since he was accepted, or is just being."""
+    try:
+        return _deliver_to(service, recipient.record, recipient, message, delivered)
+    except Moved:
+        blocking.sleep(MOVED_PAUSE_S)
+        record = service.accounts.by_id(recipient.record.id)
+        if record is None:
+            raise
+        return _deliver_to(service, record, recipient, message, delivered)
+
+
+def _deliver_to(
+    service: Service,
+    record: AccountRecord,
+    recipient: Recipient,
+    message: NewMessage,
+    delivered: set[tuple[str, str]],
+) -> None:
     """Deliver to the mailbox named, or to INBOX where there is none of that name, or no longer."""
-    account = service.store.account(recipient.record)
+    account = service.store.account(record)
     if recipient.mailbox_name:
         try:
             return _append(service, account, recipient.mailbox_name, message, delivered)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from mstore.base.ids import AccountId
 from mstore.base.log import Log
 from mstore.base.options import Settings
 
@@ -40,6 +41,7 @@ class AccountFinder(Protocol):
 
     def find(self, name: str) -> Any | None: ...
     def resolve(self, local: str, domain: str | None) -> Any | None: ...
+    def by_id(self, account_id: AccountId) -> Any | None: ...
 
 
 class StoreOpener(Protocol):

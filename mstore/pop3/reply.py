@@ -5,7 +5,7 @@ RFC 2449 §8 (IN-USE), RFC 3206 §4 (SYS), §5 (AUTH).
 
 from __future__ import annotations
 
-from mstore.base.errors import Busy, Corrupt, Expunged, MStoreError, NotFound
+from mstore.base.errors import Busy, Corrupt, Expunged, Moved, MStoreError, NotFound
 
 IN_USE = "IN-USE"
 AUTH = "AUTH"
@@ -33,6 +33,8 @@ def format_error(text: str, code: str = "") -> bytes:
 
 def refusal_of(error: MStoreError) -> Refusal:
     """How a condition of the store is told."""
+    if isinstance(error, Moved):
+        return Refusal("maildrop was moved, connect again", TEMPORARY)
     if isinstance(error, NotFound):
         return Refusal("maildrop is missing", PERMANENT)
     if isinstance(error, Expunged):

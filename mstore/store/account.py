@@ -26,7 +26,7 @@ from mstore.store import names, namespace, namestate
 from mstore.store.acl import Acl, all_grantees
 from mstore.store.catalog import Catalog
 from mstore.store.copy import move
-from mstore.store.directory import is_abandoned, is_mailbox_id, remove_mailbox, remove_trash
+from mstore.store.directory import gone, is_abandoned, is_mailbox_id, remove_mailbox, remove_trash
 from mstore.store.mailbox import Mailbox
 from mstore.store.names import INBOX
 from mstore.store.namestate import MailboxEntry, Record
@@ -66,8 +66,10 @@ class Maildrop:
 class Account:
     """The mailboxes of one account."""
 
-    def __init__(self, path: Path, account_id: AccountId, pool: Pool) -> None:
+    def __init__(self, path: Path, account_id: AccountId, pool: Pool, mailstore: str = "") -> None:
         self.path = path
+        self.mailstore = mailstore
+        """The name of the mailstore it lives in."""
         self._directory = os.fspath(path)
         self.id = account_id
         self._catalog = Catalog(path, account_id)
@@ -84,7 +86,7 @@ class Account:
     def mailboxes(self) -> Mapping[str, MailboxEntry]:
         """All names in the order of a listing, as they are now; the mapping itself never changes.
 
-        Raises: NotFound when the account was removed, Corrupt.
+        Raises: NotFound when the account was removed, Moved, Corrupt.
         """
         self._follow()
         return self._listing
@@ -121,7 +123,10 @@ class Account:
         """
         if entry.no_select:
             raise NotFound(f"{entry.name} is only a name for what lies beneath it")
-        return self._pool.open(f"{self._directory}/{entry.id}", reader)
+        try:
+            return self._pool.open(f"{self._directory}/{entry.id}", reader)
+        except NotFound as error:
+            raise gone(self._directory, str(error)) from None
 
     def pop3_lock(self) -> Maildrop:
         """Exclusive access to the maildrop over all processes (RFC 1939 §4); never waits.
@@ -134,7 +139,10 @@ class Account:
         try:
             lock.acquire(0)
         except NotFound:
-            raw.close(raw.open_file(lock.path, raw.WRITE | os.O_CREAT))
+            try:
+                raw.close(raw.open_file(lock.path, raw.WRITE | os.O_CREAT))
+            except FileNotFoundError:
+                raise gone(self._directory, "the account has no mail directory") from None
             lock.acquire(0)
         return Maildrop(lock)
 
@@ -299,7 +307,7 @@ class Account:
     @contextmanager
     def _changing(self, deadline_s: float = DEADLINE_S) -> Iterator[None]:
         """Hold the account's lock with the catalog as it is now; the first time, clean up behind a crash."""
-        with self._lock.hold(deadline_s):
+        with self._holding(deadline_s):
             self._catalog.refresh()
             if not self._is_tidy:
                 self._is_tidy = True
@@ -312,6 +320,17 @@ class Account:
             except BaseException:
                 self._is_tidy = False
                 raise
+
+    @contextmanager
+    def _holding(self, deadline_s: float) -> Iterator[None]:
+        try:
+            self._lock.acquire(deadline_s)
+        except NotFound as error:
+            raise gone(self._directory, str(error)) from None
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _make(self, wanted: Sequence[str], special_use: str | None = None) -> list[MailboxEntry]:
         """Make the directories of new mailboxes; nothing leads to them until the catalog does.
@@ -381,7 +400,11 @@ class Account:
 
     def _follow(self) -> None:
         catalog = self._catalog
-        if not catalog.refresh() and self._listed_serial == catalog.serial:
+        try:
+            changed = catalog.refresh()
+        except NotFound as error:
+            raise gone(self._directory, str(error)) from None
+        if not changed and self._listed_serial == catalog.serial:
             return
         entries = catalog.state.entries
         self._listing = MappingProxyType({name: entries[name] for name in names.sorted_names(entries)})

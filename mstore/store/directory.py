@@ -10,12 +10,15 @@ import os
 import re
 from pathlib import Path
 
+from mstore.base.errors import Moved, NotFound
 from mstore.base.ids import AccountId, MailboxId
 from mstore.files import raw
 from mstore.files.layout import SEGMENT
 from mstore.files.lock import DEADLINE_S, RANK_ACCOUNT, RANK_MAILBOX, Lock
 
 TRASH = "trash-"
+MOVED = "moved-"
+"""What is left of an account's directory that was moved to another mailstore."""
 
 _ID = re.compile(r"[0-9a-f]{16}\Z")
 
@@ -23,6 +26,14 @@ _ID = re.compile(r"[0-9a-f]{16}\Z")
 def is_mailbox_id(name: str) -> bool:
     """Whether a file name is an id, as directories of mailboxes and accounts have it."""
     return _ID.match(name) is not None
+
+
+def gone(account_path: Path | str, text: str) -> NotFound | Moved:
+    """What to raise when something of an account is not there: it was removed, or the account has moved."""
+    shard, account_id = os.path.split(account_path)
+    if not os.path.isdir(account_path) and os.path.isdir(os.path.join(shard, MOVED + account_id)):
+        return Moved("the mail was moved to another place; connect again")
+    return NotFound(text)
 
 
 def is_abandoned(path: Path) -> bool:

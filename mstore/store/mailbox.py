@@ -28,6 +28,7 @@ from mstore.files.segment import Segments
 from mstore.store import derived, generation, reader, recovery
 from mstore.store.append import Arrivals
 from mstore.store.change import MailboxStatus
+from mstore.store.directory import gone
 from mstore.store.transaction import Transaction
 from mstore.store.view import View
 
@@ -58,6 +59,7 @@ class Mailbox:
         """Called when the last user is gone; who sets it calls ``rest`` some day."""
         self.deleted = False
         self.lock = Lock(self.path / "lock", RANK_MAILBOX, self.path.name)
+        self.lock.bind()  # an account may move away and come back: files open here would be others then
         self.upkeep = Lock(self.path / "lock", RANK_UPKEEP, self.path.name, UPKEEP_BYTE)
         """One checkpoint or compaction at a time; held beside writers, and taken before their lock."""
         self.segments = Segments(self.path)
@@ -231,12 +233,18 @@ class Mailbox:
             self._notifier.watch(self)
 
     def _catch_up(self) -> None:
+        if not self.lock.is_same():
+            raise NotFound("the mailbox has been deleted")
         index, journal = generation.load(self.path)
         self.index.catch_up(index)
         self.continue_with(journal)
 
     def _checkpoint_mark(self) -> int:
         return max(_LEAST_TAIL_BYTES, self.index.messages * 88 // 8)
+
+    def gone(self) -> MStoreError:
+        """What to raise when the mailbox is not there any more, or not here."""
+        return gone(self.path.parent, "the mailbox has been deleted")
 
     # -- what sessions use
 
@@ -249,7 +257,7 @@ class Mailbox:
     def transaction(self, deadline_s: float = DEADLINE_S) -> Transaction:
         """The way to change anything: a ``with`` block that holds the lock and commits at its end.
 
-        Raises: Busy, NotFound when the mailbox was deleted, StorageFailed.
+        Raises: Busy, NotFound when the mailbox was deleted, Moved, StorageFailed.
         """
         return Transaction(self, deadline_s)
 

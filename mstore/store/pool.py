@@ -74,6 +74,15 @@ class Pool:
             self._drop(key)
             self._live.pop(key, None)
 
+    def forget_account(self, path: Path) -> None:
+        """Keep no mailbox of an account that was moved or removed, so that its files are given back."""
+        below = f"{path}/"
+        for key in [key for key in self._live if key.startswith(below)]:
+            mailbox = self._live.pop(key)
+            mailbox.deleted = True
+            self._drop(key)
+            mailbox.announce()
+
     def close(self) -> None:
         """Keep nothing any more, and end the watches.
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mstore.base import blocking
-from mstore.base.errors import Corrupt, Expunged, NotFound
+from mstore.base.errors import Corrupt, Expunged
 from mstore.base.flags import TOMBSTONE
 from mstore.files import raw
 from mstore.files.layout import FRAME, FRAME_MAGIC
@@ -68,7 +68,7 @@ def pin(mailbox: Mailbox, segment: int) -> int:
 def follow(mailbox: Mailbox, row: int, segment: int) -> None:
     """Look where a message lies now that was not found in a segment; returns when it lies elsewhere.
 
-    Raises: Expunged when it is gone for good, NotFound when the mailbox was deleted meanwhile, Corrupt when
+    Raises: Expunged when it is gone for good, NotFound when the mailbox was deleted meanwhile, or whatever ``Mailbox.gone`` says, Corrupt when
     its segment alone is gone.
     """
     mailbox.refresh()
@@ -76,7 +76,7 @@ def follow(mailbox: Mailbox, row: int, segment: int) -> None:
     if full.segment.item(row) != segment:
         return
     if not mailbox.path.exists():
-        raise NotFound("the mailbox has been deleted")
+        raise mailbox.gone()
     if full.flags.item(row) & TOMBSTONE:
         raise Expunged("the message has been expunged")
     if not mailbox.segments.exists(segment):

@@ -8,7 +8,7 @@ and go do not pile up.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from mstore.base.errors import NotFound, StorageFailed, Unavailable
 from mstore.base.ids import AccountId
 from mstore.files import raw
+from mstore.store import moving
 from mstore.store.account import Account
 from mstore.store.directory import is_mailbox_id, remove_account
 from mstore.store.notify import Notifier
@@ -46,15 +47,12 @@ class Store:
         """The account of a record, with at least an INBOX; the same object for all sessions of this process.
 
         Durable: the directory, when it had to be made.
-        Raises: Unavailable for a mailstore that is not configured, Corrupt, StorageFailed.
+        Raises: Unavailable for a mailstore that is not configured, Moved when the record is out of date or
+        the account is just being moved, Corrupt, StorageFailed.
         """
         account = self._live.get(record.id)
-        if account is None:
-            path = self.path_of(record)
-            account = Account(path, record.id, self._mailboxes())
-            if not account.is_founded():
-                self._found(account)
-            account = self._live.setdefault(record.id, account)
+        if account is None or account.mailstore != record.mailstore:
+            account = self._open(record, account)
         self._kept[record.id] = account
         self._kept.move_to_end(record.id)
         if len(self._kept) > KEPT_ACCOUNTS:
@@ -81,7 +79,7 @@ class Store:
 
         Raises: Unavailable for a mailstore that is not configured.
         """
-        return self._mailstore(record.mailstore) / record.id[:2] / record.id
+        return moving.path_of(self._mailstore(record.mailstore), record.id)
 
     def remove(self, record: Record) -> None:
         """Remove an account's directory with all its mail.
@@ -92,18 +90,35 @@ class Store:
         self._kept.pop(record.id, None)
         self._live.pop(record.id, None)
         remove_account(self.path_of(record))
+        moving.forget(moving.path_of(path, record.id) for path in self._mailstores.values())
+
+    def move(self, record: Record, mailstore: str, switch: Callable[[], None]) -> None:
+        """Move an account to another mailstore while it is in use; ``switch`` makes its record say so.
+
+        Should this fail or be stopped, ``settle`` is to be called with the record as it is then.
+        Durable: the move. Raises: Unavailable, Busy, NotFound, LimitReached, StorageFailed.
+        """
+        target = moving.path_of(self._mailstore(mailstore), record.id)
+        moving.move_account(self.account(record).path, target, switch)
+
+    def settle(self, record: Record) -> None:
+        """Finish or take back a move that was interrupted; nothing happens where there was none.
+
+        Locks: none; the account must not be moved just now. Durable: the result.
+        Raises: Unavailable, Corrupt, StorageFailed.
+        """
+        elsewhere = [path for name, path in self._mailstores.items() if name != record.mailstore]
+        moving.settle(self.path_of(record), [moving.path_of(path, record.id) for path in elsewhere])
+
+    def unfinished_moves(self, mailstore: str) -> Iterator[Path]:
+        """What moves that are under way, or were interrupted, have left in a mailstore."""
+        for shard in self._shards(mailstore):
+            yield from moving.unfinished(shard)
 
     def directories(self, mailstore: str) -> Iterator[Path]:
         """The directories of accounts that a mailstore holds, whether or not there are such accounts."""
-        try:
-            shards = sorted(self._mailstore(mailstore).iterdir())
-        except FileNotFoundError:
-            raise NotFound(f"the directory of mailstore {mailstore} is missing") from None
-        except OSError as error:
-            raise StorageFailed(f"cannot read mailstore {mailstore}: {error.strerror}") from None
-        for shard in shards:
-            if len(shard.name) == 2 and shard.is_dir():
-                yield from sorted(path for path in shard.iterdir() if is_mailbox_id(path.name))
+        for shard in self._shards(mailstore):
+            yield from sorted(path for path in shard.iterdir() if is_mailbox_id(path.name))
 
     def close(self) -> None:
         """Let go of all accounts; the files of a mailbox close when its last user releases it."""
@@ -113,10 +128,29 @@ class Store:
             self._pool.close()
             self._pool = None
 
+    def _open(self, record: Record, before: Account | None) -> Account:
+        """Open an account; the one that was open in the mailstore it has left is forgotten."""
+        account = Account(self.path_of(record), record.id, self._mailboxes(), record.mailstore)
+        if not account.is_founded():
+            self._found(account)
+        if before is not None and self._live.get(record.id) is before:
+            del self._live[record.id]
+            self._mailboxes().forget_account(before.path)
+        return self._live.setdefault(record.id, account)
+
     def _mailboxes(self) -> Pool:
         if self._pool is None:
             self._pool = Pool(Notifier())
         return self._pool
+
+    def _shards(self, mailstore: str) -> list[Path]:
+        try:
+            found = sorted(self._mailstore(mailstore).iterdir())
+        except FileNotFoundError:
+            raise NotFound(f"the directory of mailstore {mailstore} is missing") from None
+        except OSError as error:
+            raise StorageFailed(f"cannot read mailstore {mailstore}: {error.strerror}") from None
+        return [shard for shard in found if len(shard.name) == 2 and shard.is_dir()]
 
     def _mailstore(self, name: str) -> Path:
         try:

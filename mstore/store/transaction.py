@@ -52,11 +52,15 @@ class Transaction:
 
     def __enter__(self) -> Transaction:
         mailbox = self.mailbox
-        mailbox.lock.acquire(self._deadline_s)
+        try:
+            mailbox.lock.acquire(self._deadline_s)
+        except NotFound:
+            mailbox.deleted = True
+            raise mailbox.gone() from None
         try:
             mailbox.refresh()
             if mailbox.deleted:
-                raise NotFound("the mailbox has been deleted")
+                raise mailbox.gone()
             if mailbox.journal.unresolved:
                 self._settle()
             if not mailbox.journal.confirmed:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mstore.base import blocking
-from mstore.base.errors import MStoreError
+from mstore.base.errors import Moved, MStoreError
 from mstore.imap.errors import Bad, Bye
 from mstore.imap.grammar.cursor import Cursor
 from mstore.net.stream import StreamFailed
@@ -67,12 +67,17 @@ class Idling:
         except StreamFailed:
             self._closed = True
             session.stream.interrupt()
+        except Moved as error:
+            self._end(str(error), b"UNAVAILABLE")
         except Bye as last:
-            self._closed = True
-            session.say_goodbye(last.text)
-            session.stream.interrupt()
+            self._end(last.text, last.code)
         except MStoreError as error:
             session.service.log.error("idle", session=session.id, user=session.user, error=str(error))
+
+    def _end(self, text: str, code: bytes | None) -> None:
+        self._closed = True
+        self._session.say_goodbye(text, code)
+        self._session.stream.interrupt()
 
 
 def run_idle(session: Session, tag: bytes, cursor: Cursor) -> bytes:

@@ -68,3 +68,31 @@ def test_passwords_are_nowhere_in_the_databases(admin: Admin) -> None:
     admin.ok("user", "add", "joe", "--password-stdin", text="correcthorse\n")
     for path in admin.settings.db_path.iterdir():
         assert b"correcthorse" not in path.read_bytes()
+
+
+def test_a_user_is_moved_to_another_mailstore(admin: Admin) -> None:
+    record = admin.add("joe")
+    admin.ok("mailbox", "create", "joe", "Lists")
+    assert admin.ok("user", "move", "JOE", "second") == "moved joe from mailstore main to second\n"
+    assert admin.json("user", "list")[0]["mailstore"] == "second"
+    assert (admin.settings.mailstores["second"] / record["id"][:2] / record["id"] / "catalog").exists()
+    assert "Lists" in admin.ok("mailbox", "list", "joe")
+    assert admin.ok("user", "move", "joe", "second") == "joe is in mailstore second already\n"
+    assert "1 account checked, no problems" in admin.ok("check")
+    assert admin.json("user", "move", "joe", "main") == {"name": "joe", "from": "second", "to": "main"}
+    assert "1 account checked, no problems" in admin.ok("check")
+
+
+def test_a_move_that_cannot_be_is_refused(admin: Admin) -> None:
+    admin.add("joe")
+    assert "there are: main, second" in admin.fails("user", "move", "joe", "third")
+    assert "no user jim" in admin.fails("user", "move", "jim", "second")
+
+
+def test_a_move_that_was_interrupted_is_found_and_finished(admin: Admin) -> None:
+    record = admin.add("joe")
+    shard = admin.settings.mailstores["main"] / record["id"][:2]
+    (shard / record["id"]).rename(shard / f"moved-{record['id']}")
+    assert "msadm user move NAME MAILSTORE finishes it" in admin.fails("check")
+    assert "moved joe" in admin.ok("user", "move", "joe", "second")
+    assert "no problems" in admin.ok("check")
