@@ -68,7 +68,7 @@ def pin(mailbox: Mailbox, segment: int) -> int:
 def follow(mailbox: Mailbox, row: int, segment: int) -> None:
     """Look where a message lies now that was not found in a segment; returns when it lies elsewhere.
 
-    Raises: Expunged when it is gone for good, NotFound when the mailbox was deleted meanwhile, or whatever ``Mailbox.gone`` says, Corrupt when
+    Raises: Expunged when it is gone for good, what ``Mailbox.gone`` says when the mailbox is, Corrupt when
     its segment alone is gone.
     """
     mailbox.refresh()

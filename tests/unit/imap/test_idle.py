@@ -40,7 +40,7 @@ class Session:
         self.interrupted = False
         self.last_words: list[str] = []
 
-    def say_goodbye(self, text: str) -> None:
+    def say_goodbye(self, text: str, code: bytes | None = None) -> None:
         self.last_words.append(text)
 
     def _interrupt(self) -> None:
