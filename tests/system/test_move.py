@@ -78,7 +78,9 @@ def test_an_account_is_moved_back_and_forth_while_mail_comes_in(make_store: Call
     taken = [number for hand in hands for number in hand.taken]
     client = store.imap("joe")
     count = client.select()
-    found = [int(number) for number in re.findall(rb"Message-ID: <(\d+)\.4000@bench", b"".join(client.bodies()))]
+    found = [
+        int(number) for number in re.findall(rb"Message-ID: <(\d+)\.4000@bench", b"".join(client.bodies()))
+    ]
     assert len(found) == len(set(found)) == count
     assert not set(taken) - set(found), "acknowledged and lost"
     for hand in hands:
@@ -115,7 +117,9 @@ def test_sessions_on_the_old_place_end_with_a_temporary_error(make_store: Callab
 
     again = store.imap("joe")
     assert again.select() == 2
-    assert all(body.endswith(message(n, MESSAGE_BYTES)) for n, body in zip((1, 2), again.bodies(), strict=True))
+    assert all(
+        body.endswith(message(n, MESSAGE_BYTES)) for n, body in zip((1, 2), again.bodies(), strict=True)
+    )
     again.logout()
     store.tolerated.append(r"moved|another place")
     store.stop()
