@@ -54,7 +54,7 @@ def contend(path: Path, seed: str, processes: int, sessions: int, turns: int) ->
         for process in running:
             process.kill()
             process.wait()
-    assert not problems, "\n".join(problems)[-8000:]
+    assert not problems, "\n".join(problems)
     notes: list[Note] = []
     for number in range(processes):
         log = (path / f"log.{number}").read_text()

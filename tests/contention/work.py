@@ -104,7 +104,7 @@ def main(directory: str, seed: str, number: int, sessions: int, turns: int) -> i
 
     all_of([gevent.spawn(guard, worker.run, turns) for worker in workers])
     print("done", flush=True)
-    sys.stdin.readline()
+    blocking.call(sys.stdin.readline)  # what goes on in the background goes on
     all_of([gevent.spawn(guard, worker.end) for worker in workers])
     store.close()
     with open(path / f"notes.{number}", "wb") as file:
