@@ -110,6 +110,7 @@ class Cooperative:
         self._hub = gevent.get_hub()
         self._loop = self._hub.loop
         self._threads = Threads(threads)
+        self._background = 0
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run it in a thread, unless we are one already or in the loop itself, which must not wait."""
@@ -136,10 +137,20 @@ class Cooperative:
         gevent.spawn_later(seconds, self._run, function, args)
 
     def _run(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self._background += 1
         try:
             function(*args)
         except Exception as error:
             self._log.exception("background-failed", error, function=getattr(function, "__qualname__", ""))
+        finally:
+            self._background -= 1
+
+    def finish(self, limit_s: float) -> bool:
+        """Wait for what goes on in the background by now; False when it takes longer than that."""
+        deadline = time.monotonic() + limit_s
+        while self._background and time.monotonic() < deadline:
+            gevent.sleep(0.01)
+        return not self._background
 
     def event(self) -> blocking.Event:
         """An event among greenlets."""

@@ -28,6 +28,8 @@ from workers.parent import Parent
 from workers.scoreboard import Slot
 
 BEAT_S = 1.0
+UPKEEP_S = 2.0
+"""How long the end waits for upkeep of mailboxes under way; cut short, it is left to the next writer."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def run_worker(work: Work) -> int:
     make_session = _make_sessions(work.kind, service)
     connections = Connections(work.listeners, make_session, work.context, work.slot, log)
     pulse = Pulse(work, connections)
-    waiting.spawn(pulse.run)
+    gevent.spawn_raw(pulse.run)
     connections.start()
     work.parent.tell("ready")
     if ending.wait_any():
@@ -160,6 +162,7 @@ def run_worker(work: Work) -> int:
             ending.wait_end(1.0)
     log.info("draining", sessions=len(connections))
     drain(connections, work.settings.shutdown_grace, pulse.beat)
+    waiting.finish(UPKEEP_S)
     for part in (service.store, service.accounts):
         close = getattr(part, "close", None)
         if close is not None:

@@ -28,7 +28,8 @@ _FINISH = "msadm user move NAME MAILSTORE finishes it"
 def check(ctx: click.Context, users: tuple[str, ...], quick: bool, as_json: bool) -> None:
     """Check the mail of USER, or the databases and the mail of all users.
 
-    Nothing is changed, and the daemons may run meanwhile. The exit status is 1 when something is wrong.
+    Nothing is changed, and the daemons may run meanwhile. The exit status is 1 when something is wrong;
+    what a process that was killed has left behind for the next one to deal with is told, and is not wrong.
     """
     site = Site(ctx.obj)
     accounts = site.accounts()
@@ -45,10 +46,12 @@ def check(ctx: click.Context, users: tuple[str, ...], quick: bool, as_json: bool
     problems += found
     if not users:
         problems += _check_strangers(store, site.settings.mailstores, records)
+    left = [problem for problem in problems if problem.heals]
+    problems = [problem for problem in problems if not problem.heals]
     if as_json:
-        write_json({"accounts": checked, "problems": [_describe(problem) for problem in problems]})
+        write_json({"accounts": checked, "problems": _describe(problems), "left": _describe(left)})
     else:
-        for problem in problems:
+        for problem in (*problems, *left):
             click.echo(str(problem))
         click.echo(f"{_count(checked, 'account')} checked, {_count(len(problems), 'problem')}")
     if problems:
@@ -105,8 +108,8 @@ def _check_strangers(
     return problems
 
 
-def _describe(problem: Problem) -> dict[str, Any]:
-    return {"path": str(problem.path), "text": problem.text}
+def _describe(problems: Iterable[Problem]) -> list[dict[str, Any]]:
+    return [{"path": str(problem.path), "text": problem.text} for problem in problems]
 
 
 def _count(number: int, noun: str) -> str:

@@ -16,9 +16,8 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -45,9 +44,11 @@ class Problem(NamedTuple):
 
     path: Path
     text: str
+    heals: bool = False
+    """What a writer that died has left behind: the next one deals with it, and nothing is lost."""
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.text}"
+        return f"{self.path}: {self.text}" + (" (the next change deals with it)" if self.heals else "")
 
 
 def check_mailbox(path: Path, messages: bool = True, uid_validity: int | None = None) -> list[Problem]:
@@ -58,8 +59,8 @@ def check_mailbox(path: Path, messages: bool = True, uid_validity: int | None = 
     problems: list[Problem] = []
     path = Path(path)
 
-    def report(text: str) -> None:
-        problems.append(Problem(path, text))
+    def report(text: str, heals: bool = False) -> None:
+        problems.append(Problem(path, text, heals))
 
     if not (path / "lock").exists():
         report("the lock file is missing")
@@ -82,7 +83,10 @@ def check_mailbox(path: Path, messages: bool = True, uid_validity: int | None = 
     return problems
 
 
-Report = Callable[[str], None]
+class Report(Protocol):
+    """Takes note of something wrong."""
+
+    def __call__(self, text: str, heals: bool = False) -> None: ...
 
 
 def _check_generations(path: Path, report: Report) -> Index | None:
@@ -119,14 +123,16 @@ def _replay(path: Path, index: Index, number: int, newest: int, report: Report) 
                 if group.modseq < modseq:
                     report(f"{journal.path.name} goes back in MODSEQ before byte {group.end}")
                 modseq = group.modseq
-            if journal.end != size:
-                report(f"{journal.path.name} is torn or pending at byte {journal.end}")
+            is_torn = journal.end != size
+            if is_torn:
+                heals = not generation.is_damaged(journal)
+                report(f"{journal.path.name} is torn or pending at byte {journal.end}", heals)
             following = generation.apply_groups(index, groups)
         finally:
             journal.close()
         if following is None:
             if number != newest and size > START and not _was_recovered(path, index, newest):
-                report(f"{journal.path.name} is not sealed")
+                report(f"{journal.path.name} is not sealed", is_torn)
             return index
         number = index.generation = following
 
@@ -204,7 +210,7 @@ def _check_segments(index: Index, segments: Segments, messages: bool, report: Re
         if raw.size_of(fd) < index.tail_offset:
             report(f"messages.{index.tail_segment} is shorter than it should be")
         for record in recovery.adopt(index, segments):
-            report(f"a whole group of frames is unpublished ({len(record[2])} bytes of rows)")
+            report(f"a whole group of frames is unpublished ({len(record[2])} bytes of rows)", heals=True)
 
 
 def _check_frame(

@@ -23,7 +23,7 @@ from mstore.files.lock import RANK_ACCOUNT, RANK_MAILBOX, Lock
 from mstore.store import names, namespace
 from mstore.store.catalog import Catalog
 from mstore.store.check import Problem, check_mailbox
-from mstore.store.directory import TRASH, is_mailbox_id
+from mstore.store.directory import TRASH, is_abandoned, is_mailbox_id
 from mstore.store.names import INBOX
 from mstore.store.namestate import MailboxEntry, NameState
 
@@ -58,7 +58,7 @@ def _check_mailbox(path: Path, entry: MailboxEntry, messages: bool) -> list[Prob
                 return []  # deleted since the catalog was read; its absence would have been found there
         except MStoreError:
             pass
-    return [Problem(found.path, f"({entry.name}) {found.text}") for found in problems]
+    return [Problem(found.path, f"({entry.name}) {found.text}", found.heals) for found in problems]
 
 
 def _check_names(path: Path, account_id: AccountId) -> tuple[list[Problem], list[MailboxEntry]]:
@@ -77,10 +77,12 @@ def _check_names(path: Path, account_id: AccountId) -> tuple[list[Problem], list
         problems.append(Problem(path, "the lock file is missing"))
     if size != catalog.end:
         text = f"{size - catalog.end} bytes behind the last valid group"
-        problems.append(Problem(path / "catalog", text))
+        problems.append(Problem(path / "catalog", text, heals=True))
     problems += [Problem(path / "catalog", text) for text in _wrong_names(catalog.state)]
     selectable = [entry for entry in catalog.state.entries.values() if not entry.no_select]
-    problems += [Problem(path / name, text) for name, text in _wrong_files(files, selectable, catalog.state)]
+    for name, text in _wrong_files(files, selectable, catalog.state):
+        heals = name.startswith(TRASH) or name in catalog.state.doomed or is_abandoned(path / name)
+        problems.append(Problem(path / name, text, heals and name in files))
     return problems, [entry for entry in selectable if entry.id in files]
 
 
@@ -118,9 +120,9 @@ def _wrong_files(
         if name in _FILES or name in by_id:
             continue
         if name.startswith(TRASH):
-            yield name, "a removal was interrupted; the next change finishes it"
+            yield name, "a removal was interrupted"
         elif name in state.doomed:
-            yield name, "the mailbox is deleted, its directory not yet removed; the next change does that"
+            yield name, "the mailbox is deleted, its directory not yet removed"
         elif is_mailbox_id(name):
             yield name, "no name leads to this mailbox"
         else:

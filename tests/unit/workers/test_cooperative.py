@@ -223,6 +223,25 @@ def test_background_work_that_fails_is_logged() -> None:
     assert out.count("event=background-failed") == 2 and "ValueError: oops" in out
 
 
+def test_what_goes_on_in_the_background_is_finished_within_a_limit() -> None:
+    out = run("""
+        done = []
+        def upkeep(seconds):
+            blocking.call(time.sleep, seconds)
+            done.append(seconds)
+        assert waiting.finish(0)
+        blocking.spawn(upkeep, 0.2)
+        blocking.later(30, upkeep, 0)
+        gevent.sleep(0)
+        assert waiting.finish(5) and done == [0.2]
+        blocking.spawn(upkeep, 3)
+        gevent.sleep(0)
+        began = time.monotonic()
+        assert not waiting.finish(0.1) and time.monotonic() - began < 1
+    """)
+    assert out == ""
+
+
 def test_errors_of_the_loop_are_logged_in_one_line() -> None:
     out = run("""
         def fail():
