@@ -7,11 +7,9 @@ the tables between the markers of a document; a test says when they are out of d
 
 from __future__ import annotations
 
-import re
 import struct
 import sys
 from collections import namedtuple
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -413,27 +411,7 @@ LAYOUTS = (
 )
 
 
-def describe_all() -> str:
-    """The tables of all structures and of the columns, for the documentation."""
-    kinds = "\n".join(f"| {number} | {layout.name} | {layout.title} |" for number, layout in RECORDS.items())
-    columns = "\n".join(
-        f"| {column.name} | {'i' if column.code == 'q' else 'u'}"
-        f"{struct.calcsize('<' + column.code) * 8} | {column.meaning} |"
-        for column in COLUMNS
-    )
-    return (
-        "\n".join(layout.describe() for layout in LAYOUTS)
-        + f"\n**Record types**\n\n| type | record | says |\n|---:|---|---|\n{kinds}\n"
-        + f"\n**Columns of the index**\n\n| column | type | meaning |\n|---|---|---|\n{columns}\n"
-    )
-
-
-def fill(text: str) -> str:
-    """A document with the tables between its markers replaced by the present ones."""
-    begin, end = "<!-- layout -->\n", "<!-- /layout -->"
-    return re.sub(f"{begin}.*?{end}", lambda _: begin + describe_all() + end, text, flags=re.S)
-
-
 if __name__ == "__main__":
-    document = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/storage.md")
-    document.write_text(fill(document.read_text()))
+    from mstore.files.document import main
+
+    main(sys.argv[1:])

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from mstore.files import layout
+from mstore.files import cataloglayout, document, layout
 from mstore.files.layout import COLUMNS, JOURNALED, LAYOUTS, ROW, Layout
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "storage.md"
 
 
-@pytest.mark.parametrize("table", LAYOUTS, ids=lambda table: table.name)
+@pytest.mark.parametrize("table", LAYOUTS + cataloglayout.LAYOUTS, ids=lambda table: table.name)
 def test_fields_add_up_and_round_trip(table: Layout) -> None:
     assert table.dtype.itemsize == table.size
     names = [field.name for field in table.fields]
@@ -40,5 +40,6 @@ def test_sizes_that_are_promised() -> None:
 
 def test_the_documentation_has_the_present_tables() -> None:
     text = DOCUMENT.read_text()
-    assert layout.fill(text) == text, "run: python -m mstore.files.layout docs/storage.md"
-    assert "**FrameHeader**" in text
+    assert document.fill(text) == text, "run: python -m mstore.files.layout docs/storage.md"
+    for table in ("FrameHeader", "CatalogHeader", "NameSet"):
+        assert f"**{table}**" in text
