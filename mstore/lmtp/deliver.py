@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 from mstore import __version__
 from mstore.accounts import AccountRecord
@@ -21,9 +22,11 @@ from mstore.lmtp.path import Path
 from mstore.lmtp.reply import Refusal, format_failure, format_reply
 from mstore.mail.date import format_date
 from mstore.net.service import Service
+from mstore.store.access import Access, Place
 from mstore.store.account import Account
 from mstore.store.append import NewMessage, append
 from mstore.store.names import INBOX
+from mstore.store.spaces import SHARED_PREFIX
 
 MOVED_PAUSE_S = 0.25
 """What the last step of a move takes: then the accounts' database names the new place."""
@@ -36,6 +39,8 @@ class Recipient:
     path: Path
     record: AccountRecord
     mailbox_name: str
+    is_shared: bool = False
+    """The mailbox is a shared one, and only for it: it has no INBOX to fall back to."""
 
 
 @dataclass(slots=True)
@@ -51,16 +56,28 @@ def find_recipient(service: Service, path: Path) -> Recipient:
     """Resolve a forward path to an account and a mailbox name.
 
     ``joe+important/March2000`` is the mailbox ``important/March2000`` of joe. With ``lmtp-shared-name`` as
-    the user, a shared mailbox is meant; a site without shared mailboxes has none of that name.
-    Raises: Refusal, Unavailable.
+    the user, a shared mailbox is meant, to which anyone must have the right ``p`` (RFC 4314 §2.1).
+    Raises: Refusal, Denied, Unavailable, Corrupt, StorageFailed.
     """
     user, detail = path.split_plus()
     if detail and user.casefold() == service.settings.lmtp_shared_name.casefold():
-        raise Refusal(550, "5.1.1", f"<{path.text}> no such shared mailbox")
+        try:
+            place = _find_shared(service, detail)
+        except (NotFound, Invalid, LimitReached):
+            raise Refusal(550, "5.1.1", f"<{path.text}> no such shared mailbox") from None
+        return Recipient(path, cast("AccountRecord", place.person), detail, is_shared=True)
     record = service.accounts.resolve(user, path.domain) if user else None
     if record is None:
         raise Refusal(550, "5.1.1", f"<{path.text}> no such user here")
     return Recipient(path, record, detail)
+
+
+def _find_shared(service: Service, detail: str) -> Place:
+    """The shared mailbox of a plus address, where mail from anyone may go.
+
+    Raises: NotFound, Denied, Invalid, LimitReached.
+    """
+    return Access(service.store, service.accounts, None).place_to_post(SHARED_PREFIX + detail)
 
 
 def make_trace(service: Service, envelope: Envelope, hello: str, now_s: int) -> bytes:
@@ -120,6 +137,9 @@ def _deliver_to(
     delivered: set[tuple[str, str]],
 ) -> None:
     """Deliver to the mailbox named, or to INBOX where there is none of that name, or no longer."""
+    if recipient.is_shared:
+        place = _find_shared(service, recipient.mailbox_name)
+        return _append(service, place.account, place.inner, message, delivered)
     account = service.store.account(record)
     if recipient.mailbox_name:
         try:

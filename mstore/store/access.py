@@ -23,7 +23,7 @@ from mstore.store.acl import ANONYMOUS, EMPTY, USER, Acl, Who, effective
 from mstore.store.mailbox import Mailbox
 from mstore.store.names import INBOX
 from mstore.store.namestate import MailboxEntry
-from mstore.store.people import People, Person, find_identifier, show_identifier
+from mstore.store.people import Opener, People, Person, find_identifier, show_identifier
 from mstore.store.rights import (
     ADMINISTRATOR,
     ALL,
@@ -36,7 +36,6 @@ from mstore.store.rights import (
     modify,
 )
 from mstore.store.spaces import FullName, Space
-from mstore.store.store import Store
 from mstore.store.visible import list_foreign
 
 
@@ -92,7 +91,7 @@ class Access:
 
     __slots__ = ("_id", "_people", "_store")
 
-    def __init__(self, store: Store, people: People, person: Person | None) -> None:
+    def __init__(self, store: Opener, people: People, person: Person | None) -> None:
         self._store = store
         self._people = people
         self._id = None if person is None else person.id
@@ -203,6 +202,19 @@ class Access:
         assert place.entry is not None
         mailbox = place.account.open_entry(place.entry, None if place.personal else self._id)
         return Opened(mailbox, place, self)
+
+    def place_to_post(self, name: str) -> Place:
+        """The mailbox that mail addressed to it goes to: needs ``p`` (RFC 4314 §2.1 "post").
+
+        A mailbox is known to those who have its address, so here it is told that there is one.
+        Raises: NotFound, Denied, Invalid, LimitReached.
+        """
+        place = self._place(spaces.parse(name))
+        if place.entry is None or place.entry.no_select:
+            raise _no_mailbox(name)
+        if "p" not in place.rights:
+            raise Denied(f"mail may not be sent to {place.name}")
+        return place
 
     def rights_now(self, place: Place) -> Rights:
         """What the user may do now with a mailbox that he found some time ago; none when it is gone.

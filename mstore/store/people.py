@@ -11,6 +11,7 @@ from typing import Protocol
 
 from mstore.base.errors import Invalid
 from mstore.base.ids import AccountId
+from mstore.store.account import Account
 from mstore.store.acl import ANONYMOUS, ANYONE, GROUP, NEGATIVE, USER
 
 
@@ -23,6 +24,14 @@ class Person(Protocol):
     def name(self) -> str: ...
     @property
     def mailstore(self) -> str: ...
+
+
+class Opener(Protocol):
+    """Opens accounts (``mstore.store.store.Store``)."""
+
+    @property
+    def first_mailstore(self) -> str: ...
+    def account(self, record: Person) -> Account: ...
 
 
 class People(Protocol):

@@ -13,12 +13,11 @@ from mstore.store import names, spaces
 from mstore.store.acl import Who, effective
 from mstore.store.names import INBOX
 from mstore.store.namestate import MailboxEntry
-from mstore.store.people import People, Person
+from mstore.store.people import Opener, People, Person
 from mstore.store.spaces import OTHERS_PREFIX, SHARED_PREFIX, Space
-from mstore.store.store import Store
 
 
-def list_foreign(store: Store, people: People, who: Who, prefix: str) -> dict[str, MailboxEntry]:
+def list_foreign(store: Opener, people: People, who: Who, prefix: str) -> dict[str, MailboxEntry]:
     """The full names, outside of his own account, that somebody may see and that can begin with a prefix.
 
     An administrator may see all, and is shown other users' only when he asks for names that begin with
@@ -49,7 +48,7 @@ def _others(people: People, who: Who, prefix: str) -> Sequence[Person]:
     return people.grantors(who.identifiers)
 
 
-def _list_account(store: Store, space: Space, person: Person, who: Who) -> dict[str, MailboxEntry]:
+def _list_account(store: Opener, space: Space, person: Person, who: Who) -> dict[str, MailboxEntry]:
     """The names of an account that somebody may see; none of one that cannot be read just now."""
     try:
         entries = store.account(person).mailboxes()
