@@ -234,6 +234,14 @@ class Accounts:
         query = "SELECT name FROM alias WHERE account_id = ? ORDER BY key"
         return [name for (name,) in self._database.read(lambda c: c.execute(query, (record.id,)).fetchall())]
 
+    def all_aliases(self) -> Sequence[tuple[str, str]]:
+        """Every alias with the name of its account."""
+        query = (
+            "SELECT alias.name, account.name FROM alias JOIN account ON account.id = alias.account_id"
+            " ORDER BY alias.key"
+        )
+        return [(alias, name) for alias, name in self._database.read(lambda c: c.execute(query).fetchall())]
+
     def count_by_mailstore(self) -> dict[str, int]:
         """How many accounts each mailstore has."""
         query = "SELECT mailstore, count(*) FROM account GROUP BY mailstore"

@@ -1,36 +1,47 @@
-"""msadm mailbox: a user's mailboxes from outside."""
+"""msadm mailbox: mailboxes from outside."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mstore.cli.site import Site, as_json, confirm, find, format_size, without_asking, write_json, write_table
-from mstore.store.account import Account, MailboxEntry
-from mstore.store.store import Store
+from mstore.cli.place import open_site, read_names
+from mstore.cli.site import as_json, confirm, find, format_size, without_asking, write_json, write_table
+from mstore.store.access import Access
+from mstore.store.spaces import OTHERS_PREFIX, SHARED_PREFIX
 
 
 @click.group()
 def mailbox() -> None:
-    """List, create, delete and rename a user's mailboxes."""
+    """List, create, delete and rename mailboxes.
+
+    A mailbox is given as USER NAME, or in full as user/NAME/MAILBOX or shared/MAILBOX.
+    """
 
 
 @mailbox.command("list")
-@click.argument("user")
+@click.argument("where", metavar="USER|shared/")
 @as_json
 @click.pass_obj
-def list_mailboxes(config: Path, user: str, as_json: bool) -> None:
-    """List the mailboxes of USER with what is in them."""
-    with _account(config, user) as account:
-        subscriptions = account.subscriptions()
-        found = [
-            _describe(account, entry) | {"subscribed": entry.name in subscriptions}
-            for entry in account.mailboxes().values()
-        ]
+def list_mailboxes(config: Path, where: str, as_json: bool) -> None:
+    """List the mailboxes of USER, or the shared ones, with what is in them."""
+    with open_site(config) as (accounts, access):
+        if where == SHARED_PREFIX:
+            prefix, shown = SHARED_PREFIX, ""
+            subscriptions: frozenset[str] = frozenset()
+        else:
+            record = find(accounts, where.removeprefix(OTHERS_PREFIX).removesuffix("/"))
+            prefix = shown = f"{OTHERS_PREFIX}{record.name}/"
+            subscriptions = Access(access.store, accounts, record).subscriptions()
+        found = []
+        for name in access.listing(prefix):
+            if name.startswith(prefix):
+                described = {"name": name.removeprefix(shown)} | _describe(access, name)
+                if shown:
+                    described["subscribed"] = described["name"] in subscriptions
+                found.append(described)
     if as_json:
         write_json(found)
         return
@@ -51,68 +62,58 @@ def list_mailboxes(config: Path, user: str, as_json: bool) -> None:
 
 
 @mailbox.command()
-@click.argument("user")
-@click.argument("name")
+@click.argument("words", nargs=-1, required=True, metavar="[USER] NAME")
 @as_json
 @click.pass_obj
-def create(config: Path, user: str, name: str, as_json: bool) -> None:
-    """Create the mailbox NAME of USER, and those above it that are missing."""
-    with _account(config, user) as account:
-        entry = account.create(name)
-    _done(as_json, {"name": entry.name, "id": entry.id}, f"created {entry.name}")
+def create(config: Path, words: tuple[str, ...], as_json: bool) -> None:
+    """Create the mailbox NAME, and those above it that are missing."""
+    with open_site(config) as (accounts, access):
+        names = read_names(accounts, words, 1)
+        entry = access.create(names.full[0])
+        name = names.show(access.normalize(names.full[0]))
+    _done(as_json, {"name": name, "id": entry.id}, f"created {name}")
 
 
 @mailbox.command()
-@click.argument("user")
-@click.argument("name")
+@click.argument("words", nargs=-1, required=True, metavar="[USER] NAME")
 @without_asking
 @as_json
 @click.pass_obj
-def delete(config: Path, user: str, name: str, yes: bool, as_json: bool) -> None:
-    """Delete the mailbox NAME of USER with its messages."""
-    with _account(config, user) as account:
-        entry = account.entry(name)
-        confirm(f"Delete {entry.name} of {user} with its messages?", yes)
-        account.delete(entry.name)
-    _done(as_json, {"name": entry.name}, f"deleted {entry.name}")
+def delete(config: Path, words: tuple[str, ...], yes: bool, as_json: bool) -> None:
+    """Delete the mailbox NAME with its messages."""
+    with open_site(config) as (accounts, access):
+        names = read_names(accounts, words, 1)
+        place = access.place(names.full[0])
+        confirm(f"Delete {place.name} with its messages?", yes)
+        access.delete(place.name)
+        name = names.show(place.name)
+    _done(as_json, {"name": name}, f"deleted {name}")
 
 
 @mailbox.command()
-@click.argument("user")
-@click.argument("old")
-@click.argument("new")
+@click.argument("words", nargs=-1, required=True, metavar="[USER] OLD NEW")
 @as_json
 @click.pass_obj
-def rename(config: Path, user: str, old: str, new: str, as_json: bool) -> None:
-    """Rename the mailbox OLD of USER, with all beneath it, to NEW."""
-    with _account(config, user) as account:
-        account.rename(old, new)
+def rename(config: Path, words: tuple[str, ...], as_json: bool) -> None:
+    """Rename the mailbox OLD, with all beneath it, to NEW, of the same user or shared like it."""
+    with open_site(config) as (accounts, access):
+        names = read_names(accounts, words, 2)
+        access.rename(*names.full)
+        old, new = (names.show(access.normalize(name)) for name in names.full)
     _done(as_json, {"old": old, "new": new}, f"renamed {old} to {new}")
 
 
-@contextmanager
-def _account(config: Path, user: str) -> Iterator[Account]:
-    site = Site(config)
-    record = find(site.accounts(), user)
-    site.become_runtime_user()
-    store = Store(site.settings.mailstores)
-    try:
-        yield store.account(record)
-    finally:
-        store.close()
-
-
-def _describe(account: Account, entry: MailboxEntry) -> dict[str, Any]:
-    if entry.no_select:
-        return {"name": entry.name, "id": None}
-    opened = account.open(entry.name)
+def _describe(access: Access, name: str) -> dict[str, Any]:
+    place = access.place(name)
+    if place.entry is None or place.entry.no_select:
+        return {"id": None}
+    opened = place.account.open_entry(place.entry)
     try:
         opened.refresh()
         status = opened.status()
         return {
-            "name": entry.name,
-            "id": entry.id,
-            "uid_validity": entry.uid_validity,
+            "id": place.entry.id,
+            "uid_validity": place.entry.uid_validity,
             "messages": status.messages,
             "unseen": status.unseen,
             "size_bytes": status.size_bytes,

@@ -19,7 +19,10 @@ from mstore.base.options import DEFAULT_CONFIG
 VERBS = {
     "init": ("mstore.cli.init:init", "Make the databases and directories of a new message store."),
     "user": ("mstore.cli.user:user", "Add, list and remove users, and set their passwords."),
-    "mailbox": ("mstore.cli.mailbox:mailbox", "List, create, delete and rename a user's mailboxes."),
+    "mailbox": ("mstore.cli.mailbox:mailbox", "List, create, delete and rename mailboxes."),
+    "acl": ("mstore.cli.acl:acl", "Show and change who may do what with a mailbox."),
+    "group": ("mstore.cli.group:group", "Make groups of users, which lists of rights can name."),
+    "alias": ("mstore.cli.alias:alias", "Give users more addresses."),
     "check": ("mstore.cli.checks:check", "Check that everything on disk is as it should be."),
     "dump": ("mstore.cli.dump:dump", "Show what one of the store's files says."),
 }

@@ -89,12 +89,16 @@ class Opened:
 class Access:
     """The mailboxes of a site for one session of one user, or of somebody anonymous."""
 
-    __slots__ = ("_id", "_people", "_store")
+    __slots__ = ("_id", "_is_superuser", "_people", "store")
 
-    def __init__(self, store: Opener, people: People, person: Person | None) -> None:
-        self._store = store
+    def __init__(
+        self, store: Opener, people: People, person: Person | None, is_superuser: bool = False
+    ) -> None:
+        """A gate for a user; for somebody anonymous (None); or for whom nothing is refused, as ``msadm``."""
+        self.store = store
         self._people = people
         self._id = None if person is None else person.id
+        self._is_superuser = is_superuser
 
     # -- who
 
@@ -117,18 +121,20 @@ class Access:
 
         Raises: Denied for somebody anonymous, NotFound when it was removed, Unavailable.
         """
-        return self._store.account(self.person)
+        return self.store.account(self.person)
 
     @property
     def is_administrator(self) -> bool:
         """Whether the user is an administrator of the site."""
-        return self._id is not None and self._people.is_administrator(self.person.name)
+        if self._id is None:
+            return self._is_superuser
+        return self._people.is_administrator(self.person.name)
 
     @property
     def who(self) -> Who:
         """The user as access control lists see him now."""
         if self._id is None:
-            return Who(None)
+            return Who(None, is_administrator=self._is_superuser)
         people = self._people
         return Who(self._id, people.groups_of(self._id), people.is_administrator(self.person.name))
 
@@ -142,7 +148,7 @@ class Access:
         ``user/``.
         """
         own: Mapping[str, MailboxEntry] = {} if self._id is None else self.account.mailboxes()
-        found = list_foreign(self._store, self._people, self.who, prefix)
+        found = list_foreign(self.store, self._people, self.who, prefix)
         return {**own, **found} if found else own
 
     def subscriptions(self) -> frozenset[str]:
@@ -226,7 +232,7 @@ class Access:
             person = self._people.by_id(place.person.id)
             if person is None:
                 return NONE
-            entries = self._store.account(person).mailboxes()
+            entries = self.store.account(person).mailboxes()
             entry = entries.get(place.inner)
             if entry is None or entry.id != place.entry.id:
                 entry = next((other for other in entries.values() if other.id == place.entry.id), None)
@@ -287,7 +293,7 @@ class Access:
 
     # -- changing
 
-    def create(self, name: str, special_use: str | None = None) -> None:
+    def create(self, name: str, special_use: str | None = None) -> MailboxEntry:
         """Make a mailbox, with the list of the nearest level above it.
 
         RFC 4314 §4: needs ``k`` there. At the top of a namespace its owner may, and administrators.
@@ -295,7 +301,7 @@ class Access:
         Raises: Exists, Denied, Invalid, LimitReached, Busy, StorageFailed.
         """
         place = self._new_place(name)
-        place.account.create(place.inner, special_use, partial(self._check_create, place))
+        return place.account.create(place.inner, special_use, partial(self._check_create, place))
 
     def delete(self, name: str) -> None:
         """Remove a mailbox with its messages and its list.
@@ -321,7 +327,7 @@ class Access:
         target = self._new_place(new)
         if source.person.id != target.person.id:
             raise Invalid("a mailbox cannot be renamed into another user's or the shared hierarchy")
-        if source.inner == INBOX and not source.personal:
+        if source.inner == INBOX and not source.personal and not self._is_superuser:
             raise Denied("only its owner may rename an INBOX")
 
         def check(entries: Mapping[str, MailboxEntry]) -> None:
@@ -426,7 +432,7 @@ class Access:
         """
         person = self._owner_of(full, new)
         personal = person.id == self._id
-        account = self._store.account(person)
+        account = self.store.account(person)
         entry = account.mailboxes().get(full.inner)
         owner = None if full.space is Space.SHARED else person.id
         rights = self._rights_in(EMPTY if entry is None else entry.acl, owner)
@@ -438,7 +444,7 @@ class Access:
 
     def _rights_in(self, acl: Acl, owner: AccountId | None) -> Rights:
         """The user's rights in a mailbox with this list; quick where a list of one's own is empty."""
-        if not acl and owner is not None and owner == self._id:
+        if self._is_superuser or (not acl and owner is not None and owner == self._id):
             return ALL
         return effective(acl, self.who, owner)
 
@@ -473,7 +479,7 @@ class Access:
         else:
             person = self._people.shared()
             if person is None and new and self.is_administrator:
-                person = blocking.call(self._people.make_shared, self._store.first_mailstore)
+                person = blocking.call(self._people.make_shared, self.store.first_mailstore)
         if person is None or (not full.inner and not new):
             raise _no_mailbox(str(full))
         return person

@@ -41,9 +41,9 @@ def test_what_cannot_be_is_one_clear_line(admin: Admin) -> None:
     for words, reason in (
         (("create", "joe", "inbox"), "exists already"),
         (("create", "joe", "a//b"), "'/'"),
-        (("delete", "joe", "nowhere", "--yes"), "no mailbox nowhere"),
+        (("delete", "joe", "nowhere", "--yes"), "no mailbox user/joe/nowhere"),
         (("delete", "joe", "INBOX", "--yes"), "cannot be deleted"),
-        (("rename", "joe", "nowhere", "x"), "no mailbox nowhere"),
+        (("rename", "joe", "nowhere", "x"), "no mailbox user/joe/nowhere"),
         (("list", "jim"), "no user jim"),
     ):
         output = admin.fails("mailbox", *words)
