@@ -8,43 +8,94 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mstore.base.errors import Moved
-from mstore.base.flags import SYSTEM_FLAGS
+from mstore.base.errors import Denied, Moved, ReadOnly
+from mstore.base.flags import FIRST_KEYWORD_BIT, SYSTEM_FLAGS
 from mstore.imap.errors import Bye
 from mstore.imap.render.lines import format_flags_lines
+from mstore.store.rights import flag_mask
 
 if TYPE_CHECKING:
     from mstore.net.stream import Stream
+    from mstore.store.access import Opened
     from mstore.store.mailbox import Mailbox
     from mstore.store.view import View
 
 
 class Selected:
-    """A mailbox, the view that the client has of it, and whether the client may change it."""
+    """A mailbox, the view that the client has of it, and what the client may do with it."""
 
-    __slots__ = ("_keywords_told", "mailbox", "name", "read_only", "view")
+    __slots__ = ("_keywords_told", "_opened", "mailbox", "mask", "read_only", "rights", "view")
 
-    def __init__(self, name: str, mailbox: Mailbox, view: View, read_only: bool) -> None:
-        self.name = name
-        self.mailbox = mailbox
+    def __init__(self, opened: Opened, view: View, read_only: bool) -> None:
+        self._opened = opened
+        self.mailbox: Mailbox = opened.mailbox
         self.view = view
         self.read_only = read_only
+        """Opened by EXAMINE: nothing is changed, whatever the rights."""
+        self.rights = opened.rights
+        self.mask = flag_mask(self.rights)
+        """The flag bits that the client may change, unless it is read-only."""
         self._keywords_told = 0
+
+    def follow_rights(self, stream: Stream) -> None:
+        """Go by the rights as they are now; tell the client which flags it may set, when that has changed.
+
+        RFC 4314 §5.1.1.
+        Raises: Bye when the mailbox may not be read any more, or is no more; Moved.
+        """
+        rights = self._opened.current_rights()
+        if rights == self.rights:
+            return
+        if "r" not in rights:
+            self.mailbox.refresh()
+            self._check_is_there()
+            raise Bye("The selected mailbox may not be read any more")
+        self.rights = rights
+        mask = flag_mask(rights)
+        if mask != self.mask:
+            self.mask = mask
+            stream.write(self.flags_lines())
+
+    def _check_is_there(self) -> None:
+        """Pass a mailbox that has not been deleted.
+
+        Raises: Bye, Moved.
+        """
+        if self.mailbox.deleted:
+            error = self.mailbox.gone()
+            if isinstance(error, Moved):
+                raise error
+            raise Bye("The selected mailbox has been deleted")
+
+    def check_may_expunge(self) -> None:
+        """Pass a client that may remove messages (RFC 4314 §4).
+
+        Raises: ReadOnly, Denied.
+        """
+        self.check_may_change()
+        if "e" not in self.rights:
+            raise Denied("you have no right to remove messages here")
+
+    def check_may_change(self) -> None:
+        """Pass a client that has not opened the mailbox for reading alone.
+
+        Raises: ReadOnly.
+        """
+        if self.read_only:
+            raise ReadOnly("The mailbox is open read-only")
 
     def report(self, stream: Stream, expunges: bool, uid: bool = False) -> None:
         """Tell the client what has changed: EXPUNGE, EXISTS, RECENT, FLAGS, FETCH, in this order.
 
         Without ``expunges`` removals stay hidden, and sequence numbers as they are. With ``uid`` every
         FETCH carries the UID.
-        Raises: Bye when the mailbox is no more (RFC 2180 §3.3), Moved.
+        Raises: Bye when the mailbox is no more (RFC 2180 §3.3) or not to be read any more, Moved.
         """
         mailbox = self.mailbox
+        if not self._opened.personal:
+            self.follow_rights(stream)
         mailbox.refresh()
-        if mailbox.deleted:
-            error = mailbox.gone()
-            if isinstance(error, Moved):
-                raise error
-            raise Bye("The selected mailbox has been deleted")
+        self._check_is_there()
         changes = self.view.pending(expunges)
         if changes.expunged_seqs:
             stream.writelines(b"* %d EXPUNGE\r\n" % seq for seq in changes.expunged_seqs)
@@ -71,11 +122,19 @@ class Selected:
 
     def flags_lines(self) -> bytes:
         """FLAGS and PERMANENTFLAGS: which flags there are, and which can be set (RFC 3501 §7.2.6, §7.1)."""
-        names = b" ".join((*SYSTEM_FLAGS, *self.mailbox.keywords))
-        self._keywords_told = len(self.mailbox.keywords)
-        if self.read_only:
+        keywords = self.mailbox.keywords
+        names = b" ".join((*SYSTEM_FLAGS, *keywords))
+        self._keywords_told = len(keywords)
+        mask = 0 if self.read_only else self.mask
+        if not mask:
             return b"* FLAGS (%s)\r\n* OK [PERMANENTFLAGS ()] Nothing can be changed\r\n" % names
-        return b"* FLAGS (%s)\r\n* OK [PERMANENTFLAGS (%s \\*)] Flags are permanent\r\n" % (names, names)
+        permanent = [name for bit, name in enumerate(SYSTEM_FLAGS) if mask >> bit & 1]
+        if mask >> FIRST_KEYWORD_BIT:
+            permanent += [*keywords, b"\\*"]
+        return b"* FLAGS (%s)\r\n* OK [PERMANENTFLAGS (%s)] Flags are permanent\r\n" % (
+            names,
+            b" ".join(permanent),
+        )
 
     def close(self) -> None:
         """Let go of the mailbox."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mstore.net.penalty import Penalty
     from mstore.net.service import Service
     from mstore.net.stream import Stream
-    from mstore.store.account import Account
+    from mstore.store.access import Access
 
 _HEAD = re.compile(rb"([^\x00-\x20\x7f-\xff(){%*\"\\+]+) ([A-Za-z0-9\-]+)(?= |\r?\n|\Z)")
 _TAG = re.compile(rb"([^\x00-\x20\x7f-\xff(){%*\"\\+]+)")
@@ -60,7 +60,7 @@ class Session:
         "_id",
         "_said_goodbye",
         "_stopping",
-        "account",
+        "access",
         "idle",
         "idling",
         "penalty",
@@ -80,7 +80,7 @@ class Session:
         """Waiting for the client: nothing is lost when the session ends now."""
         self.user: str | None = None
         self.record: Any = None
-        self.account: Account | None = None
+        self.access: Access | None = None
         self.selected: Selected | None = None
         self.idling: Any = None
         """What pushes news, during IDLE."""
@@ -141,10 +141,10 @@ class Session:
         self.stream.write(data)
 
     @property
-    def mailstore(self) -> Account:
-        """The account's mail; only after login."""
-        assert self.account is not None
-        return self.account
+    def mailstore(self) -> Access:
+        """The mail of the site as the user may see it; only after login."""
+        assert self.access is not None
+        return self.access
 
     @property
     def mailbox(self) -> Selected:
@@ -156,9 +156,9 @@ class Session:
         """What is announced as things stand."""
         return capabilities(self.service, self.stream.tls, self.state)
 
-    def enter(self, record: Any, account: Account) -> None:
+    def enter(self, record: Any, access: Access) -> None:
         """The client has logged in."""
-        self.record, self.account, self.user = record, account, record.name
+        self.record, self.access, self.user = record, access, record.name
         self.state = state.AUTHENTICATED
         self._bad = 0
         self.penalty = None
@@ -278,6 +278,8 @@ class Session:
         stream = self.stream
         self.service.counters.add("commands")
         try:
+            if row.states == state.SELECTED and self.selected is not None:
+                self.selected.follow_rights(stream)
             text = row.run(self, tag, cursor)
             if row.seqs != "none" and self.selected is not None:
                 self.selected.report(stream, row.seqs != "uses", row.uid)

@@ -7,20 +7,23 @@ import time
 from typing import TYPE_CHECKING
 
 from mstore.base.errors import Invalid, NotFound
+from mstore.base.flags import FIRST_KEYWORD_BIT
 from mstore.files.spool import Spool
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor, Literal
 from mstore.imap.grammar.flags import split_flags
 from mstore.store.append import NewMessage, append
+from mstore.store.rights import flag_mask
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
+    from mstore.store.access import Opened
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
-    """RFC 3501 §6.3.11.
+    """RFC 3501 §6.3.11. Flags that the client may not set there are left out (RFC 4314 §4).
 
     Durable: the message is on disk before the tagged OK.
     """
@@ -43,10 +46,12 @@ def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
     cursor.end()
     if not (len(content) if isinstance(content, bytes) else content.size):
         raise No("An empty message cannot be stored", b"CANNOT")
-    try:
-        mailbox = session.mailstore.open(name)
-    except NotFound as error:
-        raise No(str(error), b"TRYCREATE") from None
+    opened = open_target(session, name)
+    mailbox = opened.mailbox
+    mask = flag_mask(opened.rights)
+    bits &= mask
+    if not mask >> FIRST_KEYWORD_BIT:
+        keywords = ()
     spool: Spool | None = None
     try:
         whole = normalize(content, session)
@@ -57,6 +62,21 @@ def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
         if spool is not None:
             spool.close()
         mailbox.release()
+
+
+def open_target(session: Session, name: str) -> Opened:
+    """The mailbox to which messages are to be added.
+
+    Raises: No with TRYCREATE when there is none that the client may know of, and it may create one there
+    (RFC 3501 §6.3.11, §6.4.7); Denied, NotFound.
+    """
+    access = session.mailstore
+    try:
+        return access.open(name, "i")
+    except NotFound as error:
+        if access.may_create(name):
+            raise No(str(error), b"TRYCREATE") from None
+        raise
 
 
 def normalize(content: Literal, session: Session) -> Literal:

@@ -1,6 +1,6 @@
 """COPY and UID COPY (RFC 3501 §6.4.7, §6.4.8), with the UIDs of both sides (RFC 4315 §3).
 
-All messages are copied or none. A set with messages that are gone is refused when it is one of sequence
+All messages are copied or none, with those flags that the client may set there (RFC 4314 §4). A set with messages that are gone is refused when it is one of sequence
 numbers (RFC 2180 §4.4.1).
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mstore.base.errors import NotFound
 from mstore.base.numset import format_numset
 from mstore.imap.chosen import choose
-from mstore.imap.errors import No
+from mstore.imap.commands.append import open_target
 from mstore.imap.grammar.cursor import Cursor
 from mstore.store.copy import copy
+from mstore.store.rights import flag_mask
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
@@ -41,13 +41,10 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     selected = session.mailbox
     chosen = choose(selected, numbers, uid)
     chosen.check_none_gone(uid)
+    opened = open_target(session, name)
+    target = opened.mailbox
     try:
-        target = session.mailstore.open(name)
-    except NotFound as error:
-        # RFC 3501 §6.4.7: the client may create it and try again.
-        raise No(str(error), b"TRYCREATE") from None
-    try:
-        pairs = copy(chosen.rows, selected.mailbox, target)
+        pairs = copy(chosen.rows, selected.mailbox, target, flag_mask(opened.rights))
         uid_validity = target.uid_validity
     finally:
         target.release()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mstore.base.errors import ReadOnly
 from mstore.base.flags import DELETED, TOMBSTONE
 from mstore.imap.chosen import Array, choose
 from mstore.imap.grammar.cursor import Cursor
@@ -30,7 +29,8 @@ def run_expunge(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
     Durable: the removal is on disk before the first EXPUNGE is sent.
     """
     cursor.end()
-    selected = _writable(session)
+    selected = session.mailbox
+    selected.check_may_expunge()
     expunge_deleted(selected)
     return None
 
@@ -45,7 +45,8 @@ def run_uid_expunge(session: Session, tag: bytes, cursor: Cursor) -> bytes | Non
     cursor.space()
     numbers = cursor.sequence_set()
     cursor.end()
-    selected = _writable(session)
+    selected = session.mailbox
+    selected.check_may_expunge()
     expunge_deleted(selected, choose(selected, numbers, uid=True).rows)
     return None
 
@@ -71,10 +72,3 @@ def expunge_deleted(selected: Selected, rows: Array | None = None) -> None:
 def _deleted(flags: Array, rows: Array) -> Array:
     deleted: Array = rows[flags[rows] & _MASK == _DELETED]
     return deleted
-
-
-def _writable(session: Session) -> Selected:
-    selected = session.mailbox
-    if selected.read_only:
-        raise ReadOnly("The mailbox is open read-only")
-    return selected

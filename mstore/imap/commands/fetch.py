@@ -1,6 +1,6 @@
 """FETCH and UID FETCH (RFC 3501 §6.4.5, §6.4.8).
 
-Items that read a body set \\Seen: in one transaction for all messages of the set, before the first response,
+Items that read a body set \\Seen, where the client may set it: in one transaction for all messages of the set, before the first response,
 so that the flags stand in the same responses. No lock is held while anything is sent. Messages that another
 session has expunged, and this one has not been told of, are left out; the form with sequence numbers says so
 in the end, the one with UIDs ignores them as it does any UID that is not there (RFC 2180 §4.1).
@@ -49,7 +49,7 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     if len(rows):
         selected.announce_keywords(session.stream)
         messages = Messages(program, selected.mailbox, selected.view, uid)
-        if program.reads and not selected.read_only and _set_seen(selected, rows):
+        if program.reads and not selected.read_only and selected.mask & SEEN and _set_seen(selected, rows):
             messages.tell_flags()
         messages.send(selected.view.seqs_of_rows(rows), rows, session.send)
         if messages.failure is not None:

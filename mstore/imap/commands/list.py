@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -10,15 +11,22 @@ from mstore.imap.errors import No
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.names import compile_pattern, fold_inbox, format_mailbox, parse_utf7
 from mstore.store.names import SEPARATOR, sorted_names
+from mstore.store.spaces import OTHERS_PREFIX
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
 
 MAX_PATTERN_CHARACTERS = 2000
+_WILDCARD = re.compile("[%*]")
+_OTHERS_INBOX = re.compile("(user/[^/%*]+/)inbox(?=/|$)", re.IGNORECASE)
 
 
 def run_list(session: Session, tag: bytes, cursor: Cursor) -> None:
-    """RFC 3501 §6.3.8, with \\HasChildren and \\HasNoChildren (RFC 3348 §3)."""
+    """RFC 3501 §6.3.8, with \\HasChildren and \\HasNoChildren (RFC 3348 §3).
+
+    What is told follows from the names alone that the client may see (RFC 4314 §4). A level above one of
+    them that is no name itself, or none for this client, is told where a ``%`` at the end asks for levels.
+    """
     try:
         pattern = parse_pattern(cursor)
     except Invalid:
@@ -26,10 +34,10 @@ def run_list(session: Session, tag: bytes, cursor: Cursor) -> None:
     if pattern is None:
         session.send(b'* LIST (\\Noselect) "/" ""\r\n')
         return
-    entries = session.mailstore.mailboxes()
+    entries = session.mailstore.listing(_WILDCARD.split(pattern, 1)[0])
     parents = find_parents(entries)
     names: Iterable[str] = entries
-    if not parents.issubset(entries.keys()):
+    if pattern.endswith("%") and not parents.issubset(entries.keys()):
         names = sorted_names(parents.union(entries))
     matches = compile_pattern(pattern)
     lines = []
@@ -64,9 +72,9 @@ def run_lsub(session: Session, tag: bytes, cursor: Cursor) -> None:
 
 
 def run_namespace(session: Session, tag: bytes, cursor: Cursor) -> None:
-    """RFC 2342 §5: one personal namespace; nothing of others, nothing shared."""
+    """RFC 2342 §5: one's own mailboxes, those of other users, and the shared ones."""
     cursor.end()
-    session.send(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
+    session.send(b'* NAMESPACE (("" "/")) (("user/" "/")) (("shared/" "/"))\r\n')
 
 
 def parse_pattern(cursor: Cursor) -> str | None:
@@ -82,6 +90,8 @@ def parse_pattern(cursor: Cursor) -> str | None:
     if not pattern:
         return None
     text = fold_inbox(parse_utf7(reference) + parse_utf7(pattern))
+    if text.startswith(OTHERS_PREFIX):
+        text = _OTHERS_INBOX.sub(r"\1INBOX", text, 1)
     if len(text) > MAX_PATTERN_CHARACTERS:
         raise No("pattern too long", b"LIMIT")
     return text

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mstore.auth.sasl import Credentials
 from mstore.auth.sasl import start as start_exchange
@@ -18,9 +18,12 @@ from mstore.imap.errors import Bad, Bye, No
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.respond import continue_req
 from mstore.net.penalty import Penalty
+from mstore.store.access import Access
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
+    from mstore.store.access import People
+    from mstore.store.store import Store
 
 MAX_RESPONSE_BYTES = 8192
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
@@ -100,8 +103,9 @@ def log_in(session: Session, credentials: Credentials) -> bytes:
         _refuse(session, credentials.authcid)
     if credentials.authzid and not _is_same(session, credentials.authzid, record):
         _refuse(session, credentials.authcid, b"AUTHORIZATIONFAILED")
-    account = service.store.account(record)
-    session.enter(record, account)
+    access = Access(cast("Store", service.store), cast("People", service.accounts), record)
+    access.account.mailboxes()  # so that what is wrong with it is told now
+    session.enter(record, access)
     service.log.info("login", session=session.id, user=session.user, peer=session.stream.peer)
     return b"[CAPABILITY " + session.capabilities() + b"] Logged in"
 

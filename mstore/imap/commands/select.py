@@ -13,6 +13,7 @@ from mstore.base.flags import DELETED, SEEN, TOMBSTONE
 from mstore.imap import state
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.selected import Selected
+from mstore.store.rights import is_read_only
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
@@ -34,15 +35,20 @@ def open_mailbox(session: Session, cursor: Cursor, read_only: bool) -> bytes:
     name = cursor.mailbox()
     cursor.end()
     session.leave_mailbox()
-    mailbox = session.mailstore.open(name)
+    opened = session.mailstore.open(name, "r")
+    mailbox = opened.mailbox
     try:
-        selected = Selected(name, mailbox, mailbox.view(not read_only), read_only)
+        # Who may change nothing that others see does not take \Recent from them either.
+        changes_nothing = read_only or is_read_only(opened.rights, opened.personal)
+        selected = Selected(opened, mailbox.view(not changes_nothing), read_only)
         session.send(format_opening(selected))
     except BaseException:
         mailbox.release()
         raise
     session.selected, session.state = selected, state.SELECTED
-    return b"[READ-ONLY] EXAMINE completed" if read_only else b"[READ-WRITE] SELECT completed"
+    if read_only:
+        return b"[READ-ONLY] EXAMINE completed"
+    return b"[READ-ONLY] SELECT completed" if changes_nothing else b"[READ-WRITE] SELECT completed"
 
 
 def format_opening(selected: Selected) -> bytes:
@@ -80,6 +86,7 @@ def run_check(session: Session, tag: bytes, cursor: Cursor) -> None:
 def run_close(session: Session, tag: bytes, cursor: Cursor) -> None:
     """RFC 3501 §6.4.2: removes what is flagged \\Deleted, without a word, unless opened by EXAMINE.
 
+    RFC 4314 §4: without the right to do so it removes nothing, and is a success all the same.
     Locks: takes the mailbox lock, if anything is to be removed.
     Durable: the removal.
     """
@@ -87,7 +94,7 @@ def run_close(session: Session, tag: bytes, cursor: Cursor) -> None:
     selected = session.mailbox
     mailbox = selected.mailbox
     mailbox.refresh()
-    if not selected.read_only and mailbox.status().deleted:
+    if not selected.read_only and "e" in selected.rights and mailbox.status().deleted:
         with mailbox.transaction() as tx:
             rows = deleted_rows(selected)
             if len(rows):

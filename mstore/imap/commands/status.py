@@ -42,7 +42,7 @@ def run_status(session: Session, tag: bytes, cursor: Cursor) -> None:
     for item in items:
         if item not in ITEMS and item != DELETED_STORAGE:
             raise Bad(f"unknown status item {item.decode()[:40]}")
-    mailbox = session.mailstore.open(name)
+    mailbox = session.mailstore.open(name, "r").mailbox
     try:
         mailbox.refresh()
         values = _count(mailbox, items)

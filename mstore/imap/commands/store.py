@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from mstore.base.errors import ReadOnly
+from mstore.base.errors import Denied
+from mstore.base.flags import FIRST_KEYWORD_BIT, USER_BITS
 from mstore.imap.chosen import Chosen, choose
 from mstore.imap.errors import Bad
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.render.lines import format_flags_lines
 
 if TYPE_CHECKING:
+    from mstore.imap.selected import Selected
     from mstore.imap.session import Session
 
 Operation = Literal["set", "add", "remove"]
@@ -54,17 +56,17 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     bits, keywords = cursor.flags()
     cursor.end()
     selected = session.mailbox
-    if selected.read_only:
-        raise ReadOnly("The mailbox is open read-only")
+    selected.check_may_change()
+    mask = _check_rights(selected, operation, bits, keywords)
     chosen = choose(selected, numbers, uid)
     rows = chosen.rows
     if not len(rows):
         return _finish(chosen, silent, uid)
     mailbox, view = selected.mailbox, selected.view
     with mailbox.transaction() as tx:
-        if keywords:
+        if keywords and mask >> FIRST_KEYWORD_BIT:
             bits |= tx.keyword_bits(keywords, create=operation != "remove")
-        changed = tx.flags(rows, operation, bits)
+        changed = tx.flags(rows, operation, bits, mask=mask)
     if len(changed):
         view.silence(changed, tx.modseq)
     if not silent:
@@ -72,6 +74,19 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
         for piece in format_flags_lines(mailbox, view, view.seqs_of_rows(rows), rows, uid):
             session.send(piece)
     return _finish(chosen, silent, uid)
+
+
+def _check_rights(selected: Selected, operation: Operation, bits: int, keywords: tuple[bytes, ...]) -> int:
+    """The flag bits that the client may change, if they are any of those it wants to change.
+
+    RFC 4314 §4: what is not allowed is left out, unless nothing is left.
+    Raises: Denied.
+    """
+    mask = selected.mask
+    wanted = USER_BITS if operation == "set" else bits | (-1 << FIRST_KEYWORD_BIT if keywords else 0)
+    if wanted and not wanted & mask:
+        raise Denied("you have no right to change these flags")
+    return mask
 
 
 def _finish(chosen: Chosen, silent: bool, uid: bool) -> bytes | None:
