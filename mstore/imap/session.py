@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mstore.net.service import Service
     from mstore.net.stream import Stream
     from mstore.store.access import Access
+    from mstore.store.account import Account
 
 _HEAD = re.compile(rb"([^\x00-\x20\x7f-\xff(){%*\"\\+]+) ([A-Za-z0-9\-]+)(?= |\r?\n|\Z)")
 _TAG = re.compile(rb"([^\x00-\x20\x7f-\xff(){%*\"\\+]+)")
@@ -55,6 +56,7 @@ class Session:
 
     __slots__ = (
         "__weakref__",
+        "_account",
         "_bad",
         "_faults",
         "_id",
@@ -81,6 +83,8 @@ class Session:
         self.user: str | None = None
         self.record: Any = None
         self.access: Access | None = None
+        self._account: Account | None = None
+        """Held, so that it stays open as long as the session lasts."""
         self.selected: Selected | None = None
         self.idling: Any = None
         """What pushes news, during IDLE."""
@@ -157,7 +161,11 @@ class Session:
         return capabilities(self.service, self.stream.tls, self.state)
 
     def enter(self, record: Any, access: Access) -> None:
-        """The client has logged in."""
+        """The client has logged in.
+
+        Raises: Unavailable, Moved, Corrupt, StorageFailed when the account's mail cannot be reached.
+        """
+        self._account = access.account
         self.record, self.access, self.user = record, access, record.name
         self.state = state.AUTHENTICATED
         self._bad = 0

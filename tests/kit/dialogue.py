@@ -4,7 +4,11 @@ A dialogue is a text file. Its first line names the rule that it shows. Then, on
 
 ``@ account NAME``                 makes an account with the password ``secret`` (``joe`` is there already)
 ``@ option NAME VALUE``            sets an option of the site: ``yes``, ``no`` or a number
-``@ message NAME MAILBOX FLAGS…``  puts a small message into a mailbox; ``Subject`` counts from 1
+``@ message NAME MAILBOX FLAGS…``  puts a small message into a mailbox (``shared bugs`` is ``shared/bugs``);
+                                   ``Subject`` counts from 1
+``@ mailbox NAME``                 makes a mailbox by its full name: ``user/joe/work``, ``shared/bugs``
+``@ acl MAILBOX WHO RIGHTS``       gives an identifier rights; the mailbox by its full name, ``-`` for none
+``@ group NAME MEMBER…``           makes a group
 ``@ login N NAME``                 client N logs in
 ``@ select N NAME MAILBOX``        client N logs in and selects
 ``C: text`` or ``C2: text``        client 1 or 2 sends a line
@@ -29,7 +33,9 @@ from pathlib import Path
 from typing import Any
 
 from mstore.imap.session import Session
+from mstore.store.access import Access
 from mstore.store.append import NewMessage, append
+from mstore.store.rights import parse_rights
 from tests.kit.mailhost import MailHost
 from tests.kit.transport import Client, Served
 
@@ -92,7 +98,7 @@ def play(dialogue: Dialogue, root: Path, cut: Cut) -> None:
 @contextmanager
 def site(root: Path, options: dict[str, Any]) -> Iterator[MailHost]:
     """A site with the account joe."""
-    host = MailHost(root, **options)
+    host = MailHost(root, admin_users=("root",), **options)
     try:
         host.add("joe")
         yield host
@@ -185,6 +191,13 @@ class Player:
             self._host.add(arguments[0])
         elif verb == "message":
             self._put(*arguments)
+        elif verb == "mailbox":
+            self._site.create(arguments[0])
+        elif verb == "acl":
+            name, identifier, rights = arguments
+            self._site.set_acl(name, identifier, "=", parse_rights(rights.strip("-")))
+        elif verb == "group":
+            self._make_group(*arguments)
         elif verb in ("login", "select"):
             client = self._client(int(arguments[0]))
             greeting = client.receive()
@@ -197,6 +210,20 @@ class Player:
         else:
             raise AssertionError(f"unknown arrangement {verb!r}")
 
+    @property
+    def _site(self) -> Access:
+        """The mail of the site as its administrator ``root`` sees it, without whom there is no site here."""
+        host = self._host
+        return Access(host.store, host.accounts, host.accounts.find("root") or host.add("root"))
+
+    def _make_group(self, name: str, *members: str) -> None:
+        accounts = self._host.accounts
+        group = accounts.groups.add(name)
+        for member in members:
+            record = accounts.find(member)
+            assert record is not None
+            accounts.groups.join(group, record.id)
+
     def _put(self, name: str, mailbox_name: str, *flags: str) -> None:
         self._messages += 1
         bits, keywords = 0, []
@@ -204,7 +231,8 @@ class Player:
             bits |= FLAG_BITS.get(flag, 0)
             if not flag.startswith("\\"):
                 keywords.append(flag.encode())
-        mailbox = self._host.account(name).open(mailbox_name)
+        account = self._host.store.account(self._host.accounts.shared()) if name == "shared" else None
+        mailbox = (account or self._host.account(name)).open(mailbox_name)
         try:
             message = make_message(self._messages)
             append(mailbox, [NewMessage(message, 837563065 + self._messages, bits, tuple(keywords))])

@@ -1,7 +1,7 @@
 """COPY and UID COPY (RFC 3501 §6.4.7, §6.4.8), with the UIDs of both sides (RFC 4315 §3).
 
-All messages are copied or none, with those flags that the client may set there (RFC 4314 §4). A set with messages that are gone is refused when it is one of sequence
-numbers (RFC 2180 §4.4.1).
+All messages are copied or none, with those flags that the client may set there (RFC 4314 §4). A set with
+messages that are gone is refused when it is one of sequence numbers (RFC 2180 §4.4.1).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """FETCH and UID FETCH (RFC 3501 §6.4.5, §6.4.8).
 
-Items that read a body set \\Seen, where the client may set it: in one transaction for all messages of the set, before the first response,
-so that the flags stand in the same responses. No lock is held while anything is sent. Messages that another
-session has expunged, and this one has not been told of, are left out; the form with sequence numbers says so
-in the end, the one with UIDs ignores them as it does any UID that is not there (RFC 2180 §4.1).
+Items that read a body set \\Seen, where the client may set it: in one transaction for all messages of the
+set, before the first response, so that the flags stand in the same responses. No lock is held while anything
+is sent. Messages that another session has expunged, and this one has not been told of, are left out; the form
+with sequence numbers says so in the end, the one with UIDs ignores them as it does any UID that is not there
+(RFC 2180 §4.1).
 """
 
 from __future__ import annotations

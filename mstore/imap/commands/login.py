@@ -22,7 +22,7 @@ from mstore.store.access import Access
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
-    from mstore.store.access import People
+    from mstore.store.people import People
     from mstore.store.store import Store
 
 MAX_RESPONSE_BYTES = 8192
@@ -104,7 +104,6 @@ def log_in(session: Session, credentials: Credentials) -> bytes:
     if credentials.authzid and not _is_same(session, credentials.authzid, record):
         _refuse(session, credentials.authcid, b"AUTHORIZATIONFAILED")
     access = Access(cast("Store", service.store), cast("People", service.accounts), record)
-    access.account.mailboxes()  # so that what is wrong with it is told now
     session.enter(record, access)
     service.log.info("login", session=session.id, user=session.user, peer=session.stream.peer)
     return b"[CAPABILITY " + session.capabilities() + b"] Logged in"
