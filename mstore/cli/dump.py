@@ -168,7 +168,16 @@ def _journal_record(kind: int, payload: bytes) -> tuple[str, dict[str, Any]]:
         fields["name"] = rest.decode("ascii", "replace")
     elif kind == layout.TYPE_APPENDED:
         fields |= _appended(fields["count"], rest)
+    elif kind in (layout.TYPE_DERIVED_AT, layout.TYPE_RELOCATED):
+        fields |= _placed(fields["count"], rest)
+    elif rest:
+        fields["payload"] = rest
     return table.name, fields
+
+
+def _placed(count: int, rest: bytes) -> dict[str, Any]:
+    uids = np.frombuffer(rest, "<u4", count)
+    return {"uids": uids.tolist(), "offsets": np.frombuffer(rest, "<u8", count, (count + 1) // 2 * 8).tolist()}
 
 
 def _appended(count: int, rest: bytes) -> dict[str, Any]:

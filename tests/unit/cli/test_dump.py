@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mstore.accounts import Accounts
@@ -58,6 +59,16 @@ def test_a_journal_shows_what_happened(admin: Admin, account: Account) -> None:
     assert [line["uid"] for line in of(lines, "Appended")] == [[1], [2], [3]]
     assert of(lines, "KeywordDefined")[0]["name"] == "$Forwarded"
     assert of(lines, "Expunged")[0]["uids"] == "2"
+
+
+def test_a_journal_shows_where_blobs_were_put(admin: Admin, account: Account) -> None:
+    mailbox = account.open("bü")
+    with mailbox.transaction() as tx:
+        tx.place_derived(np.array([1, 3, 4], np.uint32), np.array([64, 1 << 40, 128], np.uint64))
+    mailbox.release()
+    lines = dump(admin, account.path / account.entry("bü").id / "journal.1")
+    found = of(lines, "DerivedAt")[-1]
+    assert (found["uids"], found["offsets"]) == ([1, 3, 4], [64, 1 << 40, 128])
     assert of(lines, "Flagged")[-1]["uids"] == "1"
     assert not of(lines, "damage")
 
