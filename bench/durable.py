@@ -1,8 +1,8 @@
 """Durable appends from many clients into as many mailboxes, against what the disk gives to bare threads.
 
-``python -m bench.durable``: each round first lets 16 threads append 8 KB and call fdatasync, each to a file of
-its own, and then 16 clients APPEND (or deliver by LMTP) 8 KB, each to a mailbox of its own; all on one file
-system, in one run. What counts is the ratio, the median of the rounds.
+``python -m bench.durable``: each round first lets 16 threads append 8 KB and call fdatasync, each to a file
+of its own, and then 16 clients APPEND (or deliver by LMTP) 8 KB, each to a mailbox of its own; all on one
+file system, in one run. What counts is the ratio, the median of the rounds.
 """
 
 from __future__ import annotations
@@ -171,7 +171,8 @@ def format_round(found: Round) -> str:
     """A line for people."""
     return (
         f"bare {found.bare_per_s:,.0f}/s ({found.bare_cpu_ms:.3f} ms CPU), durable appends "
-        f"{found.appends_per_s:,.0f}/s ({found.server_cpu_ms:.3f} ms CPU, the client {found.client_cpu_ms:.3f}), "
+        f"{found.appends_per_s:,.0f}/s ({found.server_cpu_ms:.3f} ms CPU, "
+        f"the client {found.client_cpu_ms:.3f}), "
         f"ratio {found.ratio:.2f}"
     )
 

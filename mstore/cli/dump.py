@@ -177,7 +177,10 @@ def _journal_record(kind: int, payload: bytes) -> tuple[str, dict[str, Any]]:
 
 def _placed(count: int, rest: bytes) -> dict[str, Any]:
     uids = np.frombuffer(rest, "<u4", count)
-    return {"uids": uids.tolist(), "offsets": np.frombuffer(rest, "<u8", count, (count + 1) // 2 * 8).tolist()}
+    return {
+        "uids": uids.tolist(),
+        "offsets": np.frombuffer(rest, "<u8", count, (count + 1) // 2 * 8).tolist(),
+    }
 
 
 def _appended(count: int, rest: bytes) -> dict[str, Any]:
