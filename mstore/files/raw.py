@@ -244,6 +244,16 @@ def unlink(path: PathLike) -> None:
         raise _failed("remove", error) from error
 
 
+def list_directory(path: PathLike) -> list[str]:
+    """The names in a directory; ``FileNotFoundError`` and ``NotADirectoryError`` pass."""
+    try:
+        return os.listdir(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise _failed("read a directory", error) from error
+
+
 def mkdir(path: PathLike, mode: int = 0o700) -> None:
     """Make a directory; ``FileExistsError`` passes."""
     try:

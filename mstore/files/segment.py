@@ -194,7 +194,7 @@ def packed_numbers(directory: Path) -> list[int]:
 
 def every_segment(directory: Path) -> list[int]:
     """The numbers of all segments there are, ascending: packed ones last."""
-    numbers = [number_of(name) for name in os.listdir(directory)]
+    numbers = [number_of(name) for name in raw.list_directory(directory)]
     return sorted(number for number in numbers if number is not None)
 
 

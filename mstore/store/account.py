@@ -394,7 +394,7 @@ class Account:
         """
         named = {entry.id for entry in self._catalog.state.entries.values()}
         remove_trash(self.path)
-        for mailbox_id in os.listdir(self.path):
+        for mailbox_id in raw.list_directory(self.path):
             if MailboxId(mailbox_id) not in named and is_abandoned(self.path / mailbox_id):
                 remove_mailbox(self.path, MailboxId(mailbox_id))
 
@@ -417,5 +417,5 @@ def _check_empty(path: Path) -> None:
 
     Raises: Corrupt.
     """
-    if any(is_mailbox_id(name) for name in os.listdir(path)):
+    if any(is_mailbox_id(name) for name in raw.list_directory(path)):
         raise Corrupt(f"{path} holds mailboxes, but its catalog is missing")

@@ -40,8 +40,8 @@ def is_abandoned(path: Path) -> bool:
     """Whether a directory is a mailbox that never held a message, as a crash in a CREATE leaves it."""
     if not is_mailbox_id(path.name) or not path.is_dir():
         return False
-    segments = [file for file in os.scandir(path) if file.name.startswith("messages.")]
-    return all(file.stat().st_size <= SEGMENT.size for file in segments)
+    segments = [path / name for name in raw.list_directory(path) if name.startswith("messages.")]
+    return all(segment.stat().st_size <= SEGMENT.size for segment in segments)
 
 
 def remove_mailbox(account_path: Path, mailbox_id: MailboxId) -> None:
@@ -85,7 +85,7 @@ def remove_account(path: Path, deadline_s: float = DEADLINE_S) -> None:
 
 def remove_trash(path: Path) -> None:
     """Finish the removals that a crash has interrupted."""
-    for name in os.listdir(path):
+    for name in raw.list_directory(path):
         if name.startswith(TRASH):
             remove_tree(path / name)
 
@@ -93,12 +93,13 @@ def remove_trash(path: Path) -> None:
 def remove_tree(path: Path) -> None:
     """Remove a directory and all it holds; nothing happens when there is none."""
     try:
-        found = list(os.scandir(path))
+        found = raw.list_directory(path)
     except FileNotFoundError:
         return
-    for file in found:
-        if file.is_dir(follow_symlinks=False):
-            remove_tree(path / file.name)
+    for name in found:
+        file = path / name
+        if file.is_dir() and not file.is_symlink():
+            remove_tree(file)
         else:
-            raw.unlink(file.path)
+            raw.unlink(file)
     raw.rmdir(path)

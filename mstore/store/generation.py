@@ -5,7 +5,6 @@ before is kept, so that a damaged index can be made again exactly; see ``recover
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +40,7 @@ def list_generations(directory: Path) -> tuple[set[int], set[int]]:
     indexes: set[int] = set()
     journal_numbers: set[int] = set()
     try:
-        names = os.listdir(directory)
+        names = raw.list_directory(directory)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound("there is no such mailbox") from None
     for name in names:
