@@ -6,6 +6,7 @@ here is synced. The checksum is a sum of words, because thousands can then be ch
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -122,13 +123,13 @@ class Window:
         ]
 
 
-_HEAD = DERIVED.write(magic=DERIVED_MAGIC, version=VERSION)
+FILE_HEADER = DERIVED.write(magic=DERIVED_MAGIC, version=VERSION)
 
 
 class DerivedFile:
     """The file ``derived`` of a mailbox; begun again when it is missing or not ours."""
 
-    __slots__ = ("_known", "fd", "path", "pins")
+    __slots__ = ("_known", "_replaced", "fd", "path", "pins")
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "derived"
@@ -136,9 +137,20 @@ class DerivedFile:
         self.pins = 0
         self._known = False
         """Its header was looked at since it was opened."""
+        self._replaced: list[int] = []
+
+    def renew(self) -> None:
+        """Let go of a file that was replaced, as soon as nobody reads it."""
+        if self.fd >= 0:
+            self._replaced.append(self.fd)
+            self.fd, self._known = -1, False
+        while self._replaced and not self.pins:
+            raw.close(self._replaced.pop())
 
     def open(self) -> int:
         """A descriptor for reading, -1 when there is no such file."""
+        if self._replaced or (self.fd >= 0 and os.fstat(self.fd).st_nlink == 0):
+            self.renew()
         if self.fd < 0:
             try:
                 self.fd = raw.open_best(self.path)
@@ -152,16 +164,16 @@ class DerivedFile:
         size = raw.size_of(self.fd)
         if size >= DERIVED.size and self._known:
             return size + 7 & ~7
-        if raw.pread(self.fd, DERIVED.size, 0) != _HEAD:
+        if raw.pread(self.fd, DERIVED.size, 0) != FILE_HEADER:
             raw.truncate(self.fd, 0)
-            raw.pwrite(self.fd, _HEAD, 0)
+            raw.pwrite(self.fd, FILE_HEADER, 0)
             size = DERIVED.size
         self._known = True
         return size + 7 & ~7
 
     def end(self) -> int:
         """Below this offset a blob may be found; 0 when there is no such file, or it will be begun again."""
-        if self.open() < 0 or raw.pread(self.fd, DERIVED.size, 0) != _HEAD:
+        if self.open() < 0 or raw.pread(self.fd, DERIVED.size, 0) != FILE_HEADER:
             return 0
         return raw.size_of(self.fd)
 
@@ -180,7 +192,5 @@ class DerivedFile:
 
     def close(self) -> None:
         """Close the descriptor unless it is in use just now."""
-        if self.fd >= 0 and not self.pins:
-            raw.close(self.fd)
-            self.fd = -1
-            self._known = False
+        if not self.pins:
+            self.renew()

@@ -249,8 +249,14 @@ class Index:
             self.size_bytes += int(full.size[first : last + 1].sum(dtype=np.uint64))
         self.messages += count
         self.uid_next = full.uid.item(last) + 1
-        self.tail_segment = full.segment.item(last)
-        self.tail_offset = full.offset.item(last) + full.size.item(last)
+        if full.segment.item(last) >= PACKED:  # a recovery's: the tail is none of these
+            plain = np.flatnonzero(full.segment[first : last + 1] < PACKED)
+            place = first + int(plain[-1]) if len(plain) else -1
+        else:
+            place = last
+        if place >= 0:
+            self.tail_segment = full.segment.item(place)
+            self.tail_offset = full.offset.item(place) + full.size.item(place)
         self.snapshot.grow(count)
         self._note("A", modseq, first if count == 1 else np.arange(first, last + 1))
 

@@ -84,6 +84,12 @@ class Lock:
             self._file = found
         return self._file == found
 
+    @property
+    def is_in_order(self) -> bool:
+        """True when this session holds no lock that forbids it to ask for this one."""
+        held = _held.get()
+        return not held or held[-1] < self.place
+
     def acquire(self, deadline_s: float = DEADLINE_S) -> None:
         """Take the lock; ``deadline_s`` 0 means now or not at all.
 

@@ -182,6 +182,11 @@ def number_of(name: str) -> int | None:
     return number if number <= 0xFFFFFFFF else None
 
 
+def segment_name(number: int) -> str:
+    """The name of a segment's file."""
+    return f"packed.{number - PACKED}" if number >= PACKED else f"messages.{number}"
+
+
 def segment_numbers(directory: Path) -> list[int]:
     """The numbers of the segments that are appended to, ascending."""
     return [number for number in every_segment(directory) if number < PACKED]
@@ -211,9 +216,7 @@ class Segments:
 
     def path(self, number: int) -> Path:
         """Where a segment is."""
-        if number >= PACKED:
-            return self.directory / f"packed.{number - PACKED}"
-        return self.directory / f"messages.{number}"
+        return self.directory / segment_name(number)
 
     def fd(self, number: int) -> int:
         """A descriptor of a segment; FileNotFoundError when there is none of that number."""

@@ -8,10 +8,12 @@ it.
 4. UIDs ascend strictly, UIDNEXT is above them all, and no MODSEQ is above HIGHESTMODSEQ.
 5. Every row has a frame in a segment, whole, with the row's UID, size and EMAILID, and the message's checksum
    is right.
-6. No two frames in use overlap; none lies beyond the tail; nothing whole lies unpublished behind it.
+6. No two frames in use overlap; none lies beyond the tail; nothing whole lies unpublished behind it. Packed
+   segments in use are of numbers that the table knows to be taken; no header has a UID floor above UIDNEXT.
 7. Totals (messages, unseen, deleted, bytes) are those of the rows.
 8. Flag bits in use have a keyword; keywords are distinct; the recent mark is not above UIDNEXT.
 9. A blob of ``derived`` is sound or counts as absent; it is never another message's.
+10. What is dead in the segments is no more than the table says, so that it is given back in time.
 """
 
 from __future__ import annotations
@@ -30,13 +32,17 @@ from mstore.files.journal import START, Journal
 from mstore.files.layout import COLUMNS
 from mstore.files.segment import (
     HEADER_BYTES,
+    PACKED,
     Segments,
+    every_segment,
     is_whole,
     parse_frame,
     parse_header,
+    segment_name,
     segment_numbers,
 )
 from mstore.store import generation, recovery
+from mstore.store.diskuse import dead_bytes, measure
 
 
 class Problem(NamedTuple):
@@ -192,19 +198,28 @@ def _check_rows(index: Index, report: Report) -> None:
 
 def _check_segments(index: Index, segments: Segments, messages: bool, report: Report) -> None:
     numbers = segment_numbers(segments.directory)
-    for number in numbers:
-        if number > index.tail_segment:
+    for number in every_segment(segments.directory):
+        if index.tail_segment < number < PACKED:
             continue  # begun by a writer that died; the next one begins it again
         info = parse_header(raw.pread(segments.fd(number), HEADER_BYTES, 0))
         if info is None or info.number != number or info.uid_validity != index.uid_validity:
-            report(f"messages.{number} has a damaged or foreign header")
+            report(f"{segment_name(number)} has a damaged or foreign header")
+        elif info.uid_floor > index.uid_next:
+            report(f"UIDNEXT {index.uid_next} is below the floor of {segment_name(number)}")
     columns, live = index.columns.full, index.live_rows()
     order = live[np.lexsort((columns.offset[live], columns.segment[live]))]
-    last = (0, 0)
+    last = tail = (0, 0)
     for row in order.tolist():
         last = _check_frame(index, segments, row, last, messages, report)
-    if live.size and last > (index.tail_segment, index.tail_offset):
+        if last[0] < PACKED:
+            tail = last
+    if tail > (index.tail_segment, index.tail_offset):
         report("a message lies beyond the tail of the segments")
+    if last[0] >= max(PACKED, index.packed_next):
+        report(f"{segment_name(last[0])} is in use and yet counts as free")
+    dead = dead_bytes(measure(segments.directory, index).values(), index.packed_next)
+    if dead > index.dead_bytes:
+        report(f"{dead} bytes are dead in the segments; the table says {index.dead_bytes}")
     if numbers and index.tail_segment in numbers:
         fd = segments.fd(index.tail_segment)
         if raw.size_of(fd) < index.tail_offset:
@@ -227,11 +242,11 @@ def _check_frame(
     fd = segments.fd(number)
     frame = parse_frame(raw.pread(fd, HEADER_BYTES, offset - HEADER_BYTES), number, offset - HEADER_BYTES)
     if frame is None:
-        report(f"UID {uid} has no frame at byte {offset - HEADER_BYTES} of messages.{number}")
+        report(f"UID {uid} has no frame at byte {offset - HEADER_BYTES} of {segment_name(number)}")
     elif (frame.uid, frame.length, frame.email_id) != (uid, full.size.item(row), full.email_id.item(row)):
         report(f"the frame of UID {uid} is another message's")
     elif messages and not is_whole(fd, frame):
-        report(f"the message of UID {uid} is damaged in messages.{number}")
+        report(f"the message of UID {uid} is damaged in {segment_name(number)}")
     return end
 
 

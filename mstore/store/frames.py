@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mstore.base import blocking
 from mstore.base.errors import LimitReached, StorageFailed
 from mstore.base.ids import Uid
+from mstore.files import journal as journals
 from mstore.files import raw
 from mstore.files.blob import format_blob
 from mstore.files.column import format_rows
@@ -76,13 +77,17 @@ class FrameWriter:
         """Begin the next segment: the first of a mailbox, or when the last is full."""
         mailbox = self._mailbox
         number = self._segment + 1
-        try:
-            mailbox_id = int(mailbox.id, 16) & 0xFFFFFFFFFFFFFFFF
-        except ValueError:
-            mailbox_id = 0
-        mailbox.segments.create(SegmentInfo(number, mailbox.uid_validity, self.uid_next, mailbox_id))
+        mailbox.segments.create(SegmentInfo(number, mailbox.uid_validity, self.uid_next, mailbox.number))
         self._use(number)
         self._segment, self._offset = number, HEADER_BYTES
+
+    def close_tail(self) -> None:
+        """End the segment that is written to, however short, and begin the next.
+
+        Durable: the next one, whose header tells that no UID below UIDNEXT is free.
+        """
+        self._roll()
+        self._tx.add(journals.tail_moved(self._segment, self._offset))
 
     def reserve(self, size: int) -> tuple[int, int, int]:
         """Descriptor, segment and offset for a frame of that size (header included)."""

@@ -25,10 +25,11 @@ from mstore.files.index import Index
 from mstore.files.journal import Journal
 from mstore.files.lock import DEADLINE_S, RANK_MAILBOX, RANK_UPKEEP, UPKEEP_BYTE, Lock
 from mstore.files.segment import Segments
-from mstore.store import derived, generation, reader, recovery
+from mstore.store import compact, derived, generation, reader, recovery
 from mstore.store.append import Arrivals
 from mstore.store.change import MailboxStatus
 from mstore.store.directory import gone
+from mstore.store.diskuse import LEAST_DEAD_BYTES, is_due
 from mstore.store.transaction import Transaction
 from mstore.store.view import View
 
@@ -69,7 +70,9 @@ class Mailbox:
         """Held, without ever waiting inside, by who follows or extends the table."""
         self._notifier = notifier
         self._listeners: list[Callable[[], None]] = []
-        self._dirty = self._flushing = self._checkpointing = False
+        self._dirty = self._flushing = self._checkpointing = self._compacting = False
+        self._compact_above = 0
+        """With no more than this dead, a compaction failed the last time."""
         self._recent_claimed = 0
         self.index, self.journal = self._open()
         self._moves = self.index.moves
@@ -118,6 +121,14 @@ class Mailbox:
         return recovery.recover(self.path, self.segments)
 
     # -- what it is
+
+    @property
+    def number(self) -> int:
+        """Its id as the number that headers hold."""
+        try:
+            return int(self.id, 16) & 0xFFFFFFFFFFFFFFFF
+        except ValueError:
+            return 0
 
     @property
     def uid_validity(self) -> int:
@@ -338,6 +349,9 @@ class Mailbox:
         if self.journal.end > self.checkpoint_at and not self._checkpointing:
             self._checkpointing = True
             blocking.spawn(self._checkpoint)
+        if is_due(self.index) and self.index.dead_bytes > self._compact_above and not self._compacting:
+            self._compacting = True
+            blocking.spawn(self._compact)
 
     def flush(self) -> None:
         """Sync flag changes that are not on disk yet, and write claims of \\Recent that others do not
@@ -378,6 +392,23 @@ class Mailbox:
             self.checkpoint_at = self.journal.end * 2
         finally:
             self._checkpointing = False
+
+    def compact(self, thorough: bool = False) -> int:
+        """Give back the bytes of expunged messages, ``thorough``: all of them; tells how many.
+
+        Locks: takes the upkeep lock, and the mailbox lock for moments. Raises: Busy, NotFound, StorageFailed.
+        """
+        return compact.compact(self, thorough)
+
+    def _compact(self) -> None:
+        try:
+            if self.upkeep.is_in_order:  # else whoever commits next does it
+                compact.compact(self, deadline_s=0.0)
+                self._compact_above = 0
+        except MStoreError:
+            self._compact_above = self.index.dead_bytes + LEAST_DEAD_BYTES
+        finally:
+            self._compacting = False
 
     def retain(self) -> None:
         """Count one more user."""

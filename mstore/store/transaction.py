@@ -19,7 +19,7 @@ from mstore.base.flags import FIRST_KEYWORD_BIT, MOST_KEYWORDS, SYSTEM_FLAGS, TO
 from mstore.files import journal as journals
 from mstore.files import raw
 from mstore.files.journal import Journal, Record
-from mstore.files.layout import TYPE_APPENDED, TYPE_EXPUNGED, TYPE_FLAGGED
+from mstore.files.layout import TYPE_APPENDED, TYPE_EXPUNGED, TYPE_FLAGGED, TYPE_RELOCATED
 from mstore.store import generation, recovery
 from mstore.store.frames import FrameWriter
 
@@ -245,7 +245,7 @@ class Transaction:
         modseq = self.mailbox.index.highest_modseq
         if changes:
             self.modseq = modseq = modseq + 1
-        self._write(records, modseq, sync_first=TYPE_EXPUNGED in kinds)
+        self._write(records, modseq, sync_first=bool(kinds & {TYPE_EXPUNGED, TYPE_RELOCATED}))
         self._written |= kinds
 
     def _write(self, records: list[Record], modseq: int, sync_first: bool) -> None:

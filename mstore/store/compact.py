@@ -1,0 +1,352 @@
+"""Compaction: giving the bytes of expunged messages back, beside readers and writers.
+
+What is live in the segments chosen (the victims) is copied into a packed segment without the writers' lock; a
+record in the journal then says where it lies now; only after that are the victims removed, with whatever else
+no row refers to (``sweep``). One who keeps up a mailbox excludes the others by the upkeep lock; the writers'
+lock is held for short moments only. Wherever it is stopped, nothing is lost: until the record is on disk the
+victims are in use, and a packed segment that no row refers to is swept by the next.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mstore.base import blocking
+from mstore.base.errors import StorageFailed
+from mstore.base.flags import TOMBSTONE
+from mstore.files import journal as journals
+from mstore.files import raw
+from mstore.files.index import Index
+from mstore.files.layout import FRAME, FRAME_MAGIC
+from mstore.files.lock import DEADLINE_S
+from mstore.files.segment import (
+    HEADER_BYTES,
+    PACKED,
+    ROLL_BYTES,
+    SegmentInfo,
+    format_header,
+    packed_numbers,
+)
+from mstore.store import compactderived
+from mstore.store.diskuse import LEAST_DEAD_BYTES, Use, dead_bytes, measure
+
+if TYPE_CHECKING:
+    from mstore.store.mailbox import Mailbox
+
+_TOMB = np.uint64(TOMBSTONE)
+_MOST_VICTIMS = 64
+_MOST_ROWS = 65536
+_SMALL_BYTES = ROLL_BYTES // 4
+_TURN_BYTES = 1 << 20
+_TURN_PIECES = 256
+_SYNC_BYTES = 4 << 20
+_MOST_HELD_S = 0.02
+
+
+class Batch(NamedTuple):
+    """The live messages of the victims of one pass, in the order of their UIDs."""
+
+    uids: npt.NDArray[np.uint32]
+    segments: npt.NDArray[Any]
+    begins: npt.NDArray[np.int64]
+    """Where their frames begin in their segments."""
+    sizes: npt.NDArray[np.int64]
+    """Of the frames."""
+
+
+def compact(mailbox: Mailbox, thorough: bool = False, deadline_s: float = DEADLINE_S) -> int:
+    """Give back what is dead, ``thorough``: all of it, else until little is left; gives the bytes given back.
+
+    Locks: takes the upkeep lock for one packed segment at a time, and the mailbox lock for moments.
+    Durable: where the messages lie now, before anything is removed.
+    Raises: Busy when somebody else keeps the mailbox up, NotFound, StorageFailed, Corrupt.
+    """
+    before = _disk_bytes(mailbox)
+    goal = 0 if thorough else max(LEAST_DEAD_BYTES // 2, mailbox.index.size_bytes // 8)
+    while _pass(mailbox, goal, deadline_s):
+        blocking.breathe()
+    with mailbox.upkeep.hold(deadline_s):
+        compactderived.rewrite(mailbox)
+    return max(0, before - _disk_bytes(mailbox))
+
+
+def _disk_bytes(mailbox: Mailbox) -> int:
+    try:
+        return sum(entry.stat().st_size for entry in os.scandir(mailbox.path))
+    except FileNotFoundError:
+        return 0
+
+
+def _pass(mailbox: Mailbox, goal: int, deadline_s: float) -> bool:
+    """Empty some victims into one packed segment and sweep; False when there is nothing more to do."""
+    with mailbox.upkeep.hold(deadline_s):
+        mailbox.refresh()
+        if mailbox.deleted:
+            raise mailbox.gone()
+        victims = choose(blocking.call(measure, mailbox.path, mailbox.index), mailbox.index, goal)
+        if mailbox.index.tail_segment in victims:
+            with mailbox.transaction() as tx:
+                tx.frames().close_tail()
+        if victims:
+            batch = _gather(mailbox.index, victims)
+            if len(batch.uids):
+                number, size = _pack(mailbox, batch)
+                _publish(mailbox, batch, number, size)
+        removed = sweep(mailbox)
+        return any(number in removed for number in victims)
+
+
+def choose(uses: dict[int, Use], index: Index, goal: int) -> list[int]:
+    """The victims of one pass: those with the largest part dead, until no more than ``goal`` is left.
+
+    What is live in them fits into one packed segment; small packed segments are taken along where they fit.
+    """
+    known = [use for use in uses.values() if use.end <= use.size and use.number < index.packed_next]
+    left = sum(use.dead_bytes for use in known)
+    victims: list[int] = []
+    live = rows = copied = 0
+    wasteful = [use for use in known if use.dead_bytes]
+    for use in sorted(wasteful, key=lambda use: use.live_bytes / use.size):
+        if left <= goal:
+            break
+        if use.rows:
+            fits = live + use.live_bytes <= ROLL_BYTES and rows + use.rows <= _MOST_ROWS
+            if copied and not (fits and copied < _MOST_VICTIMS):
+                break
+            live, rows, copied = live + use.live_bytes, rows + use.rows, copied + 1
+        left -= use.dead_bytes
+        victims.append(use.number)
+    if not copied:
+        return victims
+    for use in sorted(known, key=lambda use: use.live_bytes):
+        if use.number < PACKED or use.number in victims or copied >= _MOST_VICTIMS:
+            continue
+        if use.size > _SMALL_BYTES or live + use.live_bytes > ROLL_BYTES or rows + use.rows > _MOST_ROWS:
+            break
+        live, rows, copied = live + use.live_bytes, rows + use.rows, copied + 1
+        victims.append(use.number)
+    return victims
+
+
+def _gather(index: Index, victims: list[int]) -> Batch:
+    columns = index.columns
+    chosen = columns.flags & _TOMB == 0
+    chosen &= np.isin(columns.segment, np.array(victims, np.uint32))
+    rows = np.flatnonzero(chosen)
+    return Batch(
+        columns.uid[rows],
+        columns.segment[rows],
+        columns.offset[rows].astype(np.int64) - HEADER_BYTES,
+        columns.size[rows].astype(np.int64) + HEADER_BYTES,
+    )
+
+
+# -- copying, without the writers' lock
+
+
+def _pack(mailbox: Mailbox, batch: Batch) -> tuple[int, int]:
+    """Copy the frames into a new packed segment; gives its number and its size.
+
+    Durable: the packed segment and its name.
+    """
+    index = mailbox.index
+    number = max([index.packed_next, *(known + 1 for known in packed_numbers(mailbox.path))])
+    path = mailbox.segments.path(number)
+    passing = f"{path}.new"
+    info = SegmentInfo(number, mailbox.uid_validity, index.uid_next, mailbox.number)
+    size = HEADER_BYTES + int(batch.sizes.sum())
+    pinned: dict[int, int] = {}
+    try:
+        fd = raw.open_file(passing, raw.REPLACE)
+    except FileNotFoundError:
+        raise mailbox.gone() from None
+    try:
+        for segment in np.unique(batch.segments).tolist():
+            pinned[segment] = mailbox.segments.pin(segment)
+        raw.pwrite(fd, format_header(info), 0)
+        unsynced = 0
+        for turn in _turns(batch):
+            blocking.call(_copy, pinned, fd, turn)
+            unsynced += sum(piece[2] for piece in turn)
+            if unsynced >= _SYNC_BYTES:  # in small portions, so that the syncs of others do not wait long
+                raw.sync(fd)
+                unsynced = 0
+            blocking.breathe()
+        _verify(pinned, fd, batch)
+        raw.sync(fd)
+    except FileNotFoundError:
+        raw.unlink(passing)
+        raise mailbox.gone() from None
+    except BaseException:
+        raw.unlink(passing)
+        raise
+    finally:
+        raw.close(fd)
+        for segment in pinned:
+            mailbox.segments.unpin(segment)
+    raw.rename(passing, path)
+    raw.sync_directory(mailbox.path)
+    return number, size
+
+
+Piece = tuple[int, int, int, int]
+"""Segment, where to begin in it, how many bytes, where to put them."""
+
+
+def _turns(batch: Batch) -> Iterator[list[Piece]]:
+    """What to copy, neighbouring frames as one piece, in portions that do not take long."""
+    begins, ends, segments = batch.begins, batch.begins + batch.sizes, batch.segments
+    apart = np.flatnonzero((segments[1:] != segments[:-1]) | (begins[1:] != ends[:-1])) + 1
+    bounds = [0, *apart.tolist(), len(begins)]
+    turn: list[Piece] = []
+    held, target = 0, HEADER_BYTES
+    for first, last in itertools.pairwise(bounds):
+        segment, at, end = int(segments[first]), int(begins[first]), int(ends[last - 1])
+        while at < end:
+            count = min(end - at, _TURN_BYTES)
+            turn.append((segment, at, count, target))
+            held, at, target = held + count, at + count, target + count
+            if held >= _TURN_BYTES or len(turn) >= _TURN_PIECES:
+                yield turn
+                turn, held = [], 0
+    if turn:
+        yield turn
+
+
+def _copy(sources: dict[int, int], target: int, pieces: list[Piece]) -> None:
+    for segment, begin, count, at in pieces:
+        raw.copy_range(sources[segment], target, count, begin, at)
+
+
+def _offsets(batch: Batch) -> npt.NDArray[np.int64]:
+    """Where the frames begin in the packed segment."""
+    ends: npt.NDArray[np.int64] = np.cumsum(batch.sizes)
+    return ends - batch.sizes + HEADER_BYTES
+
+
+def _verify(sources: dict[int, int], fd: int, batch: Batch) -> None:
+    """Read all copies: what was whole must be whole; damage stays what it was.
+
+    Raises: StorageFailed when a copy is not what it is a copy of.
+    """
+    at = _offsets(batch)
+    first = 0
+    while first < len(at):
+        last = max(first + 1, int(at.searchsorted(at[first] + _TURN_BYTES)))
+        part = slice(first, last)
+        wrong = [0]  # a large one is compared with its source, piece by piece
+        if last > first + 1 or batch.sizes[first] <= _TURN_BYTES:
+            wrong = blocking.call(_not_whole, fd, at[part], batch.sizes[part], batch.uids[part])
+        for place in wrong:
+            row = first + place
+            source = sources[int(batch.segments[row])]
+            blocking.call(_compare, source, fd, int(batch.begins[row]), int(at[row]), int(batch.sizes[row]))
+        first = last
+        blocking.breathe()
+
+
+def _not_whole(
+    fd: int, at: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], uids: npt.NDArray[Any]
+) -> list[int]:
+    """Which of some neighbouring frames are not sound frames of these messages."""
+    base = int(at[0])
+    data = raw.pread(fd, int(at[-1] + sizes[-1]) - base, base)
+    if len(data) < int(at[-1] + sizes[-1]) - base:
+        return list(range(len(at)))
+    starts = at - base
+    heads = np.frombuffer(data, np.uint8)[starts[:, None] + np.arange(HEADER_BYTES)].view(FRAME.dtype)[:, 0]
+    right = (heads["magic"] == FRAME_MAGIC) & (heads["uid"] == uids)
+    right &= heads["length"].astype(np.int64) + HEADER_BYTES == sizes
+    view, crc32 = memoryview(data), zlib.crc32
+    found = [
+        crc32(view[start + HEADER_BYTES : end])
+        for start, end in zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
+    ]
+    right &= heads["message_crc"] == np.array(found, np.uint32)
+    wrong: list[int] = np.flatnonzero(~right).tolist()
+    return wrong
+
+
+def _compare(source: int, target: int, source_at: int, target_at: int, count: int) -> None:
+    while count:
+        size = min(count, _TURN_BYTES)
+        mine, theirs = raw.pread(source, size, source_at), raw.pread(target, size, target_at)
+        if mine != theirs or len(mine) != size:
+            raise StorageFailed("cannot compact: a copy differs from its message")
+        count, source_at, target_at = count - size, source_at + size, target_at + size
+
+
+# -- under the writers' lock, for moments
+
+
+def _publish(mailbox: Mailbox, batch: Batch, number: int, size: int) -> None:
+    """Say where the messages lie now, but for those that were expunged meanwhile.
+
+    Durable: the record, before anybody follows it.
+    """
+    with mailbox.transaction() as tx:
+        index = mailbox.index
+        full, rows = index.columns.full, index.rows_of_uids(batch.uids)
+        places = np.flatnonzero(rows >= 0)
+        rows = rows[places]
+        same = full.flags[rows] & _TOMB == 0
+        same &= full.segment[rows] == batch.segments[places]
+        same &= full.offset[rows].astype(np.int64) == batch.begins[places] + HEADER_BYTES
+        places = places[same]
+        if not len(places):
+            return
+        offsets = (_offsets(batch)[places] + HEADER_BYTES).astype(np.uint64)
+        # the old copies are dead from now on, and so is what lies in the new segment for nobody
+        dead = index.dead_bytes + size - HEADER_BYTES
+        tx.add(journals.relocated(number, batch.uids[places], offsets, dead))
+    mailbox.forget_moved()
+
+
+def sweep(mailbox: Mailbox) -> set[int]:
+    """Remove the segments that no row refers to, and what those who died at upkeep have left; gives which.
+
+    Locks: the upkeep lock is held; takes the mailbox lock, for a moment at a time.
+    """
+    removed: set[int] = set()
+    finished = False
+    while not finished:
+        with mailbox.transaction() as tx:
+            index = mailbox.index
+            _remove_passing(mailbox)
+            uses = measure(mailbox.path, index)
+            orphans = [
+                use.number
+                for use in uses.values()
+                if not use.rows and (use.number >= PACKED or use.number < index.tail_segment)
+            ]
+            if orphans:
+                raw.sync(mailbox.journal.fd)  # what emptied them must be on disk before they go
+            since = time.monotonic()
+            for number in orphans:
+                blocking.call(raw.unlink, mailbox.segments.path(number))
+                removed.add(number)
+                del uses[number]
+                if time.monotonic() - since > _MOST_HELD_S:
+                    break
+            finished = all(number in removed for number in orphans)
+            dead = dead_bytes(uses.values(), index.packed_next)
+            if dead != index.dead_bytes:
+                tx.add(journals.swept(dead))
+    if removed:
+        mailbox.segments.forget()
+    return removed
+
+
+def _remove_passing(mailbox: Mailbox) -> None:
+    """Remove files that never got their name: both locks are held, so whoever wrote them is dead."""
+    for name in os.listdir(mailbox.path):
+        if name.endswith(".new"):
+            raw.unlink(mailbox.path / name)

@@ -1,0 +1,94 @@
+"""What the segments of a mailbox hold: how much of each is in use, and what is dead.
+
+Dead is what no live row refers to: messages that were expunged, copies that compaction has left behind. The
+table keeps the sum (``dead_bytes``), so that a writer sees at once when a compaction is due.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mstore.base.flags import TOMBSTONE
+from mstore.files.index import Index
+from mstore.files.segment import HEADER_BYTES, PACKED, every_segment, segment_name
+
+LEAST_DEAD_BYTES = 8 << 20
+"""For less than this nobody is troubled."""
+
+
+class Use(NamedTuple):
+    """What is in use of one segment."""
+
+    number: int
+    size: int
+    """Of its file; of the segment that is written to, up to where its next frame goes."""
+    live_bytes: int
+    """Frames that rows refer to, their headers included."""
+    rows: int
+    end: int
+    """Where the last of them ends."""
+
+    @property
+    def dead_bytes(self) -> int:
+        return max(0, self.size - HEADER_BYTES - self.live_bytes)
+
+
+def is_due(index: Index) -> bool:
+    """Whether so much is dead that a compaction is worth its while."""
+    return index.dead_bytes > max(LEAST_DEAD_BYTES, index.size_bytes // 2)
+
+
+def measure(directory: Path, index: Index) -> dict[int, Use]:
+    """How the segments below the end of the tail, and the packed ones, are used by the rows of a table."""
+    live = _live(index)
+    uses = {}
+    for number in every_segment(directory):
+        if index.tail_segment < number < PACKED:
+            continue  # begun by a writer that died
+        try:
+            size = os.stat(directory / segment_name(number)).st_size
+        except FileNotFoundError:
+            continue
+        if number == index.tail_segment:
+            size = min(size, index.tail_offset)
+        uses[number] = Use(number, size, *live.get(number, (0, 0, 0)))
+    return uses
+
+
+def dead_bytes(uses: Iterable[Use], packed_next: int) -> int:
+    """What is dead in segments; a packed one that was never made known does not count."""
+    return sum(use.dead_bytes for use in uses if use.number < packed_next)
+
+
+def _live(index: Index) -> dict[int, tuple[int, int, int]]:
+    """Bytes, rows and end of what is live in each segment that rows refer to."""
+    full, count = index.columns.full, index.columns.count  # rows may be added meanwhile
+    if not count:
+        return {}
+    segments, flags = full.segment[:count], full.flags[:count]
+    starts = np.concatenate([[0], np.flatnonzero(segments[1:] != segments[:-1]) + 1])
+    live = flags & np.uint64(TOMBSTONE) == 0
+    sizes = np.where(live, full.size[:count].astype(np.int64) + HEADER_BYTES, 0)
+    ends = np.where(live, full.offset[:count].astype(np.int64) + full.size[:count], 0)
+    numbers, place = np.unique(segments[starts], return_inverse=True)
+    held = _sum(place, np.add.reduceat(sizes, starts), len(numbers))
+    frames = _sum(place, np.add.reduceat(live.astype(np.int64), starts), len(numbers))
+    last = np.zeros(len(numbers), np.int64)
+    np.maximum.at(last, place, np.maximum.reduceat(ends, starts))
+    return {
+        number: (size, count, end)
+        for number, size, count, end in zip(
+            numbers.tolist(), held.tolist(), frames.tolist(), last.tolist(), strict=True
+        )
+        if count
+    }
+
+
+def _sum(place: npt.NDArray[Any], values: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
+    return np.bincount(place, weights=values, minlength=length).astype(np.int64)
