@@ -44,7 +44,7 @@ class TooBig(MStoreError):
 class OverQuota(MStoreError):
     """The account's quota does not allow it (RFC 5530 OVERQUOTA)."""
 
-    def __init__(self, text: str, hopeless: bool = False) -> None:
+    def __init__(self, text: str = "", hopeless: bool = False) -> None:
         super().__init__(text)
         self.hopeless = hopeless
         """It is more than the whole quota: no room that is made will ever be enough."""

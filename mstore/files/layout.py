@@ -386,6 +386,36 @@ BLOB = Layout(
     ],
 )
 
+USAGE_MAGIC = magic(b"MSqu")
+USAGE = Layout(
+    "UsageHeader",
+    "opens `quota` of an account; slots follow",
+    [
+        Field("magic", "I", "`MSqu`"),
+        Field("crc", "I", "CRC-32 of the rest of this header"),
+        Field("version", "H", "of the format"),
+        Field("flags", "H", "1: complete, a mailbox without a slot is empty"),
+        Field("reserved_a", "4x", ""),
+        Field("boot", "16s", "boot id of the machine that writes it; of another boot it says nothing"),
+        Field("account_id", "Q", "id of the account"),
+        Field("created", "q", "seconds since 1970"),
+        Field("reserved_b", "16x", ""),
+    ],
+)
+COMPLETE = 1
+USAGE_SLOT = Layout(
+    "UsageSlot",
+    "what one mailbox holds; all zeros: free",
+    [
+        Field("mailbox_id", "Q", "id of the mailbox"),
+        Field("size_bytes", "Q", "sum of its messages' sizes"),
+        Field("messages", "I", "number of its messages"),
+        Field("state", "I", "1: exact; 2: not less than what it holds; 3: deleted, counts for nothing"),
+        Field("check", "Q", "makes the exclusive or of the slot's four u64 words zero"),
+    ],
+)
+SLOT_EXACT, SLOT_MOST, SLOT_GONE = 1, 2, 3
+
 LAYOUTS = (
     SEGMENT,
     FRAME,
@@ -408,6 +438,8 @@ LAYOUTS = (
     COLUMN_ENTRY,
     DERIVED,
     BLOB,
+    USAGE,
+    USAGE_SLOT,
 )
 
 

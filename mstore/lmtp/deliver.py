@@ -156,7 +156,7 @@ def _append(
     try:
         place = (account.id, mailbox.id)
         if place not in delivered:
-            append(mailbox, [message])
+            append(mailbox, [message], service.over_quota)
             delivered.add(place)
             service.counters.add("deliveries")
     finally:

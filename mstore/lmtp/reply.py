@@ -64,6 +64,8 @@ def format_failure(error: Exception, whom: str) -> bytes:
     about = f"<{whom}> " if whom else ""
     if isinstance(error, StorageFailed) and getattr(error.__cause__, "errno", None) in FULL:
         return format_reply(452, "4.3.1", f"{about}insufficient system storage")
+    if isinstance(error, OverQuota) and error.hopeless:
+        return format_reply(552, "5.2.2", f"{about}message is larger than the mailbox may ever be")
     for kind, code, status, text in _CONDITIONS:
         if isinstance(error, kind):
             return format_reply(code, status, about + text)

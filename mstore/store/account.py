@@ -31,6 +31,7 @@ from mstore.store.mailbox import Mailbox
 from mstore.store.names import INBOX
 from mstore.store.namestate import MailboxEntry, Record
 from mstore.store.pool import Pool
+from mstore.store.quota import Limits, Usage
 
 __all__ = ["Account", "MailboxEntry", "Maildrop"]
 
@@ -76,6 +77,7 @@ class Account:
         self._lock = Lock(path / "lock", RANK_ACCOUNT, account_id)
         self._maildrop_lock = Lock(path / "pop3.lock", RANK_MAILDROP, account_id)
         self._pool = pool
+        self._quota = pool.quota(self._directory)
         self._listed_serial = -1
         self._listing: Mapping[str, MailboxEntry] = MappingProxyType({})
         self._subscribed: frozenset[str] = frozenset()
@@ -124,7 +126,7 @@ class Account:
         if entry.no_select:
             raise NotFound(f"{entry.name} is only a name for what lies beneath it")
         try:
-            return self._pool.open(f"{self._directory}/{entry.id}", reader)
+            return self._pool.open(f"{self._directory}/{entry.id}", reader, self._quota)
         except NotFound as error:
             raise gone(self._directory, str(error)) from None
 
@@ -145,6 +147,33 @@ class Account:
                 raise gone(self._directory, "the account has no mail directory") from None
             lock.acquire(0)
         return Maildrop(lock)
+
+    # -- quota
+
+    @property
+    def limits(self) -> Limits:
+        """What the account may hold, as far as this process knows; set whenever its record was read."""
+        return self._quota.limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._quota.set_limits(limits)
+
+    def usage(self) -> Usage:
+        """What the account holds: bytes and messages, deleted mailboxes not counted.
+
+        Locks: takes those of mailboxes, one by one, where they have to be counted first.
+        Raises: Busy, Corrupt, StorageFailed.
+        """
+        return self._quota.usage()
+
+    def recount(self) -> Usage:
+        """Count what all mailboxes hold anew.
+
+        Locks: takes that of the usage, and those of mailboxes, one by one.
+        Raises: Busy, Corrupt, StorageFailed.
+        """
+        return self._quota.recount()
 
     # -- changing
 
@@ -180,6 +209,7 @@ class Account:
                 records.append(namestate.name_set(plan.kept))
             self._catalog.commit(records)
             if not plan.entry.no_select:
+                self._quota.forget(plan.entry.id)
                 self._sweep()
 
     def rename(self, old: str, new: str, permit: Permit = _permit_all) -> None:
@@ -379,6 +409,7 @@ class Account:
             try:
                 remove_mailbox(self.path, mailbox_id)
                 self._pool.forget(self.path / mailbox_id)
+                self._quota.forget(mailbox_id)
             except Busy:
                 self._is_tidy = False
                 continue

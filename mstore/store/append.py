@@ -15,13 +15,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mstore.base import blocking
+from mstore.base.errors import OverQuota
 from mstore.base.ids import Uid
 from mstore.mail.summary import Summary
 from mstore.store.derived import summary_of
+from mstore.store.quota import Uncounted, again
 
 if TYPE_CHECKING:
     from mstore.base.blocking import Event
     from mstore.store.mailbox import Mailbox
+    from mstore.store.transaction import Transaction
 
 _MOST_ROUND_BYTES = 16 << 20
 _SOON_BYTES = 1 << 20
@@ -96,29 +99,43 @@ class NewMessage:
         return self.summary.slots
 
 
-def append(mailbox: Mailbox, messages: Sequence[NewMessage]) -> list[Uid]:
+def append(mailbox: Mailbox, messages: Sequence[NewMessage], over_quota: bool = False) -> list[Uid]:
     """Add messages to a mailbox, all or none; gives their UIDs, ascending.
 
+    ``over_quota`` adds them whatever the account may hold.
     Locks: takes the mailbox lock. Durable: the messages.
-    Raises: StorageFailed, Busy, NotFound, LimitReached, Invalid for a keyword.
+    Raises: OverQuota, StorageFailed, Busy, NotFound, LimitReached, Invalid for a keyword.
     """
     if not messages:
         return []
     for message in messages:
         message.prepare()
-    return mailbox.arrivals.submit(messages)
+    try:
+        return mailbox.arrivals.submit(messages, over_quota)
+    except (OverQuota, Uncounted) as refusal:
+        return again(mailbox.quota, refusal, lambda: mailbox.arrivals.submit(messages, over_quota))
 
 
 class _Request:
-    __slots__ = ("error", "event", "messages", "promoted", "size", "uids")
+    __slots__ = ("error", "event", "messages", "over_quota", "promoted", "size", "uids")
 
-    def __init__(self, messages: Sequence[NewMessage]) -> None:
+    def __init__(self, messages: Sequence[NewMessage], over_quota: bool) -> None:
         self.messages = messages
+        self.over_quota = over_quota
         self.size = sum(message.size for message in messages)
         self.event: Event | None = None
         self.promoted = False
         self.uids: list[Uid] | None = None
         self.error: BaseException | None = None
+
+
+def _add(tx: Transaction, request: _Request) -> list[Uid] | None:
+    """Write one's messages; who is refused by the quota leaves nothing, and the others go on."""
+    try:
+        return tx.append(request.messages, request.over_quota)
+    except (OverQuota, Uncounted) as refusal:
+        request.error = refusal
+        return None
 
 
 class Arrivals:
@@ -132,9 +149,9 @@ class Arrivals:
         self._queue: list[_Request] = []
         self._leading = False
 
-    def submit(self, messages: Sequence[NewMessage]) -> list[Uid]:
+    def submit(self, messages: Sequence[NewMessage], over_quota: bool = False) -> list[Uid]:
         """Append messages, in a round of one's own or in somebody else's."""
-        request = _Request(messages)
+        request = _Request(messages, over_quota)
         with self._guard:
             self._queue.append(request)
             follows, self._leading = self._leading, True
@@ -160,12 +177,12 @@ class Arrivals:
             try:
                 with self._mailbox.transaction() as tx:
                     taken = self._take(mine)
-                    found = [tx.append(request.messages) for request in taken]
-                for request, uids in zip(taken, found, strict=True):
+                    found = [(request, _add(tx, request)) for request in taken]
+                for request, uids in found:
                     request.uids = uids
             except Exception as error:
                 if taken:
-                    self._one_by_one(taken, error)
+                    self._one_by_one([request for request in taken if request.error is None], error)
                 else:
                     taken = self._refuse(error)
         except BaseException:
@@ -194,7 +211,7 @@ class Arrivals:
         for request in requests:
             try:
                 with self._mailbox.transaction() as tx:
-                    uids = tx.append(request.messages)
+                    uids = tx.append(request.messages, request.over_quota)
                 request.uids = uids
             except Exception as own:
                 request.error = own

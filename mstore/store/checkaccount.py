@@ -27,7 +27,7 @@ from mstore.store.directory import TRASH, is_abandoned, is_mailbox_id
 from mstore.store.names import INBOX
 from mstore.store.namestate import MailboxEntry, NameState
 
-_FILES = ("lock", "catalog", "pop3.lock")
+_FILES = ("lock", "catalog", "pop3.lock", "quota", "quota.new")
 
 
 def check_account(path: Path, account_id: AccountId, messages: bool = True) -> list[Problem]:

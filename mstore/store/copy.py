@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mstore.base import blocking
-from mstore.base.errors import Corrupt
+from mstore.base.errors import Corrupt, OverQuota
 from mstore.base.flags import FIRST_KEYWORD_BIT, TOMBSTONE, USER_BITS
 from mstore.base.ids import Uid
 from mstore.files import raw
@@ -27,6 +27,7 @@ from mstore.files.column import Array
 from mstore.files.layout import FIRST_IN_GROUP, FRAME, LAST_IN_GROUP
 from mstore.files.segment import HEADER_BYTES, ROLL_BYTES
 from mstore.store import derived, reader
+from mstore.store.quota import Uncounted, again
 
 if TYPE_CHECKING:
     from mstore.store.frames import FrameWriter
@@ -47,28 +48,44 @@ def copy(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox, mask: int = U
     Flags outside ``mask`` are not kept. A message expunged meanwhile, but not yet told to the session, is
     copied all the same as long as its bytes are there.
     Locks: takes the target's. Durable: the copies.
-    Raises: StorageFailed, Busy, NotFound, LimitReached, Corrupt, Expunged.
+    Raises: OverQuota, StorageFailed, Busy, NotFound, LimitReached, Corrupt, Expunged.
     """
     rows = np.unique(np.asarray(rows)).astype(np.int64)
     if not len(rows):
         return []
-    with target.transaction() as tx:
-        return _copy_rows(tx, rows, source, mask)
+
+    def attempt() -> Pairs:
+        with target.transaction() as tx:
+            return _copy_rows(tx, rows, source, mask)
+
+    try:
+        return attempt()
+    except (OverQuota, Uncounted) as refusal:
+        return again(target.quota, refusal, attempt)
 
 
 def move(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox) -> Pairs:
     """Move messages into another mailbox; those that are gone already are left out (RFC 6851 §3.3).
 
+    Within an account that is possible whatever its quota says.
     Locks: takes both, in order. Durable: the move. Should we die between the two commits, the messages are in
     both mailboxes.
+    Raises: OverQuota, StorageFailed, Busy, NotFound, LimitReached, Corrupt, Expunged.
     """
     rows = np.unique(np.asarray(rows)).astype(np.int64)
+    try:
+        return _move(rows, source, target)
+    except (OverQuota, Uncounted) as refusal:
+        return again(target.quota, refusal, lambda: _move(rows, source, target))
+
+
+def _move(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox) -> Pairs:
     if source is target or source.path == target.path:
         with source.transaction() as tx:
             rows = _alive(rows, source)
             if not len(rows):
                 return []
-            pairs = _copy_rows(tx, rows, source)
+            pairs = _copy_rows(tx, rows, source, over_quota=True)
             tx.expunge(rows)
             return pairs
     with ExitStack() as stack:
@@ -77,7 +94,9 @@ def move(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox) -> Pairs:
         rows = _alive(rows, source)
         if not len(rows):
             return []
-        pairs = _copy_rows(transactions[target], rows, source)
+        if source.quota is target.quota:
+            transactions[source].announce_loss()
+        pairs = _copy_rows(transactions[target], rows, source, over_quota=source.quota is target.quota)
         transactions[target].commit()
         transactions[source].expunge(rows)
         transactions[source].commit()
@@ -90,12 +109,17 @@ def _alive(rows: npt.NDArray[Any], mailbox: Mailbox) -> npt.NDArray[Any]:
 
 
 def _copy_rows(
-    tx: Transaction, rows: npt.NDArray[Any], source: Mailbox, mask: int = USER_BITS
+    tx: Transaction,
+    rows: npt.NDArray[Any],
+    source: Mailbox,
+    mask: int = USER_BITS,
+    over_quota: bool = False,
 ) -> Pairs:
     full = source.index.columns.full
     count = len(rows)
-    flags = _translate(tx, full.flags[rows] & np.uint64(mask & USER_BITS), source)
     frames = tx.frames()
+    tx.reserve(int(full.size[rows].sum(dtype=np.uint64)), count, over_quota)
+    flags = _translate(tx, full.flags[rows] & np.uint64(mask & USER_BITS), source)
     first = frames.take_uids(count)
     uids = np.arange(first, first + count, dtype=np.uint32)
     arrays: dict[str, Array] = {name: getattr(full, name)[rows] for name in _KEPT}

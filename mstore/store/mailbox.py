@@ -35,6 +35,7 @@ from mstore.store.view import View
 
 if TYPE_CHECKING:
     from mstore.store.notify import Notifier
+    from mstore.store.quota import Quota
 
 FLUSH_S = 1.0
 _MOST_TOMBSTONES = 1000
@@ -45,7 +46,11 @@ class Mailbox:
     """The messages of one mailbox directory."""
 
     def __init__(
-        self, path: Path, notifier: Notifier | None = None, reader: AccountId | None = None
+        self,
+        path: Path,
+        notifier: Notifier | None = None,
+        reader: AccountId | None = None,
+        quota: Quota | None = None,
     ) -> None:
         """Open a mailbox, recovering it first when the machine was restarted or files are damaged.
 
@@ -55,6 +60,8 @@ class Mailbox:
         self.path = Path(path)
         self.id = MailboxId(self.path.name)
         self.reader = reader
+        self.quota = quota
+        """What its messages count against; None: nothing does."""
         self.users = 0
         self.on_idle: Callable[[Mailbox], None] | None = None
         """Called when the last user is gone; who sets it calls ``rest`` some day."""
@@ -118,7 +125,17 @@ class Mailbox:
             journal.close()
         except Corrupt:
             pass
-        return recovery.recover(self.path, self.segments)
+        index, journal = recovery.recover(self.path, self.segments)
+        self._count(index)
+        return index, journal
+
+    def _count(self, index: Index) -> None:
+        """After a recovery: it may hold more than before. What is not counted now, its next writer counts."""
+        try:
+            if self.quota is not None:
+                self.quota.note(self.id, index.size_bytes, index.messages, exact=True)
+        except MStoreError:
+            pass
 
     # -- what it is
 

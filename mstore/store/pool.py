@@ -16,6 +16,7 @@ from mstore.base.errors import StorageFailed
 from mstore.base.ids import AccountId
 from mstore.store.mailbox import Mailbox
 from mstore.store.notify import Notifier
+from mstore.store.quota import Quota, Quotas
 
 KEPT_MAILBOXES = 256
 KEPT_ROWS = 250_000
@@ -39,6 +40,7 @@ class Pool:
         self._kept_rows = 0
         self._idle: OrderedDict[str, Mailbox] = OrderedDict()
         self._opening: dict[str, blocking.Event] = {}
+        self._quotas = Quotas(self._open_for)
 
     @property
     def notifier(self) -> Notifier:
@@ -47,10 +49,17 @@ class Pool:
             self._notifier = Notifier()
         return self._notifier
 
-    def open(self, path: Path | str, reader: AccountId | None = None) -> Mailbox:
+    def quota(self, directory: str) -> Quota:
+        """Usage and limits of the account in a directory."""
+        return self._quotas.of(directory)
+
+    def open(
+        self, path: Path | str, reader: AccountId | None = None, quota: Quota | None = None
+    ) -> Mailbox:
         """The mailbox in a directory, with the caller counted as a user: ``release()`` it when done.
 
-        With a ``reader`` it is an object of that reader's own, shared by all sessions of his.
+        With a ``reader`` it is an object of that reader's own, shared by all sessions of his. ``quota`` is
+        its account's.
         Raises: NotFound, Corrupt, Busy, StorageFailed.
         """
         key = _key(path, reader)
@@ -59,7 +68,7 @@ class Pool:
             # opening may wait for the disk, and two at once would make two objects of one mailbox
             opened = self._opening.get(key)
             if opened is None:
-                mailbox = self._open(key, Path(path), reader)
+                mailbox = self._open(key, Path(path), reader, quota)
                 break
             opened.wait()
             mailbox = self._live.get(key)
@@ -99,14 +108,18 @@ class Pool:
         self._idle.clear()
         self._kept.clear()
         self._kept_rows = 0
+        self._quotas.close()
         if self._notifier is not None:
             self._notifier.close()
             self._notifier = None
 
-    def _open(self, key: str, path: Path, reader: AccountId | None) -> Mailbox:
+    def _open_for(self, path: str, quota: Quota) -> Mailbox:
+        return self.open(path, None, quota)
+
+    def _open(self, key: str, path: Path, reader: AccountId | None, quota: Quota | None) -> Mailbox:
         event = self._opening[key] = blocking.make_event()
         try:
-            mailbox = Mailbox(path, self.notifier, reader)
+            mailbox = Mailbox(path, self.notifier, reader, quota)
             mailbox.on_idle = self._rest_later
             self._live[key] = mailbox
             return mailbox

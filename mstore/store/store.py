@@ -21,6 +21,7 @@ from mstore.store.account import Account
 from mstore.store.directory import is_mailbox_id, remove_account
 from mstore.store.notify import Notifier
 from mstore.store.pool import Pool
+from mstore.store.quota import Limits
 
 KEPT_ACCOUNTS = 256
 
@@ -32,6 +33,10 @@ class Record(Protocol):
     def id(self) -> AccountId: ...
     @property
     def mailstore(self) -> str: ...
+    @property
+    def quota_bytes(self) -> int | None: ...
+    @property
+    def quota_messages(self) -> int | None: ...
 
 
 class Store:
@@ -46,6 +51,7 @@ class Store:
     def account(self, record: Record) -> Account:
         """The account of a record, with at least an INBOX; the same object for all sessions of this process.
 
+        The limits that the record says are those of the account from now on.
         Durable: the directory, when it had to be made.
         Raises: Unavailable for a mailstore that is not configured, Moved when the record is out of date or
         the account is just being moved, Corrupt, StorageFailed.
@@ -53,6 +59,7 @@ class Store:
         account = self._live.get(record.id)
         if account is None or account.mailstore != record.mailstore:
             account = self._open(record, account)
+        account.limits = Limits(record.quota_bytes, record.quota_messages)
         self._kept[record.id] = account
         self._kept.move_to_end(record.id)
         if len(self._kept) > KEPT_ACCOUNTS:

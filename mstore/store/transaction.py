@@ -22,6 +22,7 @@ from mstore.files.journal import Journal, Record
 from mstore.files.layout import TYPE_APPENDED, TYPE_EXPUNGED, TYPE_FLAGGED, TYPE_RELOCATED
 from mstore.store import generation, recovery
 from mstore.store.frames import FrameWriter
+from mstore.store.quota import Claim
 
 if TYPE_CHECKING:
     from mstore.base.ids import Uid
@@ -38,7 +39,7 @@ Rows = npt.NDArray[Any] | Sequence[int]
 class Transaction:
     """A change in the making; ends with its ``with`` block, by an exception without effect."""
 
-    __slots__ = ("_deadline_s", "_frames", "_is_out", "_records", "_written", "mailbox", "modseq")
+    __slots__ = ("_claim", "_deadline_s", "_frames", "_is_out", "_records", "_written", "mailbox", "modseq")
 
     def __init__(self, mailbox: Mailbox, deadline_s: float) -> None:
         self.mailbox = mailbox
@@ -47,6 +48,7 @@ class Transaction:
         self._frames: FrameWriter | None = None
         self._written: set[int] = set()
         self._is_out = False
+        self._claim: Claim | None = None
         self.modseq = 0
         """The MODSEQ that the rows it changes get."""
 
@@ -82,6 +84,7 @@ class Transaction:
                 mailbox.index.catch_up(index)
                 mailbox.continue_with(journal)
             mailbox.announce()
+            self.count()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -119,6 +122,9 @@ class Transaction:
         self._records = []
         if frames is not None:
             frames.close()
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.end(unsure=self._is_out)
 
     # -- changes
 
@@ -193,17 +199,49 @@ class Transaction:
         uids: npt.NDArray[Any] = full.uid[chosen]
         return uids
 
-    def append(self, messages: Sequence[NewMessage]) -> list[Uid]:
+    def append(self, messages: Sequence[NewMessage], over_quota: bool = False) -> list[Uid]:
         """Add messages, adopted together or not at all should we die; gives their UIDs.
 
-        Raises: StorageFailed, LimitReached.
+        Raises: StorageFailed, LimitReached; OverQuota, Uncounted, with nothing written.
         """
-        return self.frames().add_messages(messages)
+        frames = self.frames()
+        self.reserve(sum([message.size for message in messages]), len(messages), over_quota)
+        return frames.add_messages(messages)
+
+    def reserve(self, size_bytes: int, messages: int, over_quota: bool = False) -> None:
+        """Count what is to be added, before any of it is written; ``over_quota`` lets it pass in any case.
+
+        Called after ``frames``, which may adopt what counts as well.
+        Raises: OverQuota, Uncounted, StorageFailed, Busy.
+        """
+        claim = self._claimed()
+        if claim is not None:
+            claim.grow(size_bytes, messages, over_quota)
+
+    def count(self) -> None:
+        """Write anew what the mailbox counts for in its account's usage."""
+        quota, index = self.mailbox.quota, self.mailbox.index
+        if quota is not None:
+            quota.note(self.mailbox.id, index.size_bytes, index.messages, exact=True)
+
+    def announce_loss(self) -> None:
+        """What the mailbox counts for is about to become less: until then nobody takes it for sure."""
+        claim = self._claimed()
+        if claim is not None:
+            claim.announce(losing=True)
+
+    def _claimed(self) -> Claim | None:
+        if self._claim is None and self.mailbox.quota is not None:
+            self._claim = Claim(self.mailbox, self.mailbox.quota)
+        return self._claim
 
     def frames(self) -> FrameWriter:
         """Where messages are written; for ``append`` and ``copy``."""
         if self._frames is None:
+            before = self.mailbox.index.messages
             self._frames = FrameWriter(self)
+            if self.mailbox.index.messages != before:
+                self.count()
         return self._frames
 
     def move_recent(self, first_recent: int) -> None:
@@ -239,6 +277,10 @@ class Transaction:
     def _commit(self) -> None:
         records = self._records
         kinds = {record[0] for record in records}
+        if TYPE_APPENDED in kinds or TYPE_EXPUNGED in kinds:
+            claim = self._claimed()
+            if claim is not None:
+                claim.announce(losing=TYPE_APPENDED not in kinds)
         if self._frames is not None:
             self._frames.sync()
         changes = kinds & {TYPE_APPENDED, TYPE_FLAGGED, TYPE_EXPUNGED}
@@ -291,7 +333,8 @@ class Transaction:
             try:
                 self._frames.undo()
             except MStoreError:
-                pass  # the next writer cuts the tail, or adopts what is whole of it
+                # the next writer cuts the tail, or adopts what is whole of it
+                self._claim = None
 
 
 def _ascending(rows: Rows) -> npt.NDArray[Any]:

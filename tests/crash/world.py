@@ -32,6 +32,8 @@ class Record(NamedTuple):
 
     id: AccountId
     mailstore: str
+    quota_bytes: int | None = None
+    quota_messages: int | None = None
 
 
 RECORD = Record(AccountId("aa000000000000aa"), "main")

@@ -22,6 +22,8 @@ NAMES = st.lists(WORDS, min_size=1, max_size=4).map("/".join)
 class Record:
     id: AccountId
     mailstore: str = "main"
+    quota_bytes: int | None = None
+    quota_messages: int | None = None
 
 
 def fold(name: str) -> tuple[str, ...]:

@@ -134,10 +134,10 @@ def test_mailbox_that_goes_while_the_message_comes_means_inbox(
     host.account("joe").create("lists")
     real = deliver.append
 
-    def append_late(mailbox: Mailbox, messages: list[NewMessage]) -> object:
+    def append_late(mailbox: Mailbox, messages: list[NewMessage], over_quota: bool) -> object:
         if "lists" in host.account("joe").mailboxes():
             host.account("joe").delete("lists")
-        return real(mailbox, messages)
+        return real(mailbox, messages, over_quota)
 
     monkeypatch.setattr(deliver, "append", append_late)
     assert ask(host, transaction(b"joe+lists"))[-1] == b"250 2.1.5"

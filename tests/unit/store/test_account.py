@@ -21,6 +21,8 @@ from mstore.store.store import Store
 class Record:
     id: AccountId
     mailstore: str = "main"
+    quota_bytes: int | None = None
+    quota_messages: int | None = None
 
 
 JOE = Record(AccountId("0a" * 8))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mstore.base import blocking
 from mstore.base.errors import Exists, Invalid, NotFound
@@ -14,7 +15,6 @@ from mstore.store.account import Account
 from mstore.store.append import NewMessage, append
 from mstore.store.checkaccount import check_account
 from mstore.store.mailbox import Mailbox
-from mstore.store.notify import Notifier
 from mstore.store.store import Store
 
 
@@ -22,6 +22,8 @@ from mstore.store.store import Store
 class Record:
     id: AccountId
     mailstore: str = "main"
+    quota_bytes: int | None = None
+    quota_messages: int | None = None
 
 
 JOE = Record(AccountId("0b" * 8))
@@ -73,9 +75,9 @@ def test_processes_change_names_at_once(tmp_path: Path) -> None:
 class SlowMailbox(Mailbox):
     """A mailbox on a slow disk: others run while it is opened."""
 
-    def __init__(self, path: Path, notifier: Notifier | None = None) -> None:
+    def __init__(self, path: Path, *others: Any) -> None:
         blocking.sleep(0.02)
-        super().__init__(path, notifier)
+        super().__init__(path, *others)
 
 
 def sessions_main() -> None:

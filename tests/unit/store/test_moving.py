@@ -28,6 +28,8 @@ NAMES = ("INBOX", "Lists", "Lists/python", "Grüße")
 class Record:
     mailstore: str
     id: AccountId = ID
+    quota_bytes: int | None = None
+    quota_messages: int | None = None
 
 
 class Site:
