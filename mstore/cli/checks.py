@@ -38,7 +38,7 @@ def check(ctx: click.Context, users: tuple[str, ...], quick: bool, as_json: bool
         records = [find(accounts, user) for user in users]
     else:
         problems += _check_databases(site.settings.db_path)
-        records = accounts.list()
+        records = list(accounts.everybody())
     accounts.close()
     site.become_runtime_user()
     store = Store(site.settings.mailstores)

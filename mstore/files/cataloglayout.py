@@ -38,6 +38,7 @@ ATTRIBUTE = Layout("Attribute", "one attribute of a name; its value follows, wit
     Field("length", "H", "bytes of the value"),
 ])  # fmt: skip
 ATTRIBUTE_SPECIAL_USE, ATTRIBUTE_ACL = 1, 2
+MAX_ATTRIBUTE_BYTES = 0xFFFF
 
 ACL_ENTRY = Layout("AclEntry", "the value of an access control list is so many of these, in order", [
     Field("kind", "B", "whom it means: 1 anyone, 2 anonymous, 3 a user, 4 a group"),

@@ -491,15 +491,13 @@ class Access:
         """
         full = spaces.parse(name, new=True)
         try:
+            if not full.inner:
+                raise Invalid(f"{full} is only a level above mailboxes")
             place = self._place(full, new=True)
-        except NotFound:
+        except (Invalid, NotFound):
             if self.is_administrator:
                 raise
             raise _may_not_create(str(full)) from None
-        if not full.inner:
-            if self.is_administrator:
-                raise Invalid(f"{full} is only a level above mailboxes")
-            raise _may_not_create(str(full))
         self._check_create(place, place.account.mailboxes())
         if place.owner is not None:
             spaces.check_personal(place.inner)

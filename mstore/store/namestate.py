@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mstore.base.errors import Corrupt
+from mstore.base.errors import Corrupt, LimitReached
 from mstore.base.ids import MailboxId
 from mstore.files import cataloglayout as layout
 from mstore.files.layout import MAY_SKIP
@@ -151,13 +151,18 @@ def parse_entry(payload: bytes) -> MailboxEntry:
 
 
 def name_set(entry: MailboxEntry) -> Record:
-    """The record: this name is so from now on."""
+    """The record: this name is so from now on.
+
+    Raises: LimitReached for an attribute longer than its length can say.
+    """
     name = entry.name.encode()
     attributes = list(entry.attributes)
     if entry.special_use is not None:
         attributes.insert(0, (layout.ATTRIBUTE_SPECIAL_USE, entry.special_use.encode("ascii")))
     if entry.acl:
         attributes.insert(0, (layout.ATTRIBUTE_ACL, entry.acl.encoded))
+    if any(len(value) > layout.MAX_ATTRIBUTE_BYTES for _, value in attributes):
+        raise LimitReached(f"an attribute of {entry.name} is too long")
     flags = layout.NO_SELECT if entry.no_select else 0
     head = layout.NAME_SET.pack(int(entry.id, 16), entry.uid_validity, flags, len(name), len(attributes))
     tail = b"".join(layout.ATTRIBUTE.pack(tag, len(value)) + value for tag, value in attributes)
