@@ -161,6 +161,9 @@ class DerivedFile:
     def _open_to_write(self) -> int:
         if self.open() < 0:
             self.fd = raw.open_file(self.path, raw.REPLACE)
+        elif not self._known and not self.pins and not raw.is_writable(self.fd):
+            self.close()  # it was opened while the disk was read-only
+            self.open()
         size = raw.size_of(self.fd)
         if size >= DERIVED.size and self._known:
             return size + 7 & ~7

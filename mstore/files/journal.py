@@ -258,6 +258,12 @@ class Journal:
         if self.fd < 0:
             self.fd = raw.open_best(self.path)
 
+    def reopen_to_write(self) -> None:
+        """Get a descriptor for writing when the one there is was opened while the disk was read-only."""
+        if not raw.is_writable(self.fd):
+            self.close()
+            self.reopen()
+
     def read_new(self, size: int) -> list[Group]:
         """The valid groups between what was followed so far and ``size``; moves ``end`` behind them."""
         data = raw.pread(self.fd, size - self.end, self.end)

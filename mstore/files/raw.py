@@ -6,6 +6,7 @@ by a recorder or by one that fails, for tests; nobody else may keep state here."
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,6 +118,11 @@ def open_best(path: PathLike) -> int:
         if error.errno != 30:  # EROFS
             raise _failed(f"open {os.path.basename(path)}", error) from error
     return open_file(path, READ)
+
+
+def is_writable(fd: int) -> bool:
+    """Whether a descriptor is for writing: ``open_best`` may have got one that is not."""
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
 
 
 def close(fd: int) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mstore.base.errors import StorageFailed
 from mstore.files import raw
 from mstore.files.layout import (
     FIRST_IN_GROUP,
@@ -231,6 +232,19 @@ class Segments:
                 raw.close(self._fds.pop(oldest))
         self._fds[number] = fd
         return fd
+
+    def fd_to_write(self, number: int) -> int:
+        """A descriptor for writing; one that was opened while the disk was read-only is opened again.
+
+        Raises: StorageFailed while somebody still reads by that one.
+        """
+        fd = self.fd(number)
+        if raw.is_writable(fd):
+            return fd
+        if self._pinned.get(number):
+            raise StorageFailed("the disk was read-only until just now; try again")
+        raw.close(self._fds.pop(number))
+        return self.fd(number)
 
     def pin(self, number: int) -> int:
         """A descriptor that stays open until ``unpin``, for a use that lets other sessions run."""

@@ -59,7 +59,7 @@ class FrameWriter:
             return
         left = [number for number in segment_numbers(mailbox.path) if number >= tail]
         for number in left:
-            raw.sync(segments.fd(number))  # its author died before that, and visible means durable
+            raw.sync(segments.fd_to_write(number))  # its author died before that, and visible means durable
         for record in recovery.adopt(index, segments):
             self._tx._write([record], self._tx.modseq, sync_first=False)
             self._tx.modseq += 1
@@ -69,6 +69,7 @@ class FrameWriter:
                 raw.truncate(segments.fd(number), end)
 
     def _use(self, number: int) -> None:
+        self._mailbox.segments.fd_to_write(number)
         self._fd = self._mailbox.segments.pin(number)
         self._pinned.append(number)
         self._fds.append(self._fd)

@@ -244,7 +244,7 @@ def _sync_tail(index: Index, segments: Segments) -> None:
     """What is to be adopted may never have been synced: visible means durable."""
     for number in segment_numbers(segments.directory):
         if number >= index.tail_segment:
-            raw.sync(segments.fd(number))
+            raw.sync(segments.fd_to_write(number))
 
 
 def _cut_tail(index: Index, segments: Segments) -> None:

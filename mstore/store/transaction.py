@@ -63,6 +63,7 @@ class Transaction:
             mailbox.refresh()
             if mailbox.deleted:
                 raise mailbox.gone()
+            mailbox.journal.reopen_to_write()
             if mailbox.journal.unresolved:
                 self._settle()
             if not mailbox.journal.confirmed:

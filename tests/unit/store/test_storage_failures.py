@@ -23,6 +23,7 @@ from mstore.store.append import NewMessage, append
 from mstore.store.check import check_mailbox
 from mstore.store.mailbox import Mailbox
 from tests.kit.dying import Quick, close_files_under
+from tests.kit.mail import make_message
 
 HERE, THERE = "00000000000000aa", "00000000000000bb"
 State = dict[int, tuple[bytes, int]]
@@ -316,3 +317,36 @@ def test_a_mailbox_that_is_deleted_while_it_is_open(tmp_path: Path) -> None:
     for target in (mailbox, idle):
         target.close()
     assert os.listdir(tmp_path) == []
+
+
+class ReadOnlyDisk(Quick):
+    """Opens nothing for writing."""
+
+    def open(self, path: raw.PathLike, flags: int, mode: int) -> int:
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return super().open(path, flags, mode)
+
+
+def test_what_was_opened_on_a_read_only_disk_is_written_to_when_it_is_so_no_longer(tmp_path: Path) -> None:
+    before = raw.install(Quick())
+    try:
+        append(Mailbox.create(tmp_path / HERE, 1), [make_message(1), make_message(2)])
+        raw.install(ReadOnlyDisk())
+        mailbox = Mailbox(tmp_path / HERE)
+        assert mailbox.read(1) == make_message(2).content
+        assert mailbox.derived(np.array([0]), [0])[0][0]
+        for change in (lambda: append(mailbox, [make_message(3)]), lambda: mailbox.transaction().__enter__()):
+            with pytest.raises(StorageFailed, match="Read-only"):
+                change()
+        raw.install(Quick())
+        with mailbox.transaction() as tx:
+            assert len(tx.flags([0], "add", 1)) == 1
+        append(mailbox, [make_message(3)])
+        assert mailbox.columns.full.derived.item(2) > 0
+        with mailbox.transaction() as tx:
+            tx.expunge([1])
+        mailbox.close()
+        assert check_mailbox(mailbox.path) == []
+    finally:
+        raw.install(before)
