@@ -36,7 +36,7 @@ from mstore.imap.session import Session
 from mstore.store.access import Access
 from mstore.store.append import NewMessage, append
 from mstore.store.rights import parse_rights
-from tests.kit.mailhost import MailHost
+from tests.kit.mailhost import MailHost, following
 from tests.kit.transport import Client, Served
 
 _LINE = re.compile(r"([CSXN])([0-9]?)(-?):(?: (.*))?\Z")
@@ -101,7 +101,8 @@ def site(root: Path, options: dict[str, Any]) -> Iterator[MailHost]:
     host = MailHost(root, admin_users=("root",), **options)
     try:
         host.add("joe")
-        yield host
+        with following(host):
+            yield host
     finally:
         host.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from mstore.store.store import Store
 from tests.kit.scripted import RunsSession
 
 MAILSTORE = "main"
+SLOW_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,31 @@ class MailHost:
             client.close()
             thread.join(20)
             assert not thread.is_alive()
+
+
+@contextmanager
+def following(host: MailHost) -> Iterator[None]:
+    """Hand on changes to the mailboxes that sessions wait on, as a worker does, within the block.
+
+    Two users of a mailbox have two objects of it, and neither tells the other.
+    """
+    notifier = host.store.notifier
+    wake, stop = os.pipe()
+
+    def follow() -> None:
+        watched = [wake, notifier.fileno()] if notifier.fileno() >= 0 else [wake]
+        while wake not in (ready := select.select(watched, [], [], SLOW_POLL_S)[0]):
+            notifier.handle() if ready else notifier.poll_all()
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.close(stop)
+        thread.join(20)
+        os.close(wake)
+        assert not thread.is_alive()
 
 
 class Listener:
