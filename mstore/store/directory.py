@@ -15,6 +15,7 @@ from mstore.base.ids import AccountId, MailboxId
 from mstore.files import raw
 from mstore.files.layout import SEGMENT
 from mstore.files.lock import DEADLINE_S, RANK_ACCOUNT, RANK_MAILBOX, Lock
+from mstore.files.segment import number_of
 
 TRASH = "trash-"
 MOVED = "moved-"
@@ -40,7 +41,7 @@ def is_abandoned(path: Path) -> bool:
     """Whether a directory is a mailbox that never held a message, as a crash in a CREATE leaves it."""
     if not is_mailbox_id(path.name) or not path.is_dir():
         return False
-    segments = [path / name for name in raw.list_directory(path) if name.startswith("messages.")]
+    segments = [path / name for name in raw.list_directory(path) if number_of(name) is not None]
     return all(segment.stat().st_size <= SEGMENT.size for segment in segments)
 
 

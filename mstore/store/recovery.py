@@ -25,12 +25,14 @@ from mstore.files.segment import (
     HEADER_BYTES,
     Frame,
     Segments,
+    every_segment,
     is_whole,
     parse_header,
     scan,
     segment_numbers,
 )
 from mstore.mail.summary import summarize
+from mstore.store import lost
 from mstore.store.generation import begin, index_path, journal_path, list_generations, remove_old, withdraw
 
 MODSEQ_STEP = 1 << 20
@@ -61,9 +63,10 @@ def unpublished(segments: Segments, segment: int, offset: int) -> Iterator[list[
 
 
 def every_frame(segments: Segments, below: int) -> list[Frame]:
-    """All frames whose headers are sound, of UIDs below a limit, in UID order; of one UID the last."""
+    """All frames whose headers are sound, of UIDs below a limit, in UID order; of one UID the last, or the
+    packed one."""
     frames: dict[int, Frame] = {}
-    for number in segment_numbers(segments.directory):
+    for number in every_segment(segments.directory):
         fd = segments.fd(number)
         for frame in scan(fd, number, HEADER_BYTES, raw.size_of(fd), resume=True):
             if 0 < frame.uid < below:
@@ -101,17 +104,28 @@ def rows_of_frames(segments: Segments, frames: list[Frame]) -> Record:
     return TYPE_APPENDED, 0, APPENDED.pack(len(frames)) + format_rows(arrays)
 
 
-def adopt(index: Index, segments: Segments, below: int = 1 << 32) -> list[Record]:
-    """Records that publish the frames nobody published, up to a UID that somebody did."""
-    records = []
+def _adoptable(index: Index, segments: Segments, below: int) -> Iterator[list[Frame]]:
     uid_next = index.uid_next
     for group in unpublished(segments, index.tail_segment, index.tail_offset):
         uids = [frame.uid for frame in group]
         if uids[0] < uid_next or uids[-1] >= below or uids != sorted(set(uids)):
-            break
-        records.append(rows_of_frames(segments, group))
+            return
+        yield group
         uid_next = uids[-1] + 1
-    return records
+
+
+def adopt(index: Index, segments: Segments, below: int = 1 << 32) -> list[Record]:
+    """Records that publish the frames nobody published, up to a UID that somebody did."""
+    return [rows_of_frames(segments, group) for group in _adoptable(index, segments, below)]
+
+
+def _adopt_lost(index: Index, segments: Segments, modseq: int, below: int = 1 << 32) -> None:
+    """Take in what no journal tells: frames behind the tail, and those that a compaction moved meanwhile."""
+    frames = lost.packed_frames(segments, index.uid_next, below)
+    for group in _adoptable(index, segments, below):
+        frames |= {frame.uid: frame for frame in group}
+    if frames:
+        index.apply(*rows_of_frames(segments, [frames[uid] for uid in sorted(frames)]), modseq)
 
 
 # -- recovery
@@ -125,7 +139,7 @@ def recover(directory: Path, segments: Segments) -> tuple[Index, Journal]:
     """
     indexes, journal_numbers = list_generations(directory)
     newest = max(indexes | journal_numbers | {0})
-    index = None
+    index, rebuilt = None, False
     for base in sorted(indexes, reverse=True):
         try:
             index = read_index(index_path(directory, base), verify=True)
@@ -136,11 +150,13 @@ def recover(directory: Path, segments: Segments) -> tuple[Index, Journal]:
     if index is not None:
         _replay(index, segments, [number for number in sorted(journal_numbers) if number >= base], directory)
         _sync_tail(index, segments)
-        for record in adopt(index, segments):
-            index.apply(*record, index.highest_modseq + 1)
+        _adopt_lost(index, segments, index.highest_modseq + 1)
         _cut_tail(index, segments)
     else:
         index = _rebuild(directory, segments, sorted(journal_numbers))
+        rebuilt = True
+    lost.find_moved(index, segments)
+    lost.take_stock(index, directory, rebuilt)
     _forget_lost_blobs(index, directory)
     index.highest_modseq += MODSEQ_STEP
     index.generation = newest + 1
@@ -180,13 +196,11 @@ def _rebuild(directory: Path, segments: Segments, journal_numbers: list[int]) ->
     if frames:
         index.apply(*rows_of_frames(segments, frames), 1)
     _replay(index, segments, journal_numbers, directory)
-    for record in adopt(index, segments):
-        index.apply(*record, index.highest_modseq + 1)
-    numbers = segment_numbers(directory)
-    for number in numbers:
-        info = parse_header(raw.pread(segments.fd(number), HEADER_BYTES, 0))
-        index.uid_next = max(index.uid_next, info.uid_floor if info else 1)
-    index.tail_segment, index.tail_offset = max(numbers, default=0) + 1, 0
+    _adopt_lost(index, segments, index.highest_modseq + 1)
+    index.highest_modseq = max(index.highest_modseq, _begun_at(directory, journal_numbers))
+    index.uid_next = max(index.uid_next, lost.uid_floor(segments))
+    lost.mend_headers(index, segments)
+    index.tail_segment, index.tail_offset = max(segment_numbers(directory), default=0) + 1, 0
     used = int(np.bitwise_or.reduce(index.columns.flags)) >> 8 if index.columns.count else 0
     while used >> len(index.keywords):
         index.keywords.append(b"lost-keyword-%d" % len(index.keywords))
@@ -208,8 +222,7 @@ def _replay(index: Index, segments: Segments, generations: list[int], directory:
         if gap:
             rest = (record for later, _ in groups[place:] for record in later.records)
             below = next((_first_uid(payload) for kind, _, payload in rest if kind == TYPE_APPENDED), 1 << 32)
-            for record in adopt(index, segments, below):
-                index.apply(*record, index.highest_modseq)
+            _adopt_lost(index, segments, index.highest_modseq, below)
         for kind, flags, payload in group.records:
             try:
                 if kind != TYPE_SEALED:
@@ -224,6 +237,19 @@ def _first_uid(payload: bytes) -> int:
     return int(np.frombuffer(payload, "<u4", 1, APPENDED.size + 8 * 8 * count)[0])
 
 
+def _begun_at(directory: Path, journal_numbers: list[int]) -> int:
+    """The highest MODSEQ that the headers of journals give, which may have no group yet."""
+    modseq = 0
+    for generation in journal_numbers:
+        try:
+            journal = Journal(journal_path(directory, generation))
+        except (Corrupt, FileNotFoundError):
+            continue
+        journal.close()
+        modseq = max(modseq, journal.info.modseq)
+    return modseq
+
+
 def _identity(directory: Path, segments: Segments, journal_numbers: list[int]) -> int:
     """The UIDVALIDITY that journals or segments give; no index could be read."""
     for generation in reversed(journal_numbers):
@@ -233,7 +259,7 @@ def _identity(directory: Path, segments: Segments, journal_numbers: list[int]) -
             continue
         journal.close()
         return journal.info.uid_validity
-    for number in segment_numbers(directory):
+    for number in every_segment(directory):
         info = parse_header(raw.pread(segments.fd(number), HEADER_BYTES, 0))
         if info is not None:
             return info.uid_validity
