@@ -306,6 +306,11 @@ class Accounts:
         )
         return [_record(row) for row in self._ask("grantors", query, *sorted(identifiers))]
 
+    def grantees(self, account_id: AccountId) -> frozenset[str]:
+        """The identifiers to which the lists of an account give something, as far as they were noted."""
+        rows = self._ask("grantees", "SELECT grantee FROM sharing WHERE account_id = ?", account_id)
+        return frozenset([grantee for (grantee,) in rows])
+
     def note_grants(self, account_id: AccountId, identifiers: Iterable[str], only: bool) -> None:
         """Keep that the lists of an account give something to these identifiers; with ``only``, to no others.
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import click
 
-from mstore.accounts.accounts import AccountRecord
+from mstore.accounts.accounts import AccountRecord, Accounts
 from mstore.accounts.database import SCHEMAS, Database
 from mstore.base.errors import MStoreError
 from mstore.cli.site import Site, as_json, find, write_json
+from mstore.store.acl import all_grantees
+from mstore.store.catalog import Catalog
 from mstore.store.check import Problem
 from mstore.store.checkaccount import check_account
 from mstore.store.store import Store
@@ -39,10 +41,11 @@ def check(ctx: click.Context, users: tuple[str, ...], quick: bool, as_json: bool
     else:
         problems += _check_databases(site.settings.db_path)
         records = list(accounts.everybody())
-    accounts.close()
     site.become_runtime_user()
     store = Store(site.settings.mailstores)
     checked, found = _check_accounts(store, records, not quick)
+    found += _check_sharing(store, accounts, records)
+    accounts.close()
     problems += found
     if not users:
         problems += _check_strangers(store, site.settings.mailstores, records)
@@ -89,6 +92,25 @@ def _check_accounts(
             checked += 1
             problems += check_account(path, record.id, messages)
     return checked, problems
+
+
+def _check_sharing(store: Store, accounts: Accounts, records: Sequence[AccountRecord]) -> list[Problem]:
+    """Find grants of access control lists that the account database does not know: no listing shows them."""
+    problems = []
+    for record in records:
+        catalog = Catalog(store.path_of(record), record.id)
+        try:
+            catalog.refresh()
+        except MStoreError:
+            continue  # Never used, or told of already.
+        granted = all_grantees(entry.acl for entry in catalog.state.entries.values())
+        unknown = sorted(granted - accounts.grantees(record.id))
+        if unknown:
+            text = (
+                f"shares with {', '.join(unknown)}, and accounts.db does not say so; msadm acl set mends it"
+            )
+            problems.append(Problem(Path(catalog.path), text))
+    return problems
 
 
 def _check_strangers(

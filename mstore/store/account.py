@@ -269,7 +269,7 @@ class Account:
         """Give a name another access control list.
 
         ``note`` is told to whom the account's lists give something: those who are new before they can see
-        it, all there are once the list is written.
+        it, all there are once the list is written or was so already.
         Locks: takes the account's lock, and holds it while ``note`` runs. Durable: the list.
         Raises: NotFound, LimitReached, Busy, StorageFailed.
         """
@@ -281,6 +281,7 @@ class Account:
                 raise NotFound(f"there is no mailbox {name}")
             acl = change(entry.acl)
             if acl == entry.acl:
+                note(self._grantees(), True)
                 return
             added = acl.grantees() - entry.acl.grantees()
             if added:

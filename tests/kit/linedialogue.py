@@ -4,6 +4,8 @@ The language is that of ``tests.kit.dialogue``; each ``S:`` is one line. Two mor
 
 ``@ mailbox NAME MAILBOX``         makes a mailbox
 ``@ holds NAME MAILBOX COUNT``     the mailbox holds so many messages now
+``@ shared NAME IDENTIFIER RIGHTS``  makes a shared mailbox, if there is none, and gives rights to it
+``@ sharedholds NAME COUNT``       the shared mailbox holds so many messages now
 ``@ nologin TEXT``                 closes the doors
 
 ``{{$lf}}`` is a bare line feed, ``{{$long}}`` a text of 1,000 bytes.
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from mstore.net.service import Service
 from mstore.net.stream import Stream
+from mstore.store.rights import parse_rights
 from tests.kit.dialogue import Cut, Dialogue, Player, site
 from tests.kit.mailhost import MailHost
 from tests.kit.scripted import RunsSession
@@ -63,6 +66,17 @@ class LinePlayer(Player):
             name, mailbox_name, count = arguments
             found = len(self._host.messages(name, mailbox_name))
             assert found == int(count), f"{mailbox_name} of {name} holds {found} messages"
+        elif verb == "shared":
+            access = self._host.superuser()
+            if f"shared/{arguments[0]}" not in access.listing("shared/"):
+                access.create(f"shared/{arguments[0]}")
+            access.set_acl(f"shared/{arguments[0]}", arguments[1], "=", parse_rights("".join(arguments[2:])))
+        elif verb == "sharedholds":
+            opened = self._host.superuser().open(f"shared/{arguments[0]}")
+            opened.mailbox.refresh()
+            found = opened.mailbox.status().messages
+            opened.mailbox.release()
+            assert found == int(arguments[1]), f"shared/{arguments[0]} holds {found} messages"
         elif verb == "nologin":
             self._host.settings.nologin_path.write_text(" ".join(arguments) + "\n")
         else:

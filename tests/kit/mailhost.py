@@ -18,6 +18,7 @@ from mstore.base.errors import Unavailable
 from mstore.base.options import Settings
 from mstore.net.service import Service, Tally
 from mstore.net.stream import Stream
+from mstore.store.access import Access
 from mstore.store.store import Store
 from tests.kit.scripted import RunsSession
 
@@ -79,6 +80,10 @@ class MailHost:
         record = self.accounts.find(name)
         assert record is not None
         return self.store.account(record)
+
+    def superuser(self) -> Access:
+        """The site's mail, as msadm may see it."""
+        return Access(self.store, self.accounts, None, is_superuser=True)
 
     def service(self, **changes: Any) -> Service:
         """What sessions of this host are given."""

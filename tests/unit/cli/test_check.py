@@ -144,3 +144,16 @@ def test_check_changes_nothing(admin: Admin, account: Account) -> None:
     before = snapshot()
     admin.ok("check")
     assert snapshot() == before
+
+
+def test_a_grant_that_no_listing_shows_is_a_problem(admin: Admin) -> None:
+    record = admin.add("joe")
+    admin.ok("acl", "set", "joe", "INBOX", "anyone", "lr")
+    assert "no problems" in admin.ok("check")
+    accounts = Accounts(admin.settings.db_path)
+    accounts.note_grants(record["id"], [], True)
+    assert "shares with anyone" in admin.fails("check")
+    admin.ok("acl", "set", "joe", "INBOX", "anyone", "lr")
+    assert "no problems" in admin.ok("check")
+    accounts.note_grants(record["id"], ["anonymous", "anyone"], True)
+    assert "no problems" in admin.ok("check", "joe")
