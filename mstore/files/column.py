@@ -48,6 +48,17 @@ def map_file(fd: int, size: int) -> Any:
     return data
 
 
+def rows_in_ranges(firsts: Array, ends: Array) -> npt.NDArray[np.int64]:
+    """All numbers of the half-open ranges, in order, without a loop."""
+    lengths = ends.astype(np.int64) - firsts
+    keep = lengths > 0
+    firsts, lengths = firsts[keep].astype(np.int64), lengths[keep]
+    if len(firsts) == 1:
+        return np.arange(firsts[0], firsts[0] + lengths[0], dtype=np.int64)
+    starts = np.cumsum(lengths) - lengths
+    return np.repeat(firsts - starts, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
+
+
 class Arrays:
     """The arrays at their full capacity; for those who know how many rows are in use."""
 
@@ -72,9 +83,11 @@ class Columns:
     """All columns: ``columns.flags`` is the array of the rows in use, ``columns.full.flags`` has slack
     behind."""
 
-    __slots__ = ("capacity", "count", "full")
+    __slots__ = ("_map", "_offsets", "capacity", "count", "full")
 
     def __init__(self, capacity: int = LEAST_SLACK) -> None:
+        self._map: mmap.mmap | None = None
+        self._offsets: dict[str, int] = {}
         self.count = 0
         self.capacity = capacity
         self.full = Arrays()
@@ -86,6 +99,7 @@ class Columns:
         """Columns that lie over a buffer; a column the file does not have is all zeros."""
         self = cls.__new__(cls)
         self.count, self.capacity, self.full = rows, capacity, Arrays()
+        self._map, self._offsets = buffer if isinstance(buffer, mmap.mmap) else None, offsets
         for name, dtype in DTYPES.items():
             at = offsets.get(name)
             setattr(
@@ -105,6 +119,16 @@ class Columns:
             bigger[: self.count] = getattr(self.full, name)[: self.count]
             bigger[self.count :] = 0
             setattr(self.full, name, bigger)
+        self._map = None
+
+    def forget(self, name: str) -> None:
+        """Give back the memory of a column that is needed no more."""
+        setattr(self.full, name, np.zeros(0, DTYPES[name]))
+        if self._map is not None and name in self._offsets:
+            first = -(-self._offsets[name] // mmap.PAGESIZE) * mmap.PAGESIZE
+            last = (self._offsets[name] + self.capacity * WIDTHS[name]) // mmap.PAGESIZE * mmap.PAGESIZE
+            if last > first:
+                self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
 
     def append(self, rows: int, payload: bytes, at: int, modseq: int) -> None:
         """Add rows whose columns lie in ``payload`` from ``at`` on, in the order of the journal."""

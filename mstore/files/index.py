@@ -4,7 +4,9 @@ journal.
 A record is applied in one place whether this process or another wrote it. Expunged rows stay as tombstones,
 so rows never move while a mailbox is open and a session not yet told can still read the message. What was
 applied lately is remembered (``changes_since``), so telling one change costs the same in a mailbox of ten and
-of a million. ``format_index`` and ``read_index`` are the checkpoint: see ``layout`` for the file."""
+of a million. A table is one user's: its \\Seen bits are the owner's, or those of its ``reader``. One that is
+to be written as an index is the owner's and keeps the sets of all readers. ``checkpoint`` writes and reads
+the file."""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from mstore.base.flags import (
     SEEN,
     TOMBSTONE,
 )
-from mstore.files.column import Array, Columns, capacity_for
+from mstore.files.column import Columns, capacity_for, rows_in_ranges
 from mstore.files.layout import (
     APPENDED,
     DERIVED_AT,
@@ -34,6 +36,7 @@ from mstore.files.layout import (
     MAY_SKIP,
     RECENT,
     RELOCATED,
+    SEEN_BY,
     SWEPT,
     TAIL_MOVED,
     TYPE_APPENDED,
@@ -43,16 +46,19 @@ from mstore.files.layout import (
     TYPE_KEYWORD,
     TYPE_RECENT,
     TYPE_RELOCATED,
+    TYPE_SEEN_BY,
     TYPE_SWEPT,
     TYPE_TAIL_MOVED,
     TYPE_UID_NEXT,
     UID_NEXT,
 )
+from mstore.files.readers import ReaderSets
 from mstore.files.segment import PACKED
 from mstore.files.snapshot import Snapshot
 
 _ALL = 0xFFFFFFFFFFFFFFFF
 _LOG_MOST = 512
+_LOG_MOST_ROWS = 1 << 20
 _SCALARS = (
     "generation",
     "uid_next",
@@ -82,22 +88,12 @@ class Change(NamedTuple):
     rows: RowSet
 
 
-def rows_in_ranges(firsts: Array, ends: Array) -> npt.NDArray[np.int64]:
-    """All numbers of the half-open ranges, in order, without a loop."""
-    lengths = ends.astype(np.int64) - firsts
-    keep = lengths > 0
-    firsts, lengths = firsts[keep].astype(np.int64), lengths[keep]
-    if len(firsts) == 1:
-        return np.arange(firsts[0], firsts[0] + lengths[0], dtype=np.int64)
-    starts = np.cumsum(lengths) - lengths
-    return np.repeat(firsts - starts, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
-
-
 class Index:
     """The table of one mailbox in this process."""
 
     __slots__ = (
         "_log",
+        "_log_rows",
         "_log_start",
         "columns",
         "dead_bytes",
@@ -105,10 +101,12 @@ class Index:
         "first_recent",
         "generation",
         "highest_modseq",
+        "kept",
         "keywords",
         "messages",
         "moves",
         "packed_next",
+        "reader",
         "size_bytes",
         "snapshot",
         "tail_offset",
@@ -135,16 +133,26 @@ class Index:
         """How often messages were moved to other segments, or segments removed, while this table lived."""
         self.snapshot = Snapshot(self.columns, None, self.columns.count)
         self.version = 0
+        self.reader: int | None = None
+        """Whose \\Seen it has; None for the owner's."""
+        self.kept: ReaderSets | None = None
+        """The sets of all readers, in a table that is to be written: no snapshot and no log is kept then."""
         self._log: list[Change] = []
+        self._log_rows = 0
         self._log_start = 0
 
     # -- what happened lately
 
     def _note(self, kind: str, modseq: int, rows: RowSet) -> None:
+        if self.kept is not None:
+            return
         self._log.append(Change(kind, modseq, rows))
         self.version += 1
-        if len(self._log) > _LOG_MOST:
-            del self._log[: _LOG_MOST // 2]
+        if not isinstance(rows, int):
+            self._log_rows += len(rows)
+        if len(self._log) > _LOG_MOST or self._log_rows > max(_LOG_MOST_ROWS, 4 * self.columns.count):
+            del self._log[: -(-len(self._log) // 2)]
+            self._log_rows = sum(len(change.rows) for change in self._log if not isinstance(change.rows, int))
             self._log_start = self.version - len(self._log)
 
     def changes_since(self, version: int) -> list[Change] | None:
@@ -166,11 +174,22 @@ class Index:
         new = Index(self.uid_validity, Columns(capacity_for(len(live))))
         new.columns.take(self.columns, live)
         new.snapshot = Snapshot(new.columns, None, new.columns.count)
-        new.keywords = self.keywords
+        new.keywords, new.reader = self.keywords, self.reader
         for name in (*_SCALARS, "messages"):
             setattr(new, name, getattr(self, name))
         new.version = new._log_start = self.version + 1
         return new
+
+    # -- whose \\Seen it has
+
+    def see_as(self, reader: int, bits: npt.NDArray[np.bool_] | None) -> None:
+        """Become the table of a reader who has seen these rows; of the owner's, just read from an index."""
+        flags = self.columns.full.flags[: self.columns.count]
+        flags &= ~_SEEN
+        self.reader, self.unseen = reader, self.messages
+        if bits is not None:
+            flags |= bits.astype(np.uint64) * _SEEN
+            self.unseen -= int(np.count_nonzero(bits))
 
     # -- finding rows
 
@@ -190,6 +209,8 @@ class Index:
 
     def live_rows(self) -> npt.NDArray[np.int32]:
         """The rows that are not expunged."""
+        if self.kept is not None:
+            return np.flatnonzero(self.columns.flags & _TOMB == 0).astype(np.int32)
         return self.snapshot.rows(self.snapshot.count)
 
     # -- applying records
@@ -204,6 +225,8 @@ class Index:
                 self._apply_flagged(payload, modseq)
             elif kind == TYPE_APPENDED:
                 self._apply_appended(payload, modseq)
+            elif kind == TYPE_SEEN_BY:
+                self._apply_seen_by(payload, modseq)
             elif kind == TYPE_EXPUNGED:
                 self._apply_expunged(payload, modseq)
             elif kind == TYPE_KEYWORD:
@@ -237,6 +260,8 @@ class Index:
         if first and full.uid.item(first) <= full.uid.item(first - 1):
             columns.count = first
             raise Corrupt("a journal record appends a UID that is in use")
+        if self.reader is not None:
+            full.flags[first : last + 1] &= ~_SEEN
         if count == 1:
             flags = full.flags.item(first)
             self.unseen += not flags & SEEN
@@ -262,26 +287,38 @@ class Index:
 
     def _apply_flagged(self, payload: bytes, modseq: int) -> None:
         set_bits, clear_bits, count = FLAGGED.unpack_from(payload)
+        if self.reader is not None:
+            set_bits, clear_bits = set_bits & ~SEEN, clear_bits & ~SEEN
+        self._change_flags(payload, FLAGGED.size, count, set_bits, clear_bits, modseq)
+
+    def _apply_seen_by(self, payload: bytes, modseq: int) -> None:
+        """A change that one reader alone sees; its rows have the MODSEQ in all tables, so that they agree."""
+        reader, seen, count = SEEN_BY.unpack_from(payload)
+        bits = SEEN if reader == self.reader else 0
+        self._change_flags(payload, SEEN_BY.size, count, bits if seen else 0, 0 if seen else bits, modseq)
+        if self.kept is not None:
+            self.kept.note(reader, payload)
+
+    def _change_flags(
+        self, payload: bytes, at: int, count: int, set_bits: int, clear_bits: int, modseq: int
+    ) -> None:
+        """Change the flags of the rows in UID ranges; without any bits, their MODSEQ alone, untold."""
         full = self.columns.full
         if count == 1:
-            first, last = _PAIR.unpack_from(payload, FLAGGED.size)
+            first, last = _PAIR.unpack_from(payload, at)
             if first == last:
                 row = self.row_of(first)
                 before = full.flags.item(row) if row >= 0 else TOMBSTONE
-                if before & TOMBSTONE:
-                    return
-                after = before & ~clear_bits | set_bits
-                full.flags[row] = after
-                full.modseq[row] = modseq
-                changed = before ^ after
-                if changed & SEEN:
-                    self.unseen += 1 if before & SEEN else -1
-                if changed & DELETED:
-                    self.deleted += -1 if before & DELETED else 1
-                self._note("F", modseq, row)
+                if not before & TOMBSTONE:
+                    self._change_one(row, before, before & ~clear_bits | set_bits, modseq)
+                    if set_bits | clear_bits:
+                        self._note("F", modseq, row)
                 return
-        rows = self._rows_of(payload, FLAGGED.size, count)
+        rows = self._rows_of(payload, at, count)
         if not len(rows):
+            return
+        full.modseq[rows] = modseq
+        if not set_bits | clear_bits:
             return
         old = full.flags[rows]
         new = old & np.uint64(~clear_bits & _ALL) | np.uint64(set_bits)
@@ -290,8 +327,17 @@ class Index:
         if (set_bits | clear_bits) & DELETED:
             self.deleted += int(np.count_nonzero(new & _DELETED)) - int(np.count_nonzero(old & _DELETED))
         full.flags[rows] = new
-        full.modseq[rows] = modseq
         self._note("F", modseq, rows)
+
+    def _change_one(self, row: int, before: int, after: int, modseq: int) -> None:
+        full = self.columns.full
+        full.flags[row] = after
+        full.modseq[row] = modseq
+        changed = before ^ after
+        if changed & SEEN:
+            self.unseen += 1 if before & SEEN else -1
+        if changed & DELETED:
+            self.deleted += -1 if before & DELETED else 1
 
     def _apply_expunged(self, payload: bytes, modseq: int) -> None:
         guard, count = EXPUNGED.unpack_from(payload)
@@ -312,6 +358,8 @@ class Index:
         self.dead_bytes += sizes + FRAME.size * len(rows)
         full.flags[rows] = flags | _TOMB
         full.modseq[rows] = modseq
+        if self.kept is not None:
+            return
         before = self.snapshot
         positions = rows if before.identity else before.rows(before.count).searchsorted(rows)
         self.snapshot = before.without(positions)

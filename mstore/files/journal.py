@@ -35,6 +35,7 @@ from mstore.files.layout import (
     RECORD,
     RELOCATED,
     SEALED,
+    SEEN_BY,
     SWEPT,
     TAIL_MOVED,
     TYPE_DERIVED_AT,
@@ -44,6 +45,7 @@ from mstore.files.layout import (
     TYPE_RECENT,
     TYPE_RELOCATED,
     TYPE_SEALED,
+    TYPE_SEEN_BY,
     TYPE_SWEPT,
     TYPE_TAIL_MOVED,
     VERSION,
@@ -110,6 +112,22 @@ def parse_group(data: bytes, at: int, position: int, generation: int) -> tuple[G
     return Group(modseq, time_ms, records, position + length), magic == PENDING_MAGIC
 
 
+def carry(data: bytes, position: int, generation: int, to_position: int, to_generation: int) -> bytes:
+    """The groups that stand at ``position`` of a journal as they stand in another; ends at what is none.
+
+    They keep their lengths: what differs is the checksum, which covers the place.
+    """
+    carried = bytearray()
+    at = 0
+    while (found := parse_group(data, at, position + at, generation)) is not None and not found[1]:
+        end = found[0].end - position
+        seed = zlib.crc32(_SEED.pack(to_generation, to_position + at, end - at))
+        crc = zlib.crc32(memoryview(data)[at + 12 : end], seed)
+        carried += struct.pack("<III", GROUP_MAGIC, end - at, crc) + data[at + 12 : end]
+        at = end
+    return bytes(carried)
+
+
 def salvage(data: bytes, position: int, generation: int) -> Iterator[tuple[Group, bool]]:
     """Every valid group in a stretch of a journal, and whether damage lies before it."""
     at, gap = 0, False
@@ -162,9 +180,16 @@ def recent_moved(first_recent: int) -> Record:
     return TYPE_RECENT, 0, RECENT.pack(first_recent)
 
 
-def sealed(generation: int) -> Record:
+def seen_by(
+    reader: int, firsts: npt.NDArray[np.uint32], lasts: npt.NDArray[np.uint32], seen: bool
+) -> Record:
+    """A reader has seen all messages in UID ranges, or has not."""
+    return TYPE_SEEN_BY, 0, SEEN_BY.pack(reader, seen, len(firsts)) + _format_pairs(firsts, lasts)
+
+
+def sealed(generation: int, position: int = START) -> Record:
     """The story goes on in another generation."""
-    return TYPE_SEALED, 0, SEALED.pack(generation)
+    return TYPE_SEALED, 0, SEALED.pack(generation, position)
 
 
 def derived_at(uids: npt.NDArray[np.uint32], offsets: npt.NDArray[np.uint64]) -> Record:
@@ -211,6 +236,17 @@ class JournalInfo(NamedTuple):
     generation: int
     modseq: int
     boot: bytes
+    base: int = 0
+    """Where in the journal before the groups end that the index has, 0 when none are carried over."""
+
+
+def format_header(info: JournalInfo) -> bytes:
+    """The header of a journal."""
+    header = bytearray(
+        JOURNAL.write(magic=JOURNAL_MAGIC, crc=0, version=VERSION, created=int(time.time()), **info._asdict())
+    )
+    struct.pack_into("<I", header, 4, zlib.crc32(header[8:]))
+    return bytes(header)
 
 
 def write_journal(path: Path, info: JournalInfo) -> None:
@@ -218,11 +254,7 @@ def write_journal(path: Path, info: JournalInfo) -> None:
 
     Durable: the file; its name is, once the caller has synced the directory.
     """
-    header = bytearray(
-        JOURNAL.write(magic=JOURNAL_MAGIC, crc=0, version=VERSION, created=int(time.time()), **info._asdict())
-    )
-    struct.pack_into("<I", header, 4, zlib.crc32(header[8:]))
-    raw.write_file(path, [(0, header)], START)
+    raw.write_file(path, [(0, format_header(info))], START)
 
 
 class Journal:
@@ -230,10 +262,10 @@ class Journal:
 
     __slots__ = ("confirmed", "end", "fd", "info", "path", "unresolved")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, end: int = START) -> None:
         self.path = path
         self.fd = raw.open_best(path)
-        self.end = START
+        self.end = end
         self.unresolved = False
         """Something that is no valid group stands behind ``end``: look again, even if the size stays."""
         self.confirmed = False
@@ -251,7 +283,7 @@ class Journal:
         header = JOURNAL.read(data)
         if header.magic != JOURNAL_MAGIC or header.version != VERSION or header.crc != zlib.crc32(data[8:]):
             raise Corrupt(f"{self.path.name} has a damaged header")
-        return JournalInfo(header.uid_validity, header.generation, header.modseq, header.boot)
+        return JournalInfo(header.uid_validity, header.generation, header.modseq, header.boot, header.base)
 
     def reopen(self) -> None:
         """Get a descriptor again after ``close``; FileNotFoundError when the generation is gone."""

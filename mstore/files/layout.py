@@ -148,7 +148,12 @@ JOURNAL = Layout(
         Field("modseq", "Q", "HIGHESTMODSEQ when it was begun"),
         Field("boot", "16s", "boot id of the machine that writes it"),
         Field("created", "q", "seconds since 1970"),
-        Field("reserved_b", "8x", ""),
+        Field(
+            "base",
+            "Q",
+            "end of the last group of the journal before that the index has; those behind open this one;"
+            " 0: there are none",
+        ),
     ],
 )
 
@@ -231,6 +236,7 @@ SEALED = Layout(
     "the last record of a journal: the story goes on in the next generation",
     [
         Field("next", "Q", "generation"),
+        Field("position", "Q", "where in its journal: behind the groups carried over from this one"),
     ],
 )
 DERIVED_AT = Layout(
@@ -275,9 +281,19 @@ SWEPT = Layout(
     ],
 )
 
+SEEN_BY = Layout(
+    "SeenBy",
+    "a reader who is not the owner has seen the messages in the ranges, or not; then the ranges",
+    [
+        Field("reader", "Q", "id of the reader's account"),
+        Field("seen", "I", "1: \\Seen is set, 0: it is cleared"),
+        Field("count", "I", "number of UID ranges"),
+    ],
+)
+
 TYPE_APPENDED, TYPE_FLAGGED, TYPE_EXPUNGED, TYPE_KEYWORD = 1, 2, 3, 4
 TYPE_RECENT, TYPE_SEALED, TYPE_DERIVED_AT, TYPE_UID_NEXT = 5, 6, 7, 8
-TYPE_RELOCATED, TYPE_TAIL_MOVED, TYPE_SWEPT = 10, 11, 12
+TYPE_SEEN_BY, TYPE_RELOCATED, TYPE_TAIL_MOVED, TYPE_SWEPT = 9, 10, 11, 12
 RECORDS: dict[int, Layout] = {
     TYPE_APPENDED: APPENDED,
     TYPE_FLAGGED: FLAGGED,
@@ -287,6 +303,7 @@ RECORDS: dict[int, Layout] = {
     TYPE_SEALED: SEALED,
     TYPE_DERIVED_AT: DERIVED_AT,
     TYPE_UID_NEXT: UID_NEXT,
+    TYPE_SEEN_BY: SEEN_BY,
     TYPE_RELOCATED: RELOCATED,
     TYPE_TAIL_MOVED: TAIL_MOVED,
     TYPE_SWEPT: SWEPT,
@@ -294,7 +311,7 @@ RECORDS: dict[int, Layout] = {
 
 INDEX = Layout(
     "IndexHeader",
-    "opens each `index.<g>`; the column table and the keywords follow",
+    "opens each `index.<g>`; the column table, the keywords, the columns and the readers' sets follow",
     [
         Field("magic", "I", "`MSix`"),
         Field("crc", "I", "CRC-32 of the rest of the header area"),
@@ -317,6 +334,9 @@ INDEX = Layout(
         Field("packed_next", "I", "no packed segment of this number or above was ever in use"),
         Field("tail_offset", "Q", "where its next frame goes"),
         Field("created", "q", "seconds since 1970"),
+        Field("readers_at", "Q", "offset of the table of readers, behind the columns"),
+        Field("readers", "I", "number of readers who have a \\Seen of their own"),
+        Field("reserved", "4x", ""),
     ],
 )
 COLUMN_ENTRY = Layout(
@@ -327,6 +347,16 @@ COLUMN_ENTRY = Layout(
         Field("offset", "Q", "of its first value in the file, a multiple of 64"),
         Field("width", "I", "bytes of a value"),
         Field("crc", "I", "CRC-32 of the values in use"),
+    ],
+)
+READER_ENTRY = Layout(
+    "ReaderEntry",
+    "what one reader has seen: a bit for each row, lowest first, in whole bytes, deflated (zlib)",
+    [
+        Field("reader", "Q", "id of the reader's account"),
+        Field("offset", "Q", "of the deflated bits in the file"),
+        Field("length", "I", "bytes of them"),
+        Field("crc", "I", "CRC-32 of the fields before this one, and of the deflated bits"),
     ],
 )
 
@@ -430,12 +460,14 @@ LAYOUTS = (
     SEALED,
     DERIVED_AT,
     UID_NEXT,
+    SEEN_BY,
     RELOCATED,
     TAIL_MOVED,
     SWEPT,
     RANGES,
     INDEX,
     COLUMN_ENTRY,
+    READER_ENTRY,
     DERIVED,
     BLOB,
     USAGE,

@@ -104,7 +104,7 @@ def _check_generations(path: Path, report: Report) -> Index | None:
     tables = []
     for number in sorted(indexes & journals)[-2:]:
         try:
-            index = read_index(generation.index_path(path, number), verify=True)
+            index = read_index(generation.index_path(path, number), verify=True, keep=True)
             tables.append(_replay(path, index, number, newest, report))
         except Corrupt as error:
             report(str(error))
@@ -117,8 +117,9 @@ def _check_generations(path: Path, report: Report) -> Index | None:
 
 def _replay(path: Path, index: Index, number: int, newest: int, report: Report) -> Index:
     """Follow a table through the journals to the end of the newest."""
+    position = START
     while True:
-        journal = Journal(generation.journal_path(path, number))
+        journal = Journal(generation.journal_path(path, number), position)
         try:
             if journal.info.uid_validity != index.uid_validity:
                 report(f"{journal.path.name} has another UIDVALIDITY than its index")
@@ -140,7 +141,8 @@ def _replay(path: Path, index: Index, number: int, newest: int, report: Report) 
             if number != newest and size > START and not _was_recovered(path, index, newest):
                 report(f"{journal.path.name} is not sealed", is_torn)
             return index
-        number = index.generation = following
+        number, position = following
+        index.generation = number
 
 
 def _was_recovered(path: Path, older: Index, newest: int) -> bool:
@@ -161,6 +163,8 @@ def _compare(older: Index, newer: Index, report: Report) -> None:
                 f"{name} differs between the generations: {getattr(older, name)} and {getattr(newer, name)}"
             )
     rows, others = older.live_rows(), newer.live_rows()
+    if _seen_by(older) != _seen_by(newer):
+        report("what readers have seen differs from what the generation before gives")
     if len(rows) == len(others):
         for column in COLUMNS:
             if column.name == "derived":
@@ -171,6 +175,14 @@ def _compare(older: Index, newer: Index, report: Report) -> None:
             )
             if not (mine == theirs).all():
                 report(f"column {column.name} differs from what the generation before gives")
+
+
+def _seen_by(index: Index) -> dict[int, list[int]]:
+    """The UIDs that each reader has seen."""
+    kept, uids, live = index.kept, index.columns.uid, index.live_rows()
+    assert kept is not None
+    seen = {reader: uids[live][kept.bits(reader, uids)[live]].tolist() for reader in kept.readers()}
+    return {reader: found for reader, found in seen.items() if found}
 
 
 def _check_rows(index: Index, report: Report) -> None:

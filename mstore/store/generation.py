@@ -6,8 +6,9 @@ before is kept, so that a damaged index can be made again exactly; see ``recover
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from mstore.base import blocking
 from mstore.base.errors import Corrupt, NotFound, StorageFailed
 from mstore.files import journal as journals
 from mstore.files import raw
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mstore.store.mailbox import Mailbox
 
 _ATTEMPTS = 20
+_PIECE_BYTES = 128 << 10
 
 
 def index_path(directory: Path, generation: int) -> Path:
@@ -53,9 +55,11 @@ def list_generations(directory: Path) -> tuple[set[int], set[int]]:
     return indexes, journal_numbers
 
 
-def load(directory: Path) -> tuple[Index, Journal]:
-    """The table as of now, read without a lock, and the journal that it will go on with.
+def load(directory: Path, reader: int | None = None, patient: bool = False) -> tuple[Index, Journal]:
+    """The table as of now, a reader's or the owner's, read without a lock, and the journal it goes on with.
 
+    A ``patient`` caller wants to write what it gets: the table keeps the sets of all readers, all of its
+    index was verified, and other sessions ran meanwhile. For all others this never waits.
     Raises: NotFound, Corrupt when no generation can be read.
     """
     problem: Exception = Corrupt("the mailbox has no index")
@@ -63,7 +67,7 @@ def load(directory: Path) -> tuple[Index, Journal]:
         indexes, journal_numbers = list_generations(directory)
         for generation in sorted(indexes & journal_numbers, reverse=True):
             try:
-                return _load_from(directory, generation, max(journal_numbers))
+                return _load_from(directory, generation, max(journal_numbers), reader, patient)
             except (Corrupt, FileNotFoundError) as error:
                 problem = error
         if not isinstance(problem, FileNotFoundError):
@@ -73,35 +77,66 @@ def load(directory: Path) -> tuple[Index, Journal]:
     raise Corrupt("the mailbox has no readable index")
 
 
-def _load_from(directory: Path, generation: int, newest: int) -> tuple[Index, Journal]:
-    index = read_index(index_path(directory, generation))
+def _load_from(
+    directory: Path, generation: int, newest: int, reader: int | None, patient: bool
+) -> tuple[Index, Journal]:
+    index = read_index(index_path(directory, generation), patient, reader, patient)
     journal = Journal(journal_path(directory, generation))
     try:
         if journal.info.uid_validity != index.uid_validity or journal.info.generation != generation:
             raise Corrupt(f"journal.{generation} belongs to another mailbox")
         while True:
-            following = apply_groups(index, journal.read_new(raw.size_of(journal.fd)))
+            following = _follow_patiently(index, journal) if patient else follow(index, journal)
             if following is None:
                 if journal.info.generation < newest:
                     raise Corrupt(f"{journal.path.name} does not lead to the newest generation")
                 if journal.unresolved and is_damaged(journal):
                     raise Corrupt(f"{journal.path.name} is damaged in the middle")
                 return index, journal
-            successor = Journal(journal_path(directory, following))
+            successor = Journal(journal_path(directory, following.generation), following.position)
             journal.close()
-            journal, index.generation = successor, following
+            journal, index.generation = successor, following.generation
     except BaseException:
         journal.close()
         raise
 
 
-def apply_groups(index: Index, groups: list[Group]) -> int | None:
-    """Apply groups in order; gives the next generation when the last one sealed this one."""
+class Following(NamedTuple):
+    """Where a sealed journal goes on."""
+
+    generation: int
+    position: int
+
+
+def follow(index: Index, journal: Journal) -> Following | None:
+    """Apply what a journal says beyond what was followed; gives where it goes on when it is sealed."""
+    size = raw.size_of(journal.fd)
+    if size < journal.end:
+        raise Corrupt(f"{journal.path.name} is shorter than it was")
+    return apply_groups(index, journal.read_new(size))
+
+
+def _follow_patiently(index: Index, journal: Journal) -> Following | None:
+    """The same in pieces, between which other sessions run."""
+    piece = _PIECE_BYTES
+    while True:
+        size, at = raw.size_of(journal.fd), journal.end
+        if size < at:
+            raise Corrupt(f"{journal.path.name} is shorter than it was")
+        following = apply_groups(index, journal.read_new(min(size, at + piece)))
+        if following is not None or journal.end == size or (journal.end == at and at + piece >= size):
+            return following
+        piece = _PIECE_BYTES if journal.end > at else piece * 4
+        blocking.breathe()
+
+
+def apply_groups(index: Index, groups: list[Group]) -> Following | None:
+    """Apply groups in order; gives where it goes on when the last one sealed the journal."""
     following = None
     for group in groups:
         for kind, flags, payload in group.records:
             if kind == TYPE_SEALED:
-                (following,) = SEALED.unpack_from(payload)
+                following = Following(*SEALED.unpack_from(payload))
             else:
                 index.apply(kind, flags, payload, group.modseq)
         if group.modseq > index.highest_modseq:
@@ -112,16 +147,17 @@ def apply_groups(index: Index, groups: list[Group]) -> int | None:
 # -- a new generation
 
 
-def begin(directory: Path, index: Index, generation: int) -> Journal:
+def begin(directory: Path, index: Index, generation: int) -> None:
     """Write index and journal of a new generation.
 
     Locks: the mailbox lock is held. Durable: both files and their names.
     """
-    write_index(index_path(directory, generation), index, generation)
+    passing = directory / f"index.{generation}.new"
+    write_index(passing, index, generation)
+    raw.rename(passing, index_path(directory, generation))
     info = JournalInfo(index.uid_validity, generation, index.highest_modseq, raw.boot_id())
     journals.write_journal(journal_path(directory, generation), info)
     raw.sync_directory(directory)
-    return Journal(journal_path(directory, generation))
 
 
 def withdraw(directory: Path, generation: int) -> None:
@@ -148,28 +184,34 @@ def remove_old(directory: Path, oldest: int) -> None:
         pass
 
 
-def checkpoint(mailbox: Mailbox) -> None:
-    """Begin a new generation from the table in memory, and seal the old journal.
+def switch(mailbox: Mailbox, generation: int, position: int, index: Path, journal: Path) -> None:
+    """Give the files of the next generation their names, and seal the journal for it.
 
-    The seal is written as pending first: a writer that finds it so knows that its author died, and whether
-    the next generation was complete. Locks: the mailbox lock is held. Durable: the new generation."""
-    old, index = mailbox.journal, mailbox.index
-    generation = old.info.generation + 1
-    seal = [journals.sealed(generation)]
-    raw.pwrite(
-        old.fd, journals.format_group(old.info.generation, old.end, index.highest_modseq, seal, True), old.end
-    )
+    They are complete and on disk under passing names; ``position`` is behind the groups carried over. The
+    seal is written as pending first: a writer that finds it so knows that its author died, and whether the
+    next generation was complete. Locks: the mailbox lock is held. Durable: the new generation."""
+    old = mailbox.journal
+    seal = [journals.sealed(generation, position)]
+    group = journals.format_group(old.info.generation, old.end, mailbox.index.highest_modseq, seal, True)
+    at = old.end
     try:
-        journal = begin(mailbox.path, index, generation)
+        raw.pwrite(old.fd, group, at)
+        raw.rename(index, index_path(mailbox.path, generation))
+        raw.rename(journal, journal_path(mailbox.path, generation))
+        raw.sync_directory(mailbox.path)
+        new = Journal(journal_path(mailbox.path, generation), position)
     except BaseException:
         withdraw(mailbox.path, generation)  # should this fail as well, the seal stays for the next writer
-        raw.truncate(old.fd, old.end)
+        raw.truncate(old.fd, at)
         raise
-    journals.release(old.fd, old.end)
-    journal.confirmed = True
+    new.confirmed = True
     with mailbox.applying:
-        mailbox.continue_with(journal)
-    remove_old(mailbox.path, generation - 1)
+        try:
+            journals.release(old.fd, at)
+        except BaseException:
+            new.close()  # it is complete: the next writer releases the seal
+            raise
+        mailbox.continue_with(new)
 
 
 def is_damaged(journal: Journal) -> bool:

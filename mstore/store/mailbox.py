@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from mstore.base import blocking
-from mstore.base.errors import Corrupt, MStoreError, NotFound, StorageFailed
+from mstore.base.errors import Busy, Corrupt, MStoreError, NotFound, StorageFailed
 from mstore.base.ids import AccountId, MailboxId
 from mstore.files import raw
 from mstore.files.blob import DerivedFile
@@ -25,7 +25,7 @@ from mstore.files.index import Index
 from mstore.files.journal import Journal
 from mstore.files.lock import DEADLINE_S, RANK_MAILBOX, RANK_UPKEEP, UPKEEP_BYTE, Lock
 from mstore.files.segment import Segments
-from mstore.store import compact, derived, generation, reader, recovery
+from mstore.store import checkpointer, compact, derived, generation, reader, recovery
 from mstore.store.append import Arrivals
 from mstore.store.change import MailboxStatus
 from mstore.store.directory import gone
@@ -62,6 +62,7 @@ class Mailbox:
         self.reader = reader
         self.quota = quota
         """What its messages count against; None: nothing does."""
+        self.reader_id = None if reader is None else int(reader, 16)
         self.users = 0
         self.on_idle: Callable[[Mailbox], None] | None = None
         """Called when the last user is gone; who sets it calls ``rest`` some day."""
@@ -95,13 +96,13 @@ class Mailbox:
         raw.mkdir(path)
         raw.close(raw.open_file(path / "lock", raw.CREATE))
         index = Index(uid_validity)
-        generation.begin(path, index, 1).close()
+        generation.begin(path, index, 1)
         raw.sync_directory(path.parent)
         return cls(path, notifier)
 
     def _open(self) -> tuple[Index, Journal]:
         try:
-            index, journal = generation.load(self.path)
+            index, journal = self._load()
             if journal.info.boot == raw.boot_id():
                 return index, journal
         except Corrupt:
@@ -117,15 +118,23 @@ class Mailbox:
             journal.reopen()
             return index, journal
 
+    def _load(self) -> tuple[Index, Journal]:
+        """The table as it is on disk; made small, as long as nobody knows its rows by their numbers."""
+        index, journal = generation.load(self.path, self.reader_id)
+        if index.tombstones > max(_MOST_TOMBSTONES, index.messages):
+            index = index.without_tombstones()
+        return index, journal
+
     def _recover(self) -> tuple[Index, Journal]:
         try:
-            index, journal = generation.load(self.path)
+            index, journal = self._load()
             if journal.info.boot == raw.boot_id():
                 return index, journal
             journal.close()
         except Corrupt:
             pass
-        index, journal = recovery.recover(self.path, self.segments)
+        recovery.recover(self.path, self.segments)
+        index, journal = self._load()
         self._count(index)
         return index, journal
 
@@ -247,7 +256,8 @@ class Mailbox:
                     self._catch_up()
                 return None
             try:
-                self.continue_with(Journal(generation.journal_path(self.path, following)))
+                path = generation.journal_path(self.path, following.generation)
+                self.continue_with(Journal(path, following.position))
             except FileNotFoundError:
                 return self._catch_up()
 
@@ -263,7 +273,7 @@ class Mailbox:
     def _catch_up(self) -> None:
         if not self.lock.is_same():
             raise NotFound("the mailbox has been deleted")
-        index, journal = generation.load(self.path)
+        index, journal = generation.load(self.path, self.reader_id)
         self.index.catch_up(index)
         self.continue_with(journal)
 
@@ -395,16 +405,23 @@ class Mailbox:
     def checkpoint(self) -> None:
         """Begin a new generation now.
 
-        Locks: takes the mailbox lock. Durable: all changes so far.
+        Locks: takes the upkeep lock, and the mailbox lock for the last step. Durable: all changes so far.
         """
-        with self.transaction() as tx:
-            tx.checkpoint()
+        with self.upkeep.hold():
+            checkpointer.checkpoint(self)
 
     def _checkpoint(self) -> None:
+        """The same when it is due, and nobody else is at it."""
+        if not self.upkeep.is_in_order:
+            self._checkpointing = False  # several mailboxes are changed at once: whoever commits next does it
+            return
         try:
-            with self.transaction() as tx:
+            with self.upkeep.hold(0):
+                self.refresh()
                 if self.journal.end > self.checkpoint_at:
-                    tx.checkpoint()
+                    checkpointer.checkpoint(self)
+        except Busy:
+            self.checkpoint_at = self.journal.end + _LEAST_TAIL_BYTES
         except MStoreError:
             self.checkpoint_at = self.journal.end * 2
         finally:
@@ -427,11 +444,17 @@ class Mailbox:
         finally:
             self._compacting = False
 
+    @property
+    def is_stale(self) -> bool:
+        """More tombstones than messages, and nobody here who needs them: better opened anew."""
+        return (
+            not self.users
+            and self.index.tombstones > max(_MOST_TOMBSTONES, self.index.messages)
+            and not (self._dirty or self.unwritten_recent or self.lock.is_held or self.upkeep.is_held)
+        )
+
     def retain(self) -> None:
         """Count one more user."""
-        if not self.users and self.index.tombstones > max(_MOST_TOMBSTONES, self.index.messages):
-            with self.applying:
-                self.index = self.index.without_tombstones()
         self.users += 1
 
     def release(self) -> None:

@@ -64,6 +64,11 @@ class Pool:
         """
         key = _key(path, reader)
         mailbox = self._live.get(key)
+        if mailbox is not None and mailbox.is_stale:
+            # whoever may hold it still goes on with it: rows of an open mailbox never get other numbers
+            self._drop(key)
+            mailbox.rest()
+            mailbox = None
         while mailbox is None or mailbox.deleted:
             # opening may wait for the disk, and two at once would make two objects of one mailbox
             opened = self._opening.get(key)

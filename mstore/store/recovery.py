@@ -20,7 +20,15 @@ from mstore.files.checkpoint import check_totals, read_index
 from mstore.files.column import Array, format_rows
 from mstore.files.index import Index
 from mstore.files.journal import Group, Journal, Record
-from mstore.files.layout import APPENDED, FIRST_IN_GROUP, LAST_IN_GROUP, TYPE_APPENDED, TYPE_SEALED
+from mstore.files.layout import (
+    APPENDED,
+    FIRST_IN_GROUP,
+    LAST_IN_GROUP,
+    SEALED,
+    TYPE_APPENDED,
+    TYPE_SEALED,
+)
+from mstore.files.readers import ReaderSets
 from mstore.files.segment import (
     HEADER_BYTES,
     Frame,
@@ -33,7 +41,15 @@ from mstore.files.segment import (
 )
 from mstore.mail.summary import summarize
 from mstore.store import lost
-from mstore.store.generation import begin, index_path, journal_path, list_generations, remove_old, withdraw
+from mstore.store.generation import (
+    Following,
+    begin,
+    index_path,
+    journal_path,
+    list_generations,
+    remove_old,
+    withdraw,
+)
 
 MODSEQ_STEP = 1 << 20
 
@@ -131,7 +147,7 @@ def _adopt_lost(index: Index, segments: Segments, modseq: int, below: int = 1 <<
 # -- recovery
 
 
-def recover(directory: Path, segments: Segments) -> tuple[Index, Journal]:
+def recover(directory: Path, segments: Segments) -> None:
     """Make a sound new generation out of whatever there is.
 
     Locks: the mailbox lock is held. Durable: the new generation.
@@ -139,14 +155,8 @@ def recover(directory: Path, segments: Segments) -> tuple[Index, Journal]:
     """
     indexes, journal_numbers = list_generations(directory)
     newest = max(indexes | journal_numbers | {0})
-    index, rebuilt = None, False
-    for base in sorted(indexes, reverse=True):
-        try:
-            index = read_index(index_path(directory, base), verify=True)
-            check_totals(index, f"index.{base}")
-            break
-        except (Corrupt, FileNotFoundError):
-            continue
+    rebuilt = False
+    index, base = _newest_sound(directory, indexes, journal_numbers)
     if index is not None:
         _replay(index, segments, [number for number in sorted(journal_numbers) if number >= base], directory)
         _sync_tail(index, segments)
@@ -161,12 +171,30 @@ def recover(directory: Path, segments: Segments) -> tuple[Index, Journal]:
     index.highest_modseq += MODSEQ_STEP
     index.generation = newest + 1
     try:
-        journal = begin(directory, index, index.generation)
+        begin(directory, index, index.generation)
     except BaseException:
         withdraw(directory, index.generation)
         raise
     remove_old(directory, index.generation)  # who has an older journal open notices that it is gone
-    return index, journal
+
+
+def _newest_sound(
+    directory: Path, indexes: set[int], journal_numbers: set[int]
+) -> tuple[Index | None, int]:
+    """The newest sound index, and the number of the first journal that says what it does not.
+
+    One whose journal is missing was cut off by a crash while it got its name: what was changed while it was
+    written is in the journal before, and the index before has all the rest.
+    """
+    complete, others = indexes & journal_numbers, indexes - journal_numbers
+    for number in [*sorted(complete, reverse=True), *sorted(others, reverse=True)]:
+        try:
+            index = read_index(index_path(directory, number), verify=True, keep=True)
+            check_totals(index, f"index.{number}")
+        except (Corrupt, FileNotFoundError):
+            continue
+        return index, number if number in complete else number - 1
+    return None, 0
 
 
 def _forget_lost_blobs(index: Index, directory: Path) -> None:
@@ -185,6 +213,7 @@ def _rebuild(directory: Path, segments: Segments, journal_numbers: list[int]) ->
     What is expunged and still lies in a segment comes back, unless a journal knows better.
     """
     index = Index(_identity(directory, segments, journal_numbers))
+    index.kept = ReaderSets()
     appended = [
         _first_uid(payload)
         for number in journal_numbers
@@ -216,8 +245,36 @@ def _groups_of(directory: Path, generation: int) -> Iterator[tuple[Group, bool]]
     return journals.salvage(data, journals.START, generation)
 
 
+def _groups_once(directory: Path, generations: list[int]) -> list[tuple[Group, bool]]:
+    """The groups of several journals in order; those carried over from one to the next only once."""
+    groups: list[tuple[Group, bool]] = []
+    sealed_for = Following(0, 0)
+    for generation in generations:
+        carried_to = sealed_for.position if sealed_for.generation == generation else 0
+        own = [found for found in _groups_of(directory, generation) if found[0].end > carried_to]
+        seals = [payload for group, _ in own for kind, _, payload in group.records if kind == TYPE_SEALED]
+        base = _base(directory, generation + 1)
+        if base:
+            own = [found for found in own if found[0].end <= base]
+        elif seals:
+            sealed_for = Following(*SEALED.unpack_from(seals[-1]))
+        groups += own
+    return groups
+
+
+def _base(directory: Path, generation: int) -> int:
+    """Up to where the index of a generation has what the journal before says; 0 when it has all, or there is
+    no such journal."""
+    try:
+        journal = Journal(journal_path(directory, generation))
+    except (Corrupt, FileNotFoundError):
+        return 0
+    journal.close()
+    return journal.info.base
+
+
 def _replay(index: Index, segments: Segments, generations: list[int], directory: Path) -> None:
-    groups = [found for generation in generations for found in _groups_of(directory, generation)]
+    groups = _groups_once(directory, generations)
     for place, (group, gap) in enumerate(groups):
         if gap:
             rest = (record for later, _ in groups[place:] for record in later.records)

@@ -80,12 +80,7 @@ class Transaction:
             generation.settle(mailbox)
             mailbox.refresh()
         except Corrupt:
-            index, journal = recovery.recover(mailbox.path, mailbox.segments)
-            with mailbox.applying:
-                mailbox.index.catch_up(index)
-                mailbox.continue_with(journal)
-            mailbox.announce()
-            self.count()
+            self.recover()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -258,12 +253,19 @@ class Transaction:
         """Add a record made elsewhere: an adoption."""
         self._records.append(record)
 
-    def checkpoint(self) -> None:
-        """Begin a new generation with the mailbox as it was when the transaction began.
+    def recover(self) -> None:
+        """Make a sound new generation out of what there is, damaged as it may be.
 
-        Durable: all changes so far.
+        Durable: all changes so far. Raises: StorageFailed, Corrupt.
         """
-        generation.checkpoint(self.mailbox)
+        mailbox = self.mailbox
+        recovery.recover(mailbox.path, mailbox.segments)
+        index, journal = generation.load(mailbox.path, mailbox.reader_id)
+        with mailbox.applying:
+            mailbox.index.catch_up(index)
+            mailbox.continue_with(journal)
+        mailbox.announce()
+        self.count()
 
     def _ranges(self, rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """First and last UIDs of the runs of neighbouring rows."""

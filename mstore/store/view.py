@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mstore.base.flags import TOMBSTONE
-from mstore.files.index import Change, rows_in_ranges
+from mstore.files.column import rows_in_ranges
+from mstore.files.index import Change
 from mstore.files.snapshot import Rows
 from mstore.store.change import Changes
 

@@ -8,8 +8,8 @@ import pytest
 from mstore.base.errors import Corrupt
 from mstore.files import journal as journals
 from mstore.files.checkpoint import read_index, totals, write_index
-from mstore.files.column import DTYPES, format_rows
-from mstore.files.index import Index, rows_in_ranges
+from mstore.files.column import DTYPES, format_rows, rows_in_ranges
+from mstore.files.index import Index
 from mstore.files.layout import APPENDED, ROW, TYPE_APPENDED, TYPE_EXPUNGED
 from mstore.files.segment import PACKED
 

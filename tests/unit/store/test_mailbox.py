@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from mstore.base.errors import LimitReached, NotFound
+from mstore.base.flags import SEEN
+from mstore.base.ids import AccountId
 from mstore.store.append import append
 from mstore.store.mailbox import Mailbox
+from mstore.store.pool import Pool
 from tests.kit.mail import make_content, make_message, make_messages
 
 
@@ -155,18 +158,33 @@ def test_a_deleted_mailbox_is_noticed(mailbox: Mailbox) -> None:
         append(mailbox, [make_message(3)])
 
 
-def test_memory_of_expunged_rows_is_given_back_between_users(mailbox: Mailbox) -> None:
-    append(mailbox, make_messages(1200, size=10))
-    with mailbox.transaction() as tx:
+@pytest.mark.parametrize("reader", [None, AccountId("00000000000000aa")])
+def test_memory_of_expunged_rows_is_given_back_between_users(
+    mailbox: Mailbox, reader: AccountId | None
+) -> None:
+    pool = Pool()
+    old = pool.open(mailbox.path, reader)
+    append(old, make_messages(1200, size=10))
+    with old.transaction() as tx:
+        tx.flags(np.arange(1150, 1160), "add", SEEN)
         tx.expunge(np.arange(1150))
-    assert mailbox.columns.count == 1200
-    mailbox.users = 0
-    mailbox.retain()
-    assert mailbox.columns.uid.tolist() == list(range(1151, 1201))
-    assert mailbox.view().uids.tolist() == list(range(1151, 1201))
-    assert mailbox.read(0) == make_content(1151, 10)
-    append(mailbox, [make_message(1201)])
-    assert mailbox.columns.uid.item(-1) == 1201
+    view = old.view()
+    assert pool.open(mailbox.path, reader) is old
+    old.release()
+    old.release()
+    new = pool.open(mailbox.path, reader)
+    assert new.columns.uid.tolist() == list(range(1151, 1201))
+    assert new.view().uids.tolist() == list(range(1151, 1201))
+    assert new.read(0) == make_content(1151, 10)
+    assert new.status().unseen == 40
+    append(new, [make_message(1201)])
+    assert new.columns.uid.item(-1) == 1201
+    assert old.columns.count == 1200, "whoever still has it finds every row in its place"
+    old.refresh()
+    assert view.pending(True).exists == 51
+    assert old.read(int(view.rows[-1])) == make_content(1201)
+    assert pool.open(mailbox.path, reader) is new
+    pool.close()
 
 
 def test_read_many_gives_windows_in_order(mailbox: Mailbox) -> None:

@@ -110,7 +110,7 @@ def test_a_checkpoint_whose_author_died(closed: Mailbox, finished: bool) -> None
     seal = journals.format_group(1, old.end, mailbox.highest_modseq, [journals.sealed(2)], pending=True)
     raw.pwrite(old.fd, seal, old.end)
     if finished:
-        generation.begin(closed.path, mailbox.index, 2).close()
+        generation.begin(closed.path, mailbox.index, 2)
     append(reader, [make_message(6)])
     assert reader.index.generation == (2 if finished else 1)
     assert mailbox.refresh()
