@@ -31,11 +31,12 @@ def parse_bits(stored: bytes, rows: int) -> Bits:
 
     Raises: Corrupt.
     """
+    size = (rows + 7) // 8
     try:
-        data = zlib.decompressobj().decompress(stored, (rows + 7) // 8 or 1)
+        data = zlib.decompressobj().decompress(stored, size or 1).ljust(size, b"\0")
     except zlib.error as error:
         raise Corrupt("a reader's set is damaged") from error
-    bits = np.unpackbits(np.frombuffer(data, np.uint8), count=rows, bitorder="little")
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[:rows]
     return bits.astype(np.bool_)
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from mstore.base import blocking
 from mstore.base.errors import Corrupt, OverQuota
-from mstore.base.flags import FIRST_KEYWORD_BIT, TOMBSTONE, USER_BITS
+from mstore.base.flags import FIRST_KEYWORD_BIT, SEEN, TOMBSTONE, USER_BITS
 from mstore.base.ids import Uid
 from mstore.files import raw
 from mstore.files.column import Array
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mstore.store.mailbox import Mailbox
     from mstore.store.transaction import Transaction
 
-_TOMB = np.uint64(TOMBSTONE)
+_TOMB, _SEEN = np.uint64(TOMBSTONE), np.uint64(SEEN)
 _WINDOW_BYTES = 1 << 20
 _WINDOW_ROWS = 1000
 _KEPT = ("internal_date", "sent_date", "email_id", "size", "header_length", "sent_zone", "thread_id")
@@ -122,6 +122,9 @@ def _copy_rows(
     flags = _translate(tx, full.flags[rows] & np.uint64(mask & USER_BITS), source)
     first = frames.take_uids(count)
     uids = np.arange(first, first + count, dtype=np.uint32)
+    seen = uids[flags & _SEEN != 0]
+    if tx.mailbox.reader is not None:
+        flags = flags & ~_SEEN
     arrays: dict[str, Array] = {name: getattr(full, name)[rows] for name in _KEPT}
     arrays |= {
         "uid": uids,
@@ -135,6 +138,7 @@ def _copy_rows(
     new = cast("list[Uid]", uids.tolist())
     arrays["derived"] = _copy_blobs(frames, source, rows, uids)
     frames.add_rows(arrays)
+    tx.see_new(seen)
     return list(zip(old, new, strict=True))
 
 

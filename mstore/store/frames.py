@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from mstore.base import blocking
 from mstore.base.errors import LimitReached, StorageFailed
+from mstore.base.flags import SEEN
 from mstore.base.ids import Uid
 from mstore.files import journal as journals
 from mstore.files import raw
@@ -117,6 +118,7 @@ class FrameWriter:
             for message in messages
         ]
         first = self.take_uids(count)
+        seen = self._take_seen(bits)
         rows: list[tuple[Any, ...]] = []
         waiting: list[Any] = []
         waiting_at = waiting_bytes = 0
@@ -162,7 +164,17 @@ class FrameWriter:
         if waiting:
             raw.pwritev(waiting_fd, waiting, waiting_at)
         self._tx.add((TYPE_APPENDED, 0, APPENDED.pack(count) + _format(rows)))
+        self._tx.see_new(np.array(seen, np.uint32) + np.uint32(first))
         return [Uid(uid) for uid in range(first, first + count)]
+
+    def _take_seen(self, bits: list[int]) -> list[int]:
+        """Take \\Seen away where it is a reader's own, whose it is not in the frame; gives the places."""
+        if self._mailbox.reader is None:
+            return []
+        seen = [place for place, value in enumerate(bits) if value & SEEN]
+        for place in seen:
+            bits[place] &= ~SEEN
+        return seen
 
     def _write_large(self, fd: int, message: NewMessage, at: int) -> None:
         for chunk in message.chunks():

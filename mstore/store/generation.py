@@ -248,13 +248,13 @@ def confirm(mailbox: Mailbox) -> None:
 def settle(mailbox: Mailbox) -> None:
     """Deal with what stands behind the last valid group: another writer died there.
 
-    Locks: the mailbox lock is held. Raises: Corrupt when valid groups follow damage.
+    Locks: the mailbox lock is held. Raises: Corrupt when valid groups follow damage, here or in what follows.
     """
     journal = mailbox.journal
+    following = journal.info.generation + 1
     data = raw.pread(journal.fd, raw.size_of(journal.fd) - journal.end, journal.end)
     found = parse_group(data, 0, journal.end, journal.info.generation)
     if found and found[1]:
-        following = journal.info.generation + 1
         seals = TYPE_SEALED in {record[0] for record in found[0].records}
         if not seals or journal_path(mailbox.path, following).exists():
             if seals:
@@ -265,5 +265,7 @@ def settle(mailbox: Mailbox) -> None:
         withdraw(mailbox.path, following)
     elif is_damaged(journal):
         raise Corrupt(f"{journal.path.name} is damaged in the middle")
+    elif journal_path(mailbox.path, following).exists():
+        raise Corrupt(f"the seal of {journal.path.name} is damaged")
     raw.truncate(journal.fd, journal.end)
     journal.unresolved = False

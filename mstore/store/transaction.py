@@ -15,11 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from mstore.base.errors import Corrupt, Invalid, LimitReached, MStoreError, NotFound
-from mstore.base.flags import FIRST_KEYWORD_BIT, MOST_KEYWORDS, SYSTEM_FLAGS, TOMBSTONE, USER_BITS
+from mstore.base.flags import FIRST_KEYWORD_BIT, MOST_KEYWORDS, SEEN, SYSTEM_FLAGS, TOMBSTONE, USER_BITS
 from mstore.files import journal as journals
 from mstore.files import raw
+from mstore.files.column import Array
 from mstore.files.journal import Journal, Record
-from mstore.files.layout import TYPE_APPENDED, TYPE_EXPUNGED, TYPE_FLAGGED, TYPE_RELOCATED
+from mstore.files.layout import (
+    TYPE_APPENDED,
+    TYPE_EXPUNGED,
+    TYPE_FLAGGED,
+    TYPE_RELOCATED,
+    TYPE_SEEN_BY,
+)
 from mstore.store import generation, recovery
 from mstore.store.frames import FrameWriter
 from mstore.store.quota import Claim
@@ -30,7 +37,8 @@ if TYPE_CHECKING:
     from mstore.store.mailbox import Mailbox
 
 _NONE: npt.NDArray[Any] = np.empty(0, np.int32)
-_TOMB = np.uint64(TOMBSTONE)
+_TOMB, _SEEN = np.uint64(TOMBSTONE), np.uint64(SEEN)
+_ALL = 0xFFFFFFFFFFFFFFFF
 _MOST_KEYWORD_BYTES = 250
 _SYSTEM_BITS = {name.upper(): 1 << bit for bit, name in enumerate(SYSTEM_FLAGS)}
 Rows = npt.NDArray[Any] | Sequence[int]
@@ -94,7 +102,8 @@ class Transaction:
             self._forget()
             self.mailbox.lock.release(keep_open=True)
         if self._written:
-            self.mailbox.written(TYPE_FLAGGED in self._written and TYPE_EXPUNGED not in self._written)
+            flags = not self._written.isdisjoint((TYPE_FLAGGED, TYPE_SEEN_BY))
+            self.mailbox.written(flags and TYPE_EXPUNGED not in self._written)
 
     def commit(self) -> None:
         """Write and apply what was asked for so far; done by the end of the block unless it is called before.
@@ -163,7 +172,7 @@ class Transaction:
         clear_bits = mask if op == "set" else bits if op == "remove" else 0
         index = self.mailbox.index
         full = index.columns.full
-        again = any(record[0] == TYPE_FLAGGED for record in self._records)
+        again = any(record[0] in (TYPE_FLAGGED, TYPE_SEEN_BY) for record in self._records)
         if len(rows) == 1:
             row = int(rows[0])
             old = full.flags.item(row)
@@ -171,19 +180,51 @@ class Transaction:
                 return _NONE
             if old & ~clear_bits | set_bits == old and not again:
                 return _NONE
-            self._records.append(journals.flagged_one(full.uid.item(row), set_bits, clear_bits))
-            return np.array((row,), np.int32)
+            if index.reader is None:
+                self._records.append(journals.flagged_one(full.uid.item(row), set_bits, clear_bits))
+                return np.array((row,), np.int32)
         chosen = _ascending(rows)
         flags = full.flags[chosen]
         keep = flags & _TOMB == 0
         if unchanged_since is not None:
             keep &= full.modseq[chosen] <= np.uint64(unchanged_since)
+        differs = flags ^ (flags & np.uint64(~clear_bits & _ALL) | np.uint64(set_bits))
         if not again:
-            keep &= flags & np.uint64(~clear_bits & 0xFFFFFFFFFFFFFFFF) | np.uint64(set_bits) != flags
+            keep &= differs != 0
         changed: npt.NDArray[Any] = chosen[keep]
-        if len(changed):
+        if not len(changed):
+            return changed
+        if index.reader is None:
             self._records.append(journals.flagged(*self._ranges(changed), set_bits, clear_bits))
+        else:
+            self._change_as(index.reader, changed, None if again else differs[keep], set_bits, clear_bits)
         return changed
+
+    def _change_as(
+        self, reader: int, rows: npt.NDArray[Any], differs: Array | None, set_bits: int, clear_bits: int
+    ) -> None:
+        """Note a change made by a reader: \\Seen, which is that reader's own, apart from the rest.
+
+        ``differs`` are the bits that change, row by row; without it all rows are written.
+        """
+        if (set_bits | clear_bits) & SEEN:
+            own = rows if differs is None else rows[differs & _SEEN != 0]
+            if len(own):
+                seen = bool(set_bits & SEEN)
+                self._records.append(journals.seen_by(reader, *self._ranges(own), seen))
+        set_bits, clear_bits = set_bits & ~SEEN, clear_bits & ~SEEN
+        if set_bits | clear_bits:
+            shared = rows if differs is None else rows[differs & ~_SEEN != 0]
+            if len(shared):
+                self._records.append(journals.flagged(*self._ranges(shared), set_bits, clear_bits))
+
+    def see_new(self, uids: npt.NDArray[Any]) -> None:
+        """Of messages added in this transaction, these (ascending UIDs) the reader who adds them has seen."""
+        reader = self.mailbox.index.reader
+        if len(uids) and reader is not None:
+            breaks = np.flatnonzero(uids[1:] != uids[:-1] + 1)
+            firsts, lasts = np.concatenate([[0], breaks + 1]), np.concatenate([breaks, [len(uids) - 1]])
+            self._records.append(journals.seen_by(reader, uids[firsts], uids[lasts], True))
 
     def expunge(self, rows: Rows) -> npt.NDArray[Any]:
         """Remove messages for good; gives the UIDs of those that were still there."""
@@ -286,7 +327,7 @@ class Transaction:
                 claim.announce(losing=TYPE_APPENDED not in kinds)
         if self._frames is not None:
             self._frames.sync()
-        changes = kinds & {TYPE_APPENDED, TYPE_FLAGGED, TYPE_EXPUNGED}
+        changes = kinds & {TYPE_APPENDED, TYPE_FLAGGED, TYPE_EXPUNGED, TYPE_SEEN_BY}
         modseq = self.mailbox.index.highest_modseq
         if changes:
             self.modseq = modseq = modseq + 1
