@@ -32,6 +32,7 @@ from mstore.files.segment import (
     PACKED,
     ROLL_BYTES,
     SegmentInfo,
+    every_segment,
     format_header,
     packed_numbers,
 )
@@ -69,47 +70,51 @@ def compact(mailbox: Mailbox, thorough: bool = False, deadline_s: float = DEADLI
     Durable: where the messages lie now, before anything is removed.
     Raises: Busy when somebody else keeps the mailbox up, NotFound, StorageFailed, Corrupt.
     """
-    before = _disk_bytes(mailbox)
     goal = 0 if thorough else max(LEAST_DEAD_BYTES // 2, mailbox.index.size_bytes // 8)
-    while _pass(mailbox, goal, deadline_s):
+    given, is_more = 0, True
+    try:
+        left = set(every_segment(mailbox.path))  # each but once, or it might never end beside a busy writer
+    except FileNotFoundError:
+        raise mailbox.gone() from None
+    while is_more:
+        freed, is_more = _pass(mailbox, goal, left, deadline_s)
+        given += freed
         blocking.breathe()
     with mailbox.upkeep.hold(deadline_s):
-        compactderived.rewrite(mailbox)
-    return max(0, before - _disk_bytes(mailbox))
+        return given + compactderived.rewrite(mailbox)
 
 
-def _disk_bytes(mailbox: Mailbox) -> int:
-    try:
-        return sum(entry.stat().st_size for entry in os.scandir(mailbox.path))
-    except FileNotFoundError:
-        return 0
+def _pass(mailbox: Mailbox, goal: int, left: set[int], deadline_s: float) -> tuple[int, bool]:
+    """Empty some of the segments ``left`` into one packed segment, and sweep.
 
-
-def _pass(mailbox: Mailbox, goal: int, deadline_s: float) -> bool:
-    """Empty some victims into one packed segment and sweep; False when there is nothing more to do."""
+    Gives the bytes freed, and whether to go on.
+    """
     with mailbox.upkeep.hold(deadline_s):
         mailbox.refresh()
         if mailbox.deleted:
             raise mailbox.gone()
-        victims = choose(blocking.call(measure, mailbox.path, mailbox.index), mailbox.index, goal)
+        uses = blocking.call(measure, mailbox.path, mailbox.index)
+        victims = choose([use for number, use in uses.items() if number in left], mailbox.index, goal)
+        left.difference_update(victims)
         if mailbox.index.tail_segment in victims:
             with mailbox.transaction() as tx:
                 tx.frames().close_tail()
+        size = 0
         if victims:
             batch = _gather(mailbox.index, victims)
             if len(batch.uids):
                 number, size = _pack(mailbox, batch)
                 _publish(mailbox, batch, number, size)
         removed = sweep(mailbox)
-        return any(number in removed for number in victims)
+        return sum(removed.values()) - size, any(number in removed for number in victims)
 
 
-def choose(uses: dict[int, Use], index: Index, goal: int) -> list[int]:
+def choose(uses: list[Use], index: Index, goal: int) -> list[int]:
     """The victims of one pass: those with the largest part dead, until no more than ``goal`` is left.
 
     What is live in them fits into one packed segment; small packed segments are taken along where they fit.
     """
-    known = [use for use in uses.values() if use.end <= use.size and use.number < index.packed_next]
+    known = [use for use in uses if use.end <= use.size and use.number < index.packed_next]
     left = sum(use.dead_bytes for use in known)
     victims: list[int] = []
     live = rows = copied = 0
@@ -310,12 +315,13 @@ def _publish(mailbox: Mailbox, batch: Batch, number: int, size: int) -> None:
     mailbox.forget_moved()
 
 
-def sweep(mailbox: Mailbox) -> set[int]:
-    """Remove the segments that no row refers to, and what those who died at upkeep have left; gives which.
+def sweep(mailbox: Mailbox) -> dict[int, int]:
+    """Remove the segments that no row refers to, and what those who died at upkeep have left; gives the
+    numbers and sizes of the segments.
 
     Locks: the upkeep lock is held; takes the mailbox lock, for a moment at a time.
     """
-    removed: set[int] = set()
+    removed: dict[int, int] = {}
     finished = False
     while not finished:
         with mailbox.transaction() as tx:
@@ -332,8 +338,7 @@ def sweep(mailbox: Mailbox) -> set[int]:
             since = time.monotonic()
             for number in orphans:
                 blocking.call(raw.unlink, mailbox.segments.path(number))
-                removed.add(number)
-                del uses[number]
+                removed[number] = uses.pop(number).size
                 if time.monotonic() - since > _MOST_HELD_S:
                     break
             finished = all(number in removed for number in orphans)

@@ -32,13 +32,14 @@ _RECORD_ROWS = 32768
 _TOMB = np.uint64(TOMBSTONE)
 
 
-def rewrite(mailbox: Mailbox) -> bool:
-    """Write ``derived`` anew if that is worth its while; whether it was, it tells.
+def rewrite(mailbox: Mailbox) -> int:
+    """Write ``derived`` anew if that is worth its while; gives the bytes it is shorter.
 
     Locks: the upkeep lock is held; takes the mailbox lock for moments. Durable: nothing.
     """
     if not is_wasteful(mailbox):
-        return False
+        return 0
+    size = os.stat(mailbox.derived_file.path).st_size
     passing = mailbox.path / "derived.new"
     index = mailbox.index
     rows = _with_blobs(index)
@@ -69,7 +70,7 @@ def rewrite(mailbox: Mailbox) -> bool:
         part = slice(start, start + _RECORD_ROWS)
         _place(mailbox, uids[part], before[part], after[part])
         blocking.breathe()
-    return True
+    return max(0, size - end)
 
 
 def is_wasteful(mailbox: Mailbox) -> bool:
