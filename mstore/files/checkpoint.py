@@ -15,7 +15,7 @@ from mstore.base import blocking
 from mstore.base.errors import Corrupt
 from mstore.base.flags import DELETED, SEEN
 from mstore.files import raw
-from mstore.files.column import DTYPES, WIDTHS, Array, Columns, capacity_for, map_file
+from mstore.files.column import DTYPES, WIDTHS, Array, Columns, capacity_for, give_back, map_file
 from mstore.files.index import Index
 from mstore.files.layout import COLUMN_ENTRY, COLUMNS, INDEX, INDEX_MAGIC, READER_ENTRY, VERSION
 from mstore.files.readers import ReaderSets, find_entry, format_entry, parse_bits, parse_entries
@@ -185,6 +185,8 @@ def read_index(path: Path, verify: bool = False, reader: int | None = None, keep
         offsets[name] = offset
         if check and _sum(data[offset : offset + header.rows * width]) != crc:
             raise Corrupt(f"{path.name} has a damaged column {name}")
+        if verify:
+            give_back(buffer, offset, header.capacity * width)
     index = Index(header.uid_validity, Columns.over(buffer, offsets, header.rows, header.capacity))
     for name in _SCALARS:
         setattr(index, name, getattr(header, name))

@@ -59,6 +59,15 @@ def rows_in_ranges(firsts: Array, ends: Array) -> npt.NDArray[np.int64]:
     return np.repeat(firsts - starts, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
 
 
+def give_back(buffer: Any, offset: int, size: int) -> None:
+    """Take no memory for a stretch of a mapped file until it is read again; changes to it are lost."""
+    if isinstance(buffer, mmap.mmap):
+        first = -(-offset // mmap.PAGESIZE) * mmap.PAGESIZE
+        last = (offset + size) // mmap.PAGESIZE * mmap.PAGESIZE
+        if last > first:
+            buffer.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+
 class Arrays:
     """The arrays at their full capacity; for those who know how many rows are in use."""
 
@@ -125,10 +134,7 @@ class Columns:
         """Give back the memory of a column that is needed no more."""
         setattr(self.full, name, np.zeros(0, DTYPES[name]))
         if self._map is not None and name in self._offsets:
-            first = -(-self._offsets[name] // mmap.PAGESIZE) * mmap.PAGESIZE
-            last = (self._offsets[name] + self.capacity * WIDTHS[name]) // mmap.PAGESIZE * mmap.PAGESIZE
-            if last > first:
-                self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
+            give_back(self._map, self._offsets[name], self.capacity * WIDTHS[name])
 
     def append(self, rows: int, payload: bytes, at: int, modseq: int) -> None:
         """Add rows whose columns lie in ``payload`` from ``at`` on, in the order of the journal."""
