@@ -46,7 +46,7 @@ class Snapshot:
         uids = self._uids
         rows = self._rows
         assert rows is not None
-        if uids is None or len(uids) < count:
+        if uids is None or len(uids) < self.count:
             uids = self._uids = np.empty(len(rows), np.uint32)
             self._uids_known = 0
         if self._uids_known < count:
