@@ -204,6 +204,12 @@ class Settings:
         "admin_domain", values.DOMAIN, "Accounts in this domain are administrators.",
         readers=("imapd", "msadm"), section="Accounts", example="admin.example.org",
     )  # fmt: skip
+    quota_visible_to_owner: bool = option(
+        "quota-visible-to-owner", values.BOOLEAN,
+        """Whether users may see the quota of their own account over IMAP. When off, only administrators see
+        quotas.""",
+        readers=("imapd",), section="Accounts", default=False,
+    )  # fmt: skip
 
     cleartext_login_enable: bool = option(
         "cleartext-login-enable", values.BOOLEAN,

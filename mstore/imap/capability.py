@@ -10,7 +10,12 @@ from functools import lru_cache
 from mstore.imap.state import NOT_AUTHENTICATED
 from mstore.net.service import Service
 
-ALWAYS = b"IMAP4rev1 LITERAL+ SASL-IR ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN"
+ALWAYS = b" ".join(
+    (
+        b"IMAP4rev1 LITERAL+ SASL-IR ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN",
+        b"ACL RIGHTS=texk QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTASET",
+    )
+)
 
 
 def may_send_password(service: Service, tls: bool) -> bool:

@@ -12,6 +12,7 @@ from mstore.imap.grammar.names import format_mailbox
 
 __all__ = [
     "continue_req",
+    "format_astring",
     "format_mailbox",
     "format_string",
     "format_text",
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 _UNPRINTABLE = re.compile(rb"[^\x20-\x7e]")
+_ASTRING = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\]+")
 _QUOTABLE = re.compile(rb"[^\x00\r\n\x80-\xff\"\\]{0,1000}")
 MAX_TEXT_BYTES = 400
 
@@ -49,6 +51,11 @@ def tagged(tag: bytes, kind: bytes, text: str | bytes, code: bytes | None = None
 def continue_req(text: bytes) -> bytes:
     """A command continuation request (RFC 3501 §7.5)."""
     return b"+ " + text + b"\r\n"
+
+
+def format_astring(data: bytes) -> bytes:
+    """An atom where it can be, otherwise a string."""
+    return data if _ASTRING.fullmatch(data) and data.upper() != b"NIL" else format_string(data)
 
 
 def format_string(data: bytes) -> bytes:

@@ -9,6 +9,7 @@ A dialogue is a text file. Its first line names the rule that it shows. Then, on
 ``@ mailbox NAME``                 makes a mailbox by its full name: ``user/joe/work``, ``shared/bugs``
 ``@ acl MAILBOX WHO RIGHTS``       gives an identifier rights; the mailbox by its full name, ``-`` for none
 ``@ group NAME MEMBER…``           makes a group
+``@ quota NAME BYTES MESSAGES``    sets an account's limits; ``-`` for none
 ``@ login N NAME``                 client N logs in
 ``@ select N NAME MAILBOX``        client N logs in and selects
 ``C: text`` or ``C2: text``        client 1 or 2 sends a line
@@ -197,6 +198,11 @@ class Player:
         elif verb == "acl":
             name, identifier, rights = arguments
             self._site.set_acl(name, identifier, "=", parse_rights(rights.strip("-")))
+        elif verb == "quota":
+            record = self._host.accounts.find(arguments[0])
+            assert record is not None
+            limits = [None if word == "-" else int(word) for word in arguments[1:]]
+            self._host.accounts.set_quota(record, *limits)
         elif verb == "group":
             self._make_group(*arguments)
         elif verb in ("login", "select"):

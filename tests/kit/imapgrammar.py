@@ -150,6 +150,11 @@ class Checker:
             b"FLAGS": self.flags,
             b"NAMESPACE": self.namespace,
             b"ID": self.identification,
+            b"ACL": self.acl,
+            b"LISTRIGHTS": self.listrights,
+            b"MYRIGHTS": self.myrights,
+            b"QUOTA": self.quota,
+            b"QUOTAROOT": self.quotaroot,
         }
         if name in (b"OK", b"NO", b"BAD", b"BYE", b"PREAUTH"):
             self.condition((name,))
@@ -282,6 +287,60 @@ class Checker:
         self.list_of(one, may_be_empty=True)
         if count[0] % 2:
             self.fail("ID parameter without a value")
+
+    def rights(self) -> bytes:
+        rights = self.astring()
+        if not re.fullmatch(rb"[a-z0-9]*", rights) or len(set(rights)) != len(rights):
+            self.fail("rights before here are none, or twice the same")
+        for one, members in ((b"c", b"kx"), (b"d", b"te")):
+            if (one in rights) != any(right in members for right in rights) and len(rights) > 1:
+                self.fail("rights without c or d of RFC 2086, or with these alone, before here")
+        return rights
+
+    def acl(self) -> None:
+        self.expect(b" ")
+        self.astring()
+        while self.take(b" "):
+            self.astring()
+            self.expect(b" ")
+            self.rights()
+
+    def listrights(self) -> None:
+        for _ in range(2):
+            self.expect(b" ")
+            self.astring()
+        self.expect(b" ")
+        told = self.rights()
+        while self.take(b" "):
+            rights = self.rights()
+            if not rights or set(rights) & set(told):
+                self.fail("no right, or one told before, before here")
+            told += rights
+
+    def myrights(self) -> None:
+        self.expect(b" ")
+        self.astring()
+        self.expect(b" ")
+        self.rights()
+
+    def quota(self) -> None:
+        self.expect(b" ")
+        self.astring()
+        self.expect(b" ")
+        self.list_of(self.resource, may_be_empty=True)
+
+    def resource(self) -> None:
+        if self.match(_ATOM, "resource") not in (b"STORAGE", b"MESSAGE"):
+            self.fail("unknown resource before here")
+        for _ in range(2):
+            self.expect(b" ")
+            self.number(highest=2**63 - 1)
+
+    def quotaroot(self) -> None:
+        self.expect(b" ")
+        self.astring()
+        while self.take(b" "):
+            self.astring()
 
     def numbered(self) -> None:
         number = self.number()

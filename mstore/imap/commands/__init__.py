@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from mstore.imap.commands import (
+    acl,
     any,
     append,
     copy,
@@ -25,6 +26,7 @@ from mstore.imap.commands import (
     list,
     login,
     mailbox,
+    quota,
     search,
     select,
     status,
@@ -89,6 +91,14 @@ COMMANDS = make_table(
         Command(b"LIST", list.run_list, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.8"),
         Command(b"LSUB", list.run_lsub, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.9"),
         Command(b"NAMESPACE", list.run_namespace, LOGGED_IN, "may-expunge", "RFC 2342 §5"),
+        Command(b"GETACL", acl.run_getacl, LOGGED_IN, "may-expunge", "RFC 4314 §3.3"),
+        Command(b"SETACL", acl.run_setacl, LOGGED_IN, "may-expunge", "RFC 4314 §3.1"),
+        Command(b"DELETEACL", acl.run_deleteacl, LOGGED_IN, "may-expunge", "RFC 4314 §3.2"),
+        Command(b"LISTRIGHTS", acl.run_listrights, LOGGED_IN, "may-expunge", "RFC 4314 §3.4"),
+        Command(b"MYRIGHTS", acl.run_myrights, LOGGED_IN, "may-expunge", "RFC 4314 §3.5"),
+        Command(b"GETQUOTA", quota.run_getquota, LOGGED_IN, "may-expunge", "RFC 9208 §4.1.1"),
+        Command(b"GETQUOTAROOT", quota.run_getquotaroot, LOGGED_IN, "may-expunge", "RFC 9208 §4.1.2"),
+        Command(b"SETQUOTA", quota.run_setquota, LOGGED_IN, "may-expunge", "RFC 9208 §4.1.3"),
         Command(b"STATUS", status.run_status, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.10"),
         Command(
             b"APPEND", append.run_append, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.11", takes_message=True

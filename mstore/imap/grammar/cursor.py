@@ -112,6 +112,13 @@ class Cursor:
             raise Bad("number too large")
         return value
 
+    def number64(self) -> int:
+        """An unsigned 63-bit number (RFC 9051 §9 "number64")."""
+        value = int(self._match(_NUMBER, "number")[:20])
+        if value >> 63:
+            raise Bad("number too large")
+        return value
+
     def nz_number(self) -> int:
         """A number above zero."""
         if self.peek() == 48:

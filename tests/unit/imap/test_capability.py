@@ -12,7 +12,10 @@ from mstore.imap.state import AUTHENTICATED, NOT_AUTHENTICATED, SELECTED
 from tests.kit.dialogue import site
 from tests.kit.mailhost import MailHost
 
-BASE = b"IMAP4rev1 LITERAL+ SASL-IR ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN"
+BASE = (
+    b"IMAP4rev1 LITERAL+ SASL-IR ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN"
+    b" ACL RIGHTS=texk QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTASET"
+)
 
 
 @pytest.fixture
