@@ -131,14 +131,16 @@ def _replay(path: Path, index: Index, number: int, newest: int, report: Report) 
                     report(f"{journal.path.name} goes back in MODSEQ before byte {group.end}")
                 modseq = group.modseq
             is_torn = journal.end != size
-            if is_torn:
+            following = generation.apply_groups(index, groups)
+            # a recovery has begun anew behind a journal that a crash had torn
+            was_left = following is None and number != newest and _was_recovered(path, index, newest)
+            if is_torn and not was_left:
                 heals = not generation.is_damaged(journal)
                 report(f"{journal.path.name} is torn or pending at byte {journal.end}", heals)
-            following = generation.apply_groups(index, groups)
         finally:
             journal.close()
         if following is None:
-            if number != newest and size > START and not _was_recovered(path, index, newest):
+            if number != newest and size > START and not was_left:
                 report(f"{journal.path.name} is not sealed", is_torn)
             return index
         number, position = following

@@ -8,19 +8,63 @@ import shutil
 import time
 from typing import Any
 
-from tests.crash.explore import Explorer, make_origin, run, scratch
-from tests.crash.workloads import WORKLOADS, Workload, mixed, short_segments
+from tests.crash.explore import (
+    FIRST_BOOT,
+    Explorer,
+    Mutant,
+    make_origin,
+    next_boot,
+    run,
+    run_and_die,
+    scratch,
+)
+from tests.crash.workloads import WORKLOADS, Workload, goes_on, mixed, short_segments
+from tests.kit.powercut import Recorder, build
 
 
-def explore_one(explorer: Explorer, workload: Workload) -> None:
+def explore_one(explorer: Explorer, workload: Workload, mutant: Mutant | None = None) -> None:
     """Let one workload run, and look at all it may leave."""
     root = explorer.place / "live"
     with short_segments():
         make_origin(root, workload.origin)
         try:
-            explorer.explore(run(workload.name, root, workload.script))
+            explorer.explore(run(workload.name, root, workload.script), mutant)
         finally:
             shutil.rmtree(root)
+
+
+def explore_again(explorer: Explorer, workload: Workload) -> None:
+    """Cut the power again, while the store recovers from some of the states that the first cut left."""
+    root = explorer.place / "live"
+    states, explorer.kept, explorer.keeping = explorer.kept, [], 0
+    with short_segments():
+        for state in states:
+            build(state, root)
+            try:
+                recorder = Recorder(root, next_boot(FIRST_BOOT))
+                explorer.explore(run(f"recovery after {workload.name}", root, goes_on, recorder))
+            finally:
+                shutil.rmtree(root)
+            if explorer.is_full:
+                return
+
+
+def explore_killed(explorer: Explorer, workload: Workload, every: int, first: int = 0) -> int:
+    """Kill a process at some of its calls, let another go on, cut the power; gives the number of runs."""
+    root = explorer.place / "live"
+    with short_segments():
+        for last in range(first, 10_000, every):
+            make_origin(root, workload.origin)
+            try:
+                done = run_and_die(workload.name, root, workload.script, goes_on, last)
+            finally:
+                shutil.rmtree(root)
+            if done is None:
+                return (last - first) // every
+            explorer.explore(done)
+            if explorer.is_full:
+                return (last - first) // every + 1
+    raise AssertionError("it never ends")
 
 
 def _share(number: int, of: int, states: int, seed: int, results: Any) -> None:
@@ -31,7 +75,9 @@ def _share(number: int, of: int, states: int, seed: int, results: Any) -> None:
         mixes = (mixed(seed * 1_000_000 + number + of * n) for n in range(1_000_000))
         for workload in (*fixed, *mixes):
             before, begun = len(explorer.states), time.monotonic()
+            explorer.keeping = 3 if workload.origin else 0
             explore_one(explorer, workload)
+            explore_again(explorer, workload)
             taken = time.monotonic() - begun
             print(f"{workload.name}: {len(explorer.states) - before} states, {taken:.1f} s", flush=True)
             if len(explorer.states) >= states // of:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import random
 import shutil
@@ -16,11 +17,13 @@ from tests.crash import reference
 from tests.crash.observe import SeenAccount, SeenMailbox, booted, look_into_account, look_into_mailbox
 from tests.crash.reference import Account
 from tests.crash.world import ACCOUNT_PATH, World, check, deferring
-from tests.kit.dying import close_files_under
+from tests.kit.dying import Died, close_files_under
 from tests.kit.powercut import Event, Recorder, State, build, choices
 
-FIRST_BOOT, SECOND_BOOT = b"first boot......", b"second boot....."
+FIRST_BOOT = b"boot...........1"
 Script = Callable[[World], None]
+Mutant = Callable[[list[Event]], list[Event]]
+"""Makes of a log what it would be, were something forgotten."""
 
 
 class Violation(NamedTuple):
@@ -42,6 +45,13 @@ class Run:
     name: str
     recorder: Recorder
     world: World
+    unsure: frozenset[tuple[str, int]] = frozenset()
+    """Mailbox and UID of messages whose flags were changed by one who died before they were synced."""
+
+
+def next_boot(boot: bytes) -> bytes:
+    """The id of the boot that follows."""
+    return b"boot%12d" % (int(boot[4:].lstrip(b". ")) + 1)
 
 
 def scratch() -> Path:
@@ -63,7 +73,7 @@ def make_origin(root: Path, script: Script | None) -> None:
 
 
 def run(name: str, root: Path, script: Script, recorder: Recorder | None = None) -> Run:
-    """Let an account work under a recorder."""
+    """Let an account work under a recorder; the first thing it does may be to recover."""
     recorder = recorder or Recorder(root, FIRST_BOOT)
     before = raw.install(recorder)
     try:
@@ -77,6 +87,40 @@ def run(name: str, root: Path, script: Script, recorder: Recorder | None = None)
     return Run(name, recorder, world)
 
 
+def run_and_die(name: str, root: Path, script: Script, then: Script, last: int) -> Run | None:
+    """One process dies at a call, another goes on; None when the first lived to its end."""
+    recorder = Recorder(root, FIRST_BOOT)
+    worlds: list[World] = []
+
+    def live() -> None:
+        worlds.append(World(root, recorder, waiting))
+        recorder.last = recorder.calls + last
+        script(worlds[0])
+
+    before = raw.install(recorder)
+    try:
+        with deferring() as waiting:
+            try:
+                contextvars.copy_context().run(live)
+                return None
+            except Died:
+                recorder.revive()
+            first = worlds[0]
+            first.store.notifier.close()
+            waiting.waiting.clear()
+            second = World(root, recorder, waiting, settles=True)
+            recorder.mark("revived")
+            then(second)
+            second.close()
+    finally:
+        recorder.last = None
+        raw.install(before)
+        close_files_under(root)
+    soft = [effect for operation in first.done for effect in operation.effects if effect.soft]
+    unsure = frozenset((effect.box, uid) for effect in soft for uid in effect.touches)
+    return Run(f"{name}, killed at call {last}", recorder, second, unsure)
+
+
 @dataclass
 class Explorer:
     """Counts distinct states and collects what is wrong with any."""
@@ -87,20 +131,27 @@ class Explorer:
     samples: int = 6
     seed: int = 1
     most_states: int | None = None
+    stops_early: bool = False
+    """One violation is enough."""
     states: set[bytes] = field(default_factory=set)
     looked: int = 0
     """Mailboxes and accounts that were opened and put to work."""
     violations: list[Violation] = field(default_factory=list)
+    kept: list[State] = field(default_factory=list)
+    """Some of the states after a power cut, by chance, when ``keeping`` is above 0."""
+    keeping: int = 0
     _mailboxes: dict[tuple[str, bytes, bytes], SeenMailbox] = field(default_factory=dict)
     _accounts: dict[tuple[bytes, ...], SeenAccount] = field(default_factory=dict)
     _judged: set[tuple[bytes, bytes, int]] = field(default_factory=set)
+    _met: int = 0
 
-    def explore(self, done: Run, keep: Callable[[Event], bool] | None = None) -> None:
-        """Every state of one run; ``keep`` leaves steps out, as if a mutant had forgotten them."""
+    def explore(self, done: Run, mutant: Mutant | None = None) -> None:
+        """Every state of one run."""
         self._judged.clear()
         self._accounts.clear()
         chance = random.Random(self.seed)
-        log = [event for event in done.recorder.log if keep is None or keep(event)]
+        log = mutant(done.recorder.log) if mutant else done.recorder.log
+        first, second = done.recorder.boot, next_boot(done.recorder.boot)
         disk = done.recorder.disk()
         story = _Story(done)
         loose = _loose_names(log)
@@ -108,13 +159,13 @@ class Explorer:
             disk.apply(event)
             if event[0] == "mark":
                 story.follow(event)
-            if event[0] in ("sync", "sync_directory") or event[:2] == ("mark", "begin"):
+            if event[0] in ("sync", "sync_directory") or event[:2] == ("mark", "begin") or not story.is_told:
                 continue  # less is possible than before, and no more is promised
-            for boot in (FIRST_BOOT, SECOND_BOOT):
-                allowed = story.allowed(boot == FIRST_BOOT)
+            for boot in (first, second):
+                allowed = story.allowed(boot == first)
                 pieces = disk.pieces()
                 sets: Iterable[set[int]] = [{piece.number for piece in pieces}]
-                if boot == SECOND_BOOT:
+                if boot == second:
                     sets = choices(pieces, self.exhaustive, self.samples, chance)
                 for chosen in sets:
                     state = disk.state(chosen)
@@ -122,16 +173,36 @@ class Explorer:
                         continue
                     self._judged.add((state.key, boot, story.chapter))
                     self.states.add(state.key + boot)
-                    for text in self._judge(state, boot, story, allowed, loose):
+                    if boot == second:
+                        self._keep(state, chance)
+                    for text in self._judge(state, boot, boot == second, story, allowed, loose):
                         what = " ".join(str(part)[:40] for part in event)
                         self.violations.append(Violation(done.name, step, what, text))
-                    if self.most_states is not None and len(self.states) >= self.most_states:
+                    if self.is_full or (self.stops_early and self.violations):
                         return
 
+    @property
+    def is_full(self) -> bool:
+        """As many states were tried as were asked for."""
+        return self.most_states is not None and len(self.states) >= self.most_states
+
+    def _keep(self, state: State, chance: random.Random) -> None:
+        self._met += 1
+        if len(self.kept) < self.keeping:
+            self.kept.append(state)
+        elif self.keeping and chance.random() < self.keeping / self._met:
+            self.kept[chance.randrange(self.keeping)] = state
+
     def _judge(
-        self, state: State, boot: bytes, story: _Story, allowed: list[Account], loose: set[str]
+        self,
+        state: State,
+        boot: bytes,
+        rebooted: bool,
+        story: _Story,
+        allowed: list[Account],
+        loose: set[str],
     ) -> list[str]:
-        account = self._account(state, boot, loose)
+        account = self._account(state, boot, rebooted, loose)
         problems = list(account.problems)
         found = Account(subscriptions=account.subscriptions)
         settled = Account(subscriptions=account.subscriptions)
@@ -142,7 +213,7 @@ class Explorer:
             later = settled.boxes[name] = reference.Box(box_id, uid_validity)
             if not has_messages:
                 continue
-            seen = self._mailbox(state, boot, box_id)
+            seen = self._mailbox(state, boot, rebooted, box_id)
             problems += [f"{name}: {problem}" for problem in seen.problems]
             box.messages, later.messages = seen.messages, seen.settled
             modseq, uid_next = story.shown.get(box_id, (0, 0))
@@ -155,11 +226,11 @@ class Explorer:
             if seen.uid_next < uid_next:
                 problems.append(f"{name}: UIDNEXT {seen.uid_next} after {uid_next} was shown")
         for what in (found, settled):
-            if not problems and not any(_agree(what, other) for other in allowed):
+            if not problems and not any(_agree(what, other, story.unsure) for other in allowed):
                 problems.append("; ".join(min((_differences(what, other) for other in allowed), key=len)))
         return problems
 
-    def _mailbox(self, state: State, boot: bytes, box_id: str) -> SeenMailbox:
+    def _mailbox(self, state: State, boot: bytes, rebooted: bool, box_id: str) -> SeenMailbox:
         below = f"{ACCOUNT_PATH}/{box_id}"
         key = box_id, state.part_of.get(below, b""), boot
         seen = self._mailboxes.get(key)
@@ -168,11 +239,11 @@ class Explorer:
             path = self.place / box_id
             build(state, path, below)
             with booted(boot):
-                seen = self._mailboxes[key] = look_into_mailbox(path, boot == SECOND_BOOT)
+                seen = self._mailboxes[key] = look_into_mailbox(path, rebooted)
             self._clear(path, bool(seen.problems))
         return seen
 
-    def _account(self, state: State, boot: bytes, loose: set[str]) -> SeenAccount:
+    def _account(self, state: State, boot: bytes, rebooted: bool, loose: set[str]) -> SeenAccount:
         parts = [state.part_of.get(path, b"") for path in ("", ACCOUNT_PATH.split("/")[0], ACCOUNT_PATH)]
         parts += [state.part_of.get(f"{ACCOUNT_PATH}/{name}", b"") for name in sorted(loose)]
         key = (boot, *parts)
@@ -182,7 +253,7 @@ class Explorer:
             path = self.place / "root"
             build(state, path)
             with booted(boot):
-                seen = self._accounts[key] = look_into_account(path, boot == SECOND_BOOT)
+                seen = self._accounts[key] = look_into_account(path, rebooted)
             self._clear(path, bool(seen.problems))
         return seen
 
@@ -198,6 +269,9 @@ class _Story:
     def __init__(self, run: Run) -> None:
         self._origin, self._operations = run.world.origin, run.world.done
         self._begun = self._ended = 0
+        self.unsure = run.unsure
+        self.is_told = not any(event[:2] == ("mark", "revived") for event in run.recorder.log)
+        """What is promised is known: by the first process, or by the one that came after it."""
         self._seen: dict[str, frozenset[int]] = {}
         self.shown: dict[str, tuple[int, int]] = {}
         """For each mailbox, the highest MODSEQ and the highest UIDNEXT that anybody was told."""
@@ -211,6 +285,9 @@ class _Story:
             self._begun += 1
         elif event[1] == "end":
             self._ended += 1
+        elif event[1] == "revived":
+            self._begun = self._ended = 0
+            self.is_told = True
         else:
             _, _, box_id, uids, modseq, uid_next = event
             self._seen[box_id] = uids
@@ -236,14 +313,25 @@ def _loose_names(log: list[Event]) -> set[str]:
     return {name for name in names if made or len(name) >= 16}
 
 
-def _agree(found: Account, other: Account) -> bool:
+def _agree(found: Account, other: Account, unsure: frozenset[tuple[str, int]]) -> bool:
     return (
         found.boxes.keys() == other.boxes.keys()
         and found.subscriptions == other.subscriptions
+        and all(_same(box, other.boxes[name], unsure) for name, box in found.boxes.items())
+    )
+
+
+def _same(box: reference.Box, other: reference.Box, unsure: frozenset[tuple[str, int]]) -> bool:
+    if (box.id, box.uid_validity, box.messages) == (other.id, other.uid_validity, other.messages):
+        return True
+    return bool(
+        unsure
+        and (box.id, box.uid_validity, box.messages.keys())
+        == (other.id, other.uid_validity, other.messages.keys())
         and all(
-            (box.id, box.uid_validity, box.messages)
-            == (other.boxes[name].id, other.boxes[name].uid_validity, other.boxes[name].messages)
-            for name, box in found.boxes.items()
+            what == other.messages[uid]
+            or ((box.id, uid) in unsure and what[0] == other.messages[uid][0])
+            for uid, what in box.messages.items()
         )
     )
 

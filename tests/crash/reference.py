@@ -52,6 +52,8 @@ class Effect:
     """A power cut may take it back until the journal is synced: flags."""
     adds: frozenset[int] = frozenset()
     removes: frozenset[int] = frozenset()
+    touches: frozenset[int] = frozenset()
+    """Messages whose flags change."""
 
     def is_seen(self, uids: frozenset[int]) -> bool:
         """Whether a reader who finds these UIDs in the mailbox has seen the change."""
@@ -109,7 +111,7 @@ def flagged(box_id: str, uids: Iterable[int], add: Iterable[bytes], remove: Iter
             content, flags = box.messages[uid]
             box.messages[uid] = content, flags - less | more
 
-    return Effect(apply, box_id, soft=True)
+    return Effect(apply, box_id, soft=True, touches=changed)
 
 
 def changed(change: Callable[[Account], None]) -> Effect:

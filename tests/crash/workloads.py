@@ -159,6 +159,14 @@ def _found(world: World) -> None:
     world.append("INBOX")
 
 
+def goes_on(world: World) -> None:
+    """What every account does when it comes up again."""
+    for name in sorted(world.reference.boxes):
+        world.append(name)
+        world.expunge(name, sorted(world.reference.boxes[name].messages)[:1])
+    world.subscribe("after")
+
+
 WORKLOADS = [
     Workload("append", _appends, filled),
     Workload("append several", _many, filled),

@@ -77,7 +77,10 @@ class Failed(Exception):
 class World:
     """One account, in use by one process."""
 
-    def __init__(self, root: Path, recorder: Recorder | None, waiting: Deferred) -> None:
+    def __init__(
+        self, root: Path, recorder: Recorder | None, waiting: Deferred, settles: bool = False
+    ) -> None:
+        """``settles``: somebody died here before, and what he left is dealt with first, by an append."""
         self.store = Store({"main": root})
         self.waiting = waiting
         self.recorder = recorder
@@ -94,6 +97,8 @@ class World:
             box = self.reference.boxes[name] = Box(entry.id, entry.uid_validity)
             if not entry.no_select:
                 mailbox = self.mailbox(name)
+                if settles:
+                    append(mailbox, [NewMessage(make_content(f"{name} settles", 90), 1)])
                 box.messages = messages_of(mailbox)
                 box.uid_next = mailbox.uid_next
         self.reference.subscriptions = self.account.subscriptions()

@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mstore.files import raw
-from tests.kit.dying import Quick
+from tests.kit.dying import Died, Quick
 
 BLOCK_BYTES = 4096
 ROOT = 0
@@ -35,6 +36,9 @@ class Recorder(Quick):
         self.tree: Tree = {ROOT: {}}
         self.content: dict[int, bytearray] = {}
         self.log: list[Event] = []
+        self.calls = 0
+        self.last: int | None = None
+        """Who works here dies at this call, counted from 0; nothing it does afterwards has any effect."""
         self._numbers = 0
         self._fds: dict[int, int] = {}
         self._scan(self.root, ROOT)
@@ -50,7 +54,16 @@ class Recorder(Quick):
 
     def step(self, call: str) -> bool:
         """Before each call: raises ``OSError`` to refuse it; True lets a write be done by half only."""
+        self.calls += 1
+        if self.last is not None and self.calls > self.last:
+            raise Died
         return False
+
+    def revive(self) -> None:
+        """Another process comes after the dead one, whose descriptors and locks are gone."""
+        self.last = None
+        for fd in list(self._fds):
+            self.close(fd)
 
     def _scan(self, path: str, directory: int) -> None:
         for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
@@ -143,10 +156,7 @@ class Recorder(Quick):
         self.step("sync")
         super().sync(fd)
         if fd in self._fds:
-            self.log.append(("sync", self._fds[fd], self._name(fd)))
-
-    def _name(self, fd: int) -> str:
-        return os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))
+            self.log.append(("sync", self._fds[fd], _caller()))
 
     def sync_directory(self, path: raw.PathLike) -> None:
         self.step("sync_directory")
@@ -154,7 +164,7 @@ class Recorder(Quick):
         place = self._place(path)
         if place is not None or os.fspath(path) == self.root:
             number = ROOT if place is None else self.tree[place[0]][place[1]]
-            self.log.append(("sync_directory", number, os.path.basename(path)))
+            self.log.append(("sync_directory", number, _caller()))
 
     def rename(self, source: raw.PathLike, target: raw.PathLike) -> None:
         self.step("rename")
@@ -196,6 +206,14 @@ class Recorder(Quick):
             number = self._new(*place)
             self.tree[number] = {}
             self.log.append(("mkdir", *place, number))
+
+
+def _caller() -> str:
+    """Module and function of the store that want a sync."""
+    frame: Any = sys._getframe(2)
+    while frame.f_globals["__name__"] in ("mstore.files.raw", "mstore.base.blocking"):
+        frame = frame.f_back
+    return f"{frame.f_globals['__name__'].rpartition('.')[2]}.{frame.f_code.co_name}"
 
 
 def _copied(tree: Tree, content: dict[int, bytearray]) -> tuple[Tree, dict[int, bytearray]]:

@@ -1,0 +1,39 @@
+"""Two misfortunes in a row: the power goes again while the store recovers; or a process is killed, another
+goes on, and then the power goes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.crash.__main__ import explore_again, explore_killed, explore_one
+from tests.crash.explore import Explorer, scratch
+from tests.crash.workloads import WORKLOADS
+
+BY_NAME = {workload.name: workload for workload in WORKLOADS}
+
+
+@pytest.fixture
+def explorer() -> Iterator[Explorer]:
+    place = scratch()
+    yield Explorer(place, exhaustive=2, samples=1, keeping=2)
+    shutil.rmtree(place)
+
+
+@pytest.mark.parametrize("name", ["flags and appends", "checkpoint and flags", "move"])
+def test_the_power_goes_again(explorer: Explorer, name: str) -> None:
+    explore_one(explorer, BY_NAME[name])
+    before = len(explorer.states)
+    explorer.most_states = before + 150
+    explore_again(explorer, BY_NAME[name])
+    assert not explorer.violations, "\n".join(map(str, explorer.violations[:5]))
+    assert len(explorer.states) > before
+
+
+@pytest.mark.parametrize("name", ["append over a segment's end", "expunge", "checkpoint and flags", "move"])
+def test_the_power_goes_after_a_process_was_killed(explorer: Explorer, name: str) -> None:
+    explorer.most_states = 300
+    assert explore_killed(explorer, BY_NAME[name], every=11) >= 1
+    assert not explorer.violations, "\n".join(map(str, explorer.violations[:5]))
