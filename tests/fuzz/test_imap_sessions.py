@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from mstore.base.errors import Exists
 from mstore.base.log import Log
 from mstore.imap.session import Session
 from mstore.net.stream import Stream
+from mstore.store.access import Access
 from mstore.store.append import NewMessage, append
+from mstore.store.rights import ALL
 from tests.kit.dialogue import make_message, site
 from tests.kit.imapgrammar import check_response
 from tests.kit.mutation import lines_of_dialogues, mutate
@@ -25,7 +28,10 @@ BEGINNINGS = (
     b"l LOGIN joe secret\r\n",
     b"l LOGIN joe secret\r\ns SELECT INBOX\r\n",
     b"l LOGIN joe secret\r\ns EXAMINE INBOX\r\n",
+    b"l LOGIN ann secret\r\ns SELECT user/joe/work\r\n",
+    b"l LOGIN root secret\r\n",
 )
+NAMES = ("fresh", "logged-in", "selected", "examined", "another-user", "administrator")
 FURTHER = (
     b"a FETCH 1:* (BODY.PEEK[HEADER.FIELDS (Subject From)]<0.10> ENVELOPE BODYSTRUCTURE)\r\n",
     b"a UID SEARCH OR (FROM x NOT SEEN) BEFORE 1-Jan-2020\r\n",
@@ -33,22 +39,49 @@ FURTHER = (
     b"a UID STORE 1:2 -FLAGS.SILENT (\\Seen x)\r\n",
     b"a UID COPY 1 INBOX\r\n",
     b"a UID EXPUNGE 1:*\r\n",
+    b"a SETACL user/joe/work ann lrswipkxtea\r\n",
+    b"a SETACL INBOX {6+}\r\nanyone +lr-\r\n",
+    b"a DELETEACL user/joe/work -group:x\r\n",
+    b"a LISTRIGHTS shared/bugs ann\r\n",
+    b"a MYRIGHTS user/joe/work\r\n",
+    b"a COPY 1:* user/joe/work\r\n",
+    b"a RENAME user/joe/work/x shared/bugs/x\r\n",
+    b"a LIST user/%/ *\r\n",
+    b"a SETQUOTA user/joe (STORAGE 9000 MESSAGE 200)\r\n",
+    b"a GETQUOTAROOT user/joe/work\r\n",
 )
 
 
-@pytest.mark.parametrize("beginning", BEGINNINGS, ids=("fresh", "logged-in", "selected", "examined"))
+def _fill(site_mail: Access, name: str) -> None:
+    """Make a mailbox that ann may work with, if it is not there any more, and put messages into it."""
+    try:
+        site_mail.create(name)
+    except Exists:
+        pass
+    if not name.endswith("INBOX"):
+        site_mail.set_acl(name, "ann", "=", ALL)
+    place = site_mail.place(name)
+    mailbox = place.account.open(place.inner)
+    append(mailbox, [NewMessage(make_message(number), number) for number in range(3)])
+    mailbox.release()
+
+
+@pytest.mark.parametrize("beginning", BEGINNINGS, ids=NAMES)
 def test_mutated_commands(beginning: bytes, tmp_path: Path) -> None:
     lines = [*lines_of_dialogues(Path(__file__).parents[1] / "wire" / "imap"), *FURTHER]
     chance = random.Random(len(beginning))
     fd = os.open(tmp_path / "lines", os.O_CREAT | os.O_WRONLY)
     with waiting_by_threads(), site(tmp_path, {}) as host:
         service = host.service(log=Log(fd))
+        joe, root = host.accounts.find("joe"), host.add("root")
+        host.add("ann")
+        site_mail = Access(host.store, host.accounts, root)
         sent = 0
         while sent < COMMANDS:
             if sent % 50 == 0:
-                inbox = host.account("joe").open("INBOX")
-                append(inbox, [NewMessage(make_message(number), number) for number in range(3)])
-                inbox.release()
+                host.accounts.set_quota(joe, None, None)
+                for name in ("user/joe/INBOX", "user/joe/work", "shared/bugs"):
+                    _fill(site_mail, name)
             commands = [mutate(chance.choice(lines), lines, chance) for _ in range(10)]
             sent += len(commands)
             data = beginning + b"".join(commands)
