@@ -150,6 +150,9 @@ class Model:
     def _read(self, box: str, uid: int, number: int) -> None:
         self.reads.append((box, uid, number))
 
+    def _compacted(self, box: str) -> None:
+        """Nothing is to be seen of that."""
+
     def _end(self, box: str, modseq: int, told: list[tuple[int, Flags]]) -> None:
         self.boxes[box].ends.append((modseq, told))
 

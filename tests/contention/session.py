@@ -12,11 +12,12 @@ import gevent
 import numpy as np
 import numpy.typing as npt
 
-from mstore.base.errors import Busy, Exists, LimitReached, NotFound
+from mstore.base.errors import Busy, Exists, Expunged, LimitReached, NotFound
 from mstore.base.flags import SYSTEM_FLAGS, TOMBSTONE
 from mstore.store import copy as copying
 from mstore.store.account import Account
 from mstore.store.append import append
+from mstore.store.compact import compact
 from mstore.store.mailbox import Mailbox
 from mstore.store.view import View
 from tests.contention.model import Note, names_of
@@ -117,7 +118,8 @@ class Session:
         self.select()
         actions = (
             [self.append] * 5 + [self.store] * 6 + [self.expunge] * 3 + [self.copy] * 2 + [self.move] * 3
-            + [self.read] * 3 + [self.reselect, self.checkpoint, self.rename, self.create, self.delete]
+            + [self.read] * 3 + [self.reselect, self.checkpoint, self.compact]
+            + [self.rename, self.create, self.delete]
         )  # fmt: skip
         for _ in range(turns):
             assert self.mailbox is not None
@@ -125,8 +127,8 @@ class Session:
             try:
                 action()
                 self.done += 1
-            except NotFound:
-                pass  # deleted or renamed by another: nothing happened, and the model holds us to that
+            except (NotFound, Expunged):
+                pass  # deleted, renamed or expunged by another: nothing happened; the model holds us to that
             except Busy as error:
                 raise AssertionError(f"{action.__name__} waited too long") from error
             if self.mailbox is None or self.mailbox.deleted:
@@ -239,7 +241,11 @@ class Session:
             return
         place = self.random.randrange(len(self.uids))
         row, uid = int(self.view.rows[place]), self.uids[place]
-        content = self.mailbox.read(row)
+        try:
+            content = self.mailbox.read(row)
+        except Expunged:
+            assert self.mailbox.columns.full.flags.item(row) & TOMBSTONE, f"UID {uid} is not there to be read"
+            return
         number = int(content.split(b"Subject: message ", 1)[1].split(b"\r", 1)[0])
         assert content == make_content(number, 200) or content == make_content(number, 3000)
         self.note("read", self.mailbox.id, uid, number)
@@ -252,6 +258,12 @@ class Session:
         """Begin a new generation now."""
         assert self.mailbox is not None
         self.mailbox.checkpoint()
+
+    def compact(self) -> None:
+        """Give back all that is dead."""
+        assert self.mailbox is not None
+        compact(self.mailbox, thorough=True)
+        self.note("compacted", self.mailbox.id)
 
     def create(self) -> None:
         """Make a mailbox of a name that nobody had."""

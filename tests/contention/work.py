@@ -24,6 +24,7 @@ from mstore.base import blocking
 from mstore.base.ids import AccountId
 from mstore.base.log import Log
 from mstore.files import raw
+from mstore.store import checkpointer, compact, compactderived, copy, diskuse, frames, mailbox
 from mstore.store.account import Account
 from mstore.store.store import Store
 from tests.contention.model import Note
@@ -40,6 +41,8 @@ class Owner:
 
     id = AccountId(ACCOUNT)
     mailstore = "main"
+    quota_bytes = 1 << 30
+    quota_messages = 1_000_000
 
 
 class Dawdling(Quick):
@@ -60,12 +63,15 @@ class Dawdling(Quick):
 
 def lower_thresholds() -> None:
     """Let everything that happens rarely happen often; fails when it is not where it was."""
-    from mstore.store import copy, frames, mailbox
-
     for module, name, value in (
         (mailbox, "_LEAST_TAIL_BYTES", 3000),
+        (checkpointer, "_FEW_BYTES", 300),
         (frames, "ROLL_BYTES", 40_000),
         (copy, "ROLL_BYTES", 40_000),
+        (compact, "ROLL_BYTES", 40_000),
+        (compact, "_SMALL_BYTES", 10_000),
+        *((module, "LEAST_DEAD_BYTES", 20_000) for module in (mailbox, diskuse, compact)),
+        (compactderived, "LEAST_BYTES", 20_000),
     ):
         assert hasattr(module, name), f"{module.__name__} has no {name}"
         setattr(module, name, value)
@@ -81,7 +87,8 @@ def main(directory: str, seed: str, number: int, sessions: int, turns: int) -> i
     """Run the sessions of one process; the exit status is 0 when nothing was wrong."""
     path = Path(directory)
     log = os.open(path / f"log.{number}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    blocking.install(Cooperative(Log(log), threads=4))
+    waiting = Cooperative(Log(log), threads=4)
+    blocking.install(waiting)
     raw.install(Dawdling(f"{seed}-{number}"))
     lower_thresholds()
     store, account = open_account(path / "mail")
@@ -103,6 +110,8 @@ def main(directory: str, seed: str, number: int, sessions: int, turns: int) -> i
             failures.append(f"process {number}: {len(jobs) - len(done)} sessions hang\n{where}")
 
     all_of([gevent.spawn(guard, worker.run, turns) for worker in workers])
+    if not waiting.finish(LIMIT_S):
+        failures.append(f"process {number}: the background never ends")
     print("done", flush=True)
     blocking.call(sys.stdin.readline)  # what goes on in the background goes on
     all_of([gevent.spawn(guard, worker.end) for worker in workers])
