@@ -196,12 +196,16 @@ class Settings:
         readers=EVERYBODY, section="Accounts", default=False,
     )  # fmt: skip
     admin_users: tuple[str, ...] = option(
-        "admin-users", values.WORDS, "Accounts that are administrators.",
+        "admin-users", values.WORDS,
+        """Accounts that are administrators: they see all mailboxes, make and remove them, and say who may do
+        what there (docs/rights.md).""",
         readers=("imapd", "msadm"), section="Accounts", default=(), default_text=NO_DEFAULT,
         example="postmaster",
     )  # fmt: skip
     admin_domain: str | None = option(
-        "admin_domain", values.DOMAIN, "Accounts in this domain are administrators.",
+        "admin_domain", values.DOMAIN,
+        """Accounts in this domain are administrators, those without a domain where it is the default-domain;
+        with single-domain this says nothing.""",
         readers=("imapd", "msadm"), section="Accounts", example="admin.example.org",
     )  # fmt: skip
     quota_visible_to_owner: bool = option(
