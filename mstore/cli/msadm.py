@@ -24,6 +24,8 @@ VERBS = {
     "group": ("mstore.cli.group:group", "Make groups of users, which lists of rights can name."),
     "alias": ("mstore.cli.alias:alias", "Give users more addresses."),
     "check": ("mstore.cli.checks:check", "Check that everything on disk is as it should be."),
+    "compact": ("mstore.cli.upkeep:compact", "Give the bytes of expunged messages back."),
+    "rebuild": ("mstore.cli.upkeep:rebuild", "Make the index of a mailbox anew."),
     "dump": ("mstore.cli.dump:dump", "Show what one of the store's files says."),
 }
 

@@ -407,6 +407,14 @@ class Index:
 
     # -- catching up with a generation whose journal was missed
 
+    def lacks(self, newer: Index) -> bool:
+        """Whether messages that are gone here, or never were here, are back in ``newer``: no difference could
+        tell that to a session."""
+        theirs = newer.columns.uid[newer.live_rows()]
+        last = self.columns.uid.item(self.columns.count - 1) if self.columns.count else 0
+        rows = self.rows_of_uids(theirs[: int(theirs.searchsorted(np.uint32(last), "right"))])
+        return bool((rows < 0).any() or (self.columns.flags[rows] & _TOMB != 0).any())
+
     def catch_up(self, newer: Index) -> None:
         """Become what ``newer`` (read from disk) says, as a difference: rows keep their numbers."""
         mine, theirs = self.columns.full, newer.columns.full

@@ -353,5 +353,5 @@ def sweep(mailbox: Mailbox) -> dict[int, int]:
 def _remove_passing(mailbox: Mailbox) -> None:
     """Remove files that never got their name: both locks are held, so whoever wrote them is dead."""
     for name in os.listdir(mailbox.path):
-        if name.endswith(".new"):
+        if name.endswith((".new", ".upkeep")):
             raw.unlink(mailbox.path / name)

@@ -274,6 +274,9 @@ class Mailbox:
         if not self.lock.is_same():
             raise NotFound("the mailbox has been deleted")
         index, journal = generation.load(self.path, self.reader_id)
+        if self.index.lacks(index):
+            journal.close()
+            raise NotFound("the mailbox was made anew, with messages that had gone")
         self.index.catch_up(index)
         self.continue_with(journal)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mstore.base.errors import Corrupt
+from mstore.base.errors import Corrupt, NotFound
 from mstore.files import journal as journals
 from mstore.files import raw
 from mstore.files.blob import DerivedFile
@@ -28,6 +28,7 @@ from mstore.files.layout import (
     TYPE_APPENDED,
     TYPE_SEALED,
 )
+from mstore.files.lock import RANK_MAILBOX, RANK_UPKEEP, UPKEEP_BYTE, Lock
 from mstore.files.readers import ReaderSets
 from mstore.files.segment import (
     HEADER_BYTES,
@@ -147,8 +148,38 @@ def _adopt_lost(index: Index, segments: Segments, modseq: int, below: int = 1 <<
 # -- recovery
 
 
-def recover(directory: Path, segments: Segments) -> None:
-    """Make a sound new generation out of whatever there is.
+def rebuild(directory: Path, from_segments: bool = False, uid_validity: int = 0) -> Index:
+    """Begin a new generation from what index and journals say, or from what the segments alone say; gives its
+    table.
+
+    From segments alone, flags are those at arrival, readers' own are lost, and expunged messages come back
+    whose bytes are there still. ``uid_validity`` is used when no file tells it.
+    Locks: takes upkeep and mailbox lock. Durable: the new generation.
+    Raises: Busy, NotFound, StorageFailed, Corrupt.
+    """
+    lock = directory / "lock"
+    try:
+        raw.close(raw.open_file(lock, raw.CREATE))
+        raw.sync_directory(directory)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        raise NotFound("there is no such mailbox") from None
+    segments = Segments(directory)
+    try:
+        with (
+            Lock(lock, RANK_UPKEEP, directory.name, UPKEEP_BYTE).hold(),
+            Lock(lock, RANK_MAILBOX, directory.name).hold(),
+        ):
+            return recover(directory, segments, from_segments, uid_validity)
+    finally:
+        segments.close()
+
+
+def recover(
+    directory: Path, segments: Segments, from_segments: bool = False, uid_validity: int = 0
+) -> Index:
+    """Make a sound new generation out of whatever there is; gives its table.
 
     Locks: the mailbox lock is held. Durable: the new generation.
     Raises: StorageFailed, NotFound; Corrupt when not even the identity of the mailbox is left.
@@ -163,8 +194,10 @@ def recover(directory: Path, segments: Segments) -> None:
         _adopt_lost(index, segments, index.highest_modseq + 1)
         _cut_tail(index, segments)
     else:
-        index = _rebuild(directory, segments, sorted(journal_numbers))
+        index = _rebuild(directory, segments, sorted(journal_numbers), uid_validity)
         rebuilt = True
+    if from_segments:
+        index = _from_segments(index, segments)
     lost.find_moved(index, segments)
     lost.take_stock(index, directory, rebuilt)
     _forget_lost_blobs(index, directory)
@@ -176,6 +209,7 @@ def recover(directory: Path, segments: Segments) -> None:
         withdraw(directory, index.generation)
         raise
     remove_old(directory, index.generation)  # who has an older journal open notices that it is gone
+    return index
 
 
 def _newest_sound(
@@ -207,12 +241,28 @@ def _forget_lost_blobs(index: Index, directory: Path) -> None:
     index.columns.derived[index.columns.derived >= np.uint64(end)] = 0
 
 
-def _rebuild(directory: Path, segments: Segments, journal_numbers: list[int]) -> Index:
+def _from_segments(known: Index, segments: Segments) -> Index:
+    """A table of every message that the segments hold; what they cannot tell is as it was known."""
+    index = Index(known.uid_validity)
+    index.kept = ReaderSets()
+    frames = every_frame(segments, known.uid_next)
+    if frames:
+        index.apply(*rows_of_frames(segments, frames), known.highest_modseq + 1)
+    for name in ("keywords", "uid_next", "highest_modseq", "first_recent", "packed_next"):
+        setattr(index, name, getattr(known, name))
+    index.tail_segment, index.tail_offset = known.tail_segment, known.tail_offset
+    _name_keywords(index)
+    return index
+
+
+def _rebuild(directory: Path, segments: Segments, journal_numbers: list[int], uid_validity: int) -> Index:
     """A table from segments, and from what the journals say beyond them: no index could be read.
 
     What is expunged and still lies in a segment comes back, unless a journal knows better.
     """
-    index = Index(_identity(directory, segments, journal_numbers))
+    index = Index(_identity(directory, segments, journal_numbers) or uid_validity)
+    if not index.uid_validity:
+        raise Corrupt("neither index, journal nor segments tell what mailbox this is")
     index.kept = ReaderSets()
     appended = [
         _first_uid(payload)
@@ -230,10 +280,15 @@ def _rebuild(directory: Path, segments: Segments, journal_numbers: list[int]) ->
     index.uid_next = max(index.uid_next, lost.uid_floor(segments))
     lost.mend_headers(index, segments)
     index.tail_segment, index.tail_offset = max(segment_numbers(directory), default=0) + 1, 0
+    _name_keywords(index)
+    return index
+
+
+def _name_keywords(index: Index) -> None:
+    """Give names to flag bits in use whose keyword nothing tells any more."""
     used = int(np.bitwise_or.reduce(index.columns.flags)) >> 8 if index.columns.count else 0
     while used >> len(index.keywords):
         index.keywords.append(b"lost-keyword-%d" % len(index.keywords))
-    return index
 
 
 def _groups_of(directory: Path, generation: int) -> Iterator[tuple[Group, bool]]:
@@ -308,7 +363,7 @@ def _begun_at(directory: Path, journal_numbers: list[int]) -> int:
 
 
 def _identity(directory: Path, segments: Segments, journal_numbers: list[int]) -> int:
-    """The UIDVALIDITY that journals or segments give; no index could be read."""
+    """The UIDVALIDITY that journals or segments give, 0 when none does; no index could be read."""
     for generation in reversed(journal_numbers):
         try:
             journal = Journal(journal_path(directory, generation))
@@ -320,7 +375,7 @@ def _identity(directory: Path, segments: Segments, journal_numbers: list[int]) -
         info = parse_header(raw.pread(segments.fd(number), HEADER_BYTES, 0))
         if info is not None:
             return info.uid_validity
-    raise Corrupt("neither index, journal nor segments tell what mailbox this is")
+    return 0
 
 
 def _sync_tail(index: Index, segments: Segments) -> None:

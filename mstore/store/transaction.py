@@ -302,6 +302,10 @@ class Transaction:
         mailbox = self.mailbox
         recovery.recover(mailbox.path, mailbox.segments)
         index, journal = generation.load(mailbox.path, mailbox.reader_id)
+        if mailbox.index.lacks(index):
+            journal.close()
+            mailbox.deleted = True
+            raise NotFound("the mailbox was made anew, with messages that had gone")
         with mailbox.applying:
             mailbox.index.catch_up(index)
             mailbox.continue_with(journal)
