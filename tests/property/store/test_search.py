@@ -218,6 +218,33 @@ def test_search_agrees_with_the_rfc(known_mailbox: tuple[View, list[Known]], key
     assert find(view.mailbox, view, key).tolist() == reference(key, all_known)
 
 
+FLAG_KEYS = st.recursive(
+    st.one_of(
+        st.sampled_from([1, 2, 4, 8, 16, 5]).map(Flag),
+        st.sampled_from([b"$junk", b"WORK", b"never"]).map(Keyword),
+    ),
+    lambda inner: st.one_of(
+        inner.map(Not), st.lists(inner, min_size=1, max_size=3).map(lambda k: And(tuple(k)))
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=FLAG_KEYS)
+def test_flags_are_searched_in_pieces(known_mailbox: tuple[View, list[Known]], key: SearchKey) -> None:
+    view, all_known = known_mailbox
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mstore.store.search.FLAG_ROWS", 37)
+        assert find(view.mailbox, view, key).tolist() == reference(key, all_known)
+
+
+def test_an_empty_mailbox_has_nothing_to_be_found(tmp_path: Path) -> None:
+    mailbox = Mailbox.create(tmp_path / f"{9:016x}", 7)
+    assert find(mailbox, mailbox.view(), Not(Flag(1))).tolist() == []
+    mailbox.close()
+
+
 @pytest.mark.parametrize("word", [word.casefold() for word in WORDS])
 def test_every_word_is_found_wherever_it_is(known_mailbox: tuple[View, list[Known]], word: str) -> None:
     view, all_known = known_mailbox
