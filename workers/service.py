@@ -17,6 +17,8 @@ from workers.scoreboard import Slot
 from workers.transport import connect_unix
 
 SLOW_POLL_S = 5.0
+REST_S = 10.0
+"""How long a mailbox that is selected and not used keeps its descriptors, at most."""
 
 
 def make_service(settings: Settings, context: Any, slot: Slot, log: Log) -> Service:
@@ -24,6 +26,7 @@ def make_service(settings: Settings, context: Any, slot: Slot, log: Log) -> Serv
     rules = LoginRules.of(settings.default_domain, settings.single_domain)
     store = Store(settings.mailstores)
     gevent.spawn_raw(follow_changes, store, log)
+    gevent.spawn_raw(rest_often, store, log)
     return Service(
         settings=settings,
         store=store,
@@ -54,3 +57,13 @@ def follow_changes(store: Store, log: Log) -> None:
         except Exception as error:
             log.exception("notification-failed", error)
             gevent.sleep(SLOW_POLL_S)
+
+
+def rest_often(store: Store, log: Log) -> None:
+    """Let the mailboxes of idle sessions have no descriptors open: there may be thousands."""
+    while True:
+        gevent.sleep(REST_S)
+        try:
+            store.rest()
+        except Exception as error:
+            log.exception("rest-failed", error)

@@ -8,6 +8,7 @@ disk before anybody may see it (an expunge) is written as pending, synced, and t
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 import zlib
@@ -260,7 +261,7 @@ def write_journal(path: Path, info: JournalInfo) -> None:
 class Journal:
     """One generation's journal: how far this process has followed it, and its end for a writer."""
 
-    __slots__ = ("confirmed", "end", "fd", "info", "path", "unresolved")
+    __slots__ = ("_closed_as", "confirmed", "end", "fd", "info", "path", "unresolved")
 
     def __init__(self, path: Path, end: int = START) -> None:
         self.path = path
@@ -268,6 +269,7 @@ class Journal:
         self.end = end
         self.unresolved = False
         """Something that is no valid group stands behind ``end``: look again, even if the size stays."""
+        self._closed_as: tuple[int, ...] | None = None
         self.confirmed = False
         """The journal before is known to be sealed for this one."""
         try:
@@ -286,15 +288,28 @@ class Journal:
         return JournalInfo(header.uid_validity, header.generation, header.modseq, header.boot, header.base)
 
     def reopen(self) -> None:
-        """Get a descriptor again after ``close``; FileNotFoundError when the generation is gone."""
+        """Get a descriptor again after ``close``.
+
+        FileNotFoundError when the generation is gone, or another of its number was begun meanwhile.
+        """
         if self.fd < 0:
             self.fd = raw.open_best(self.path)
+            if self._read_header() != self.info:
+                self.close()
+                raise FileNotFoundError(f"{self.path.name} is another one")
+
+    def is_as_closed(self) -> bool:
+        """Whether the file is the one that was closed, and as it was then; asked without a descriptor."""
+        try:
+            return self._closed_as is not None and self._closed_as == _stamp(os.stat(self.path))
+        except OSError:
+            return False
 
     def reopen_to_write(self) -> None:
-        """Get a descriptor for writing when the one there is was opened while the disk was read-only."""
-        if not raw.is_writable(self.fd):
+        """Have a descriptor for writing: the one there is may be from when the disk was read-only."""
+        if self.fd >= 0 and not raw.is_writable(self.fd):
             self.close()
-            self.reopen()
+        self.reopen()
 
     def read_new(self, size: int) -> list[Group]:
         """The valid groups between what was followed so far and ``size``; moves ``end`` behind them."""
@@ -314,6 +329,13 @@ class Journal:
 
     def close(self) -> None:
         """Close the descriptor; ``reopen`` gets it back."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            raw.close(fd)
+        if self.fd >= 0:
+            status = os.fstat(self.fd)
+            is_followed = status.st_size == self.end and not self.unresolved
+            self._closed_as = _stamp(status) if is_followed else None
+            raw.close(self.fd)
+            self.fd = -1
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_ino, status.st_size, status.st_ctime_ns

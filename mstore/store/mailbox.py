@@ -217,6 +217,8 @@ class Mailbox:
                     return False
             except OSError:
                 pass
+        elif journal.is_as_closed():
+            return False
         return self._follow()
 
     def _follow(self) -> bool:
@@ -473,8 +475,8 @@ class Mailbox:
             self.close()
 
     def rest(self) -> None:
-        """Close the descriptors of a mailbox that nobody is using just now; they come back by themselves."""
-        if not self.lock.is_held:
+        """Close the descriptors, but those in use at this moment; they come back by themselves."""
+        if not self.lock.is_held and not self.upkeep.is_held:
             self.segments.close()
             self.derived_file.close()
             self.journal.close()

@@ -21,6 +21,7 @@ from mstore.store.quota import Quota, Quotas
 KEPT_MAILBOXES = 256
 KEPT_ROWS = 250_000
 IDLE_MAILBOXES = 64
+MOST_OPENED = 256
 _FEWEST_ROWS = 500
 """What a small mailbox counts for, since its object has a size too."""
 _OF_READER = "/reader/"
@@ -40,6 +41,8 @@ class Pool:
         self._kept_rows = 0
         self._idle: OrderedDict[str, Mailbox] = OrderedDict()
         self._opening: dict[str, blocking.Event] = {}
+        self._opened = 0
+        """How often since the last ``rest`` a mailbox was opened."""
         self._quotas = Quotas(self._open_for)
 
     @property
@@ -79,7 +82,17 @@ class Pool:
             mailbox = self._live.get(key)
         mailbox.retain()
         self._keep(key, mailbox)
+        self._opened += 1
+        if self._opened > MOST_OPENED:
+            self.rest()
         return mailbox
+
+    def rest(self) -> None:
+        """Close the descriptors of the mailboxes in use: of thousands selected, few are busy."""
+        self._opened = 0
+        for mailbox in list(self._live.values()):
+            if mailbox.users:
+                mailbox.rest()
 
     def forget(self, path: Path) -> None:
         """Keep a mailbox that was removed no longer."""

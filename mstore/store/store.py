@@ -76,6 +76,11 @@ class Store:
             return name
         raise Unavailable("no mailstore is configured")
 
+    def rest(self) -> None:
+        """Close descriptors that nobody needs at this moment; to be called every few seconds."""
+        if self._pool is not None:
+            self._pool.rest()
+
     @property
     def notifier(self) -> Notifier:
         """What tells this process of changes that others make; first used after any fork."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from mstore.store.append import append
 from mstore.store.mailbox import Mailbox
 from mstore.store.pool import Pool
 from tests.kit.faults import Faults
-from tests.kit.mail import make_message
+from tests.kit.mail import make_content, make_message
 
 
 @pytest.mark.parametrize("in_use", [True, False])
@@ -33,3 +34,55 @@ def test_closing_syncs_the_flags_of_the_last_second(
     finally:
         raw.install(before)
     assert faults.calls.count("sync") == 1
+
+
+def open_files(path: Path) -> int:
+    """How many files under a directory this process has open."""
+    links = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if name.isdigit()
+             and os.path.exists(f"/proc/self/fd/{name}")]  # fmt: skip
+    return sum(link.startswith(f"{path}/") for link in links)
+
+
+def test_mailboxes_in_use_rest_and_nobody_notices(tmp_path: Path) -> None:
+    pool = Pool()
+    mailboxes, told = [], []
+    for number in range(20):
+        path = tmp_path / f"{number:016x}"
+        Mailbox.create(path, 7).close()
+        mailbox = pool.open(path)
+        append(mailbox, [make_message(number)])
+        mailbox.listen(lambda number=number: told.append(number))
+        mailboxes.append(mailbox)
+    assert open_files(tmp_path) > 40
+    pool.rest()
+    assert open_files(tmp_path) == 0
+    for mailbox in mailboxes:
+        assert not mailbox.refresh()
+    assert open_files(tmp_path) == 0, "looking whether something is new opens nothing"
+    other = Mailbox(mailboxes[3].path)
+    append(other, [make_message(77)])
+    pool.notifier.handle()
+    assert told == [3]
+    assert mailboxes[3].read(1) == make_content(77)
+    other.checkpoint()
+    other.checkpoint()
+    other.close()
+    pool.rest()
+    with mailboxes[3].transaction() as tx:
+        assert tx.expunge([0]).tolist() == [1]
+    assert append(mailboxes[4], [make_message(78)]) == [2]
+    for mailbox in mailboxes:
+        mailbox.release()
+    pool.close()
+    assert open_files(tmp_path) == 0
+
+
+def test_those_opened_in_great_number_rest_sooner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mstore.store.pool.MOST_OPENED", 5)
+    pool = Pool()
+    for number in range(30):
+        Mailbox.create(tmp_path / f"{number:016x}", 7).close()
+        mailbox = pool.open(tmp_path / f"{number:016x}")
+        mailbox.view(True)
+        assert open_files(tmp_path) <= 12
+    pool.close()
