@@ -318,7 +318,7 @@ class Account:
         raw.close(raw.open_file(self.path / "lock", raw.WRITE | os.O_CREAT))
         with self._lock.hold():
             try:
-                self._catalog.refresh()
+                self._catalog.settle()
             except NotFound:
                 _check_empty(self.path)
                 self._catalog.create([namestate.validity_used(int(time.time()) - 1)])
@@ -339,7 +339,7 @@ class Account:
     def _changing(self, deadline_s: float = DEADLINE_S) -> Iterator[None]:
         """Hold the account's lock with the catalog as it is now; the first time, clean up behind a crash."""
         with self._holding(deadline_s):
-            self._catalog.refresh()
+            self._catalog.settle()
             if not self._is_tidy:
                 self._is_tidy = True
                 self._remove_abandoned()
@@ -436,12 +436,24 @@ class Account:
             changed = catalog.refresh()
         except NotFound as error:
             raise gone(self._directory, str(error)) from None
+        if catalog.pending:
+            self._settle()
+            changed = True
         if not changed and self._listed_serial == catalog.serial:
             return
         entries = catalog.state.entries
         self._listing = MappingProxyType({name: entries[name] for name in names.sorted_names(entries)})
         self._subscribed = frozenset(catalog.state.subscriptions)
         self._listed_serial = catalog.serial
+
+    def _settle(self) -> None:
+        """A change of names waits to be released: its author is at it, or has died, or the power took the
+        release."""
+        try:
+            with self._lock.hold(0):
+                self._catalog.settle()
+        except (MStoreError, AssertionError):
+            pass  # who holds the lock sees to it; or it is we, higher up in the order of locks
 
 
 def _check_empty(path: Path) -> None:

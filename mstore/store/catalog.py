@@ -1,9 +1,11 @@
 """The file ``catalog`` of an account: an append-only journal of changes to its names.
 
 Readers take no lock: they apply the whole valid groups, and look again when the file's identity, time or
-size is another. Writers hold the account's lock; what they write is on disk when ``commit`` returns. A torn
-group at the end, left by a crash, is recognised by its checksum and cut by the next writer. When the file
-has become long it is written anew under another generation, and takes the old one's place by a rename.
+size is another. Writers hold the account's lock; what they write is on disk when ``commit`` returns, and
+before anybody sees it: a group is pending until its sync. One that stays so is released by who next gets the
+lock. A torn group at the end, left by a crash, is recognised by its checksum and cut by the next writer. When
+the file has become long it is written anew under another generation, and takes the old one's place by a
+rename.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from mstore.base.errors import Corrupt, NotFound, StorageFailed
 from mstore.base.ids import AccountId
 from mstore.files import raw
 from mstore.files.cataloglayout import CATALOG, CATALOG_MAGIC, CATALOG_VERSION
-from mstore.files.journal import format_group, parse_group
+from mstore.files.journal import format_group, parse_group, release
 from mstore.files.layout import GROUP_MAGIC
 from mstore.store.namestate import NameState, Record
 
@@ -39,6 +41,10 @@ class Catalog:
         self._fresh_size = 0
         self._seen = _NEVER
         self._unsure = False
+        self._durable_generation = 0
+        """Its name is known to be on disk: its author may have died before he saw to it."""
+        self.pending = False
+        """A group waits behind the end: being written just now, or left by one who died."""
 
     @property
     def serial(self) -> int:
@@ -73,8 +79,23 @@ class Catalog:
             self._read(fd)
         finally:
             raw.close(fd)
-        self._seen = seen
+        self._seen = _NEVER if self.pending else seen  # its release need not change time or size
         return before != (self._generation, self._end)
+
+    def settle(self) -> None:
+        """Release the pending group that a dead writer has left, so that everybody sees it.
+
+        Locks: the account's lock is held. Durable: the group.
+        """
+        self.refresh()
+        while self.pending:
+            fd = raw.open_file(self.path, raw.WRITE)
+            try:
+                raw.sync(fd)
+                release(fd, self._end)
+            finally:
+                raw.close(fd)
+            self.refresh()
 
     def create(self, records: list[Record]) -> None:
         """Write the first catalog of an account.
@@ -89,7 +110,7 @@ class Catalog:
     def commit(self, records: list[Record]) -> None:
         """Make changes, all or none.
 
-        Locks: the account's lock is held, and ``refresh`` was called under it. Durable: the changes.
+        Locks: the account's lock is held, and ``settle`` was called under it. Durable: the changes.
         Raises: StorageFailed; then nothing has changed.
         """
         if self._unsure or (self._end > REWRITE_BYTES and self._end > 4 * self._fresh_size):
@@ -102,18 +123,22 @@ class Catalog:
         self.refresh()
 
     def _append(self, records: list[Record]) -> None:
+        if self._durable_generation != self._generation:
+            raw.sync_directory(os.path.dirname(self.path))
+            self._durable_generation = self._generation
         fd = raw.open_file(self.path, raw.WRITE)
         try:
             size = raw.size_of(fd)
             if size > self._end:
                 self._check_torn(raw.pread(fd, size - self._end, self._end))
                 raw.truncate(fd, self._end)
-            group = format_group(self._generation, self._end, self._serial + 1, records)
+            group = format_group(self._generation, self._end, self._serial + 1, records, True)
             try:
                 raw.pwrite(fd, group, self._end)
                 raw.sync(fd)
+                release(fd, self._end)
             except BaseException:
-                # whether others have read it is unknown, so the next change begins a new generation
+                # whether others have released it is unknown, so the next change begins a new generation
                 self._unsure = True
                 raw.truncate(fd, self._end)
                 raise
@@ -135,6 +160,7 @@ class Catalog:
         raw.sync_directory(os.path.dirname(self.path))
 
     def _read(self, fd: int) -> None:
+        self.pending = False
         generation = _read_header(fd, self.account_id)
         if generation == self._generation and self._end:
             size = raw.size_of(fd)
@@ -154,14 +180,15 @@ class Catalog:
         """Apply the valid groups of ``data``, which stands at ``position``; whether there was one."""
         at = 0
         found = parse_group(data, at, position, self._generation)
-        first = found[0].end if found else 0
+        first = found[0].end if found and not found[1] else 0
         end, serial = self._end, self._serial
-        while found is not None:
-            group, _ = found
+        while found is not None and not found[1]:
+            group = found[0]
             state.apply(group.records)
             end, serial = group.end, group.modseq
             at = end - position
             found = parse_group(data, at, end, self._generation)
+        self.pending = found is not None
         self._end, self._serial = end, serial
         if position == CATALOG.size:
             self._fresh_size = first

@@ -434,3 +434,24 @@ def test_the_lock_file_stays(account: Account) -> None:
     account.delete("a")
     with Lock(account.path / "lock", RANK_ACCOUNT, "x").hold(0):
         assert os.stat(account.path / "lock").st_ino == before
+
+
+def test_a_change_left_pending_is_released_by_who_finds_it(account: Account) -> None:
+    """Its author died between sync and release, or the power took the release; while he lives, it waits."""
+    end = Path(account.path / "catalog").stat().st_size
+    account.subscribe("news")
+    with open(account.path / "catalog", "r+b") as file:
+        file.seek(end)
+        file.write(b"wait")
+    other = other_process(account)
+    assert other.subscriptions() == {"news"}
+    with open(account.path / "catalog", "rb") as file:
+        file.seek(end)
+        assert file.read(4) == b"MSgr"
+        with open(account.path / "catalog", "r+b") as again:
+            again.seek(end)
+            again.write(b"wait")
+    lock = Lock(account.path / "lock", RANK_ACCOUNT, "another")
+    with lock.hold():
+        assert other_process(account).subscriptions() == frozenset()
+    assert other_process(account).subscriptions() == {"news"}

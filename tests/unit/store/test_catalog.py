@@ -195,3 +195,39 @@ def test_a_failed_sync_leaves_nothing_and_readers_recover(tmp_path: Path, failin
     writer.commit([namestate.name_set(entry("c", 3))])
     reader.refresh()
     assert set(reader.state.entries) == set(writer.state.entries) == {"a", "c"}
+
+
+def test_a_change_is_seen_by_nobody_before_it_is_on_disk(tmp_path: Path) -> None:
+    writer, reader = make(tmp_path), Catalog(tmp_path, ID)
+    seen: list[frozenset[str]] = []
+
+    class Watching(raw.System):
+        def sync(self, fd: int) -> None:
+            reader.refresh()
+            seen.append(frozenset(reader.state.subscriptions))
+            super().sync(fd)
+
+    before = raw.install(Watching())
+    try:
+        writer.commit([namestate.subscribed("a")])
+    finally:
+        raw.install(before)
+    assert seen == [frozenset()]
+    assert reader.pending
+    assert reader.refresh()
+    assert reader.state.subscriptions == {"a"}
+
+
+def test_a_change_whose_release_was_lost_takes_effect(tmp_path: Path) -> None:
+    writer = make(tmp_path)
+    end = writer.end
+    writer.commit([namestate.subscribed("a")])
+    with open(writer.path, "r+b") as file:
+        file.seek(end)
+        file.write(b"wait")
+    reader = Catalog(tmp_path, ID)
+    reader.refresh()
+    assert not reader.state.subscriptions
+    reader.settle()
+    assert reader.state.subscriptions == {"a"} == reread(tmp_path).subscriptions
+    assert not reader.pending
