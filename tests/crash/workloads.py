@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from unittest import mock
 
+from mstore.store import compact, compactderived, frames
 from mstore.store import copy as copying
-from mstore.store import frames
 from tests.crash.explore import Script
 from tests.crash.world import World
 
@@ -31,6 +31,8 @@ def short_segments() -> Iterator[None]:
     with (
         mock.patch.object(frames, "ROLL_BYTES", ROLL_BYTES),
         mock.patch.object(copying, "ROLL_BYTES", ROLL_BYTES),
+        mock.patch.object(compact, "ROLL_BYTES", ROLL_BYTES),
+        mock.patch.object(compactderived, "LEAST_BYTES", 1000),
     ):
         yield
 
@@ -124,6 +126,25 @@ def _checkpoint_between(world: World) -> None:
     world.checkpoint("INBOX")
 
 
+def _compact(world: World) -> None:
+    world.compact("INBOX")
+    world.append("INBOX", 2, 150)
+    world.expunge("INBOX", [1, 6])
+    world.compact("INBOX")
+
+
+def _compact_much(world: World) -> None:
+    """Several passes; a segment that nothing is left of; flags that are not synced; all of ``derived``."""
+    world.append("INBOX", 3, 900)
+    world.append("INBOX", 2, 1200)
+    world.expunge("INBOX", [3, 7, 9])
+    world.flags("INBOX", [4, 8], "add", b"answered")
+    world.compact("INBOX")
+    world.append("INBOX")
+    world.expunge("INBOX", [1, 4, 5, 6, 8, 10])
+    world.compact("INBOX")
+
+
 def _create(world: World) -> None:
     world.create("lists", "lists/python")
     world.append("lists/python")
@@ -179,6 +200,8 @@ WORKLOADS = [
     Workload("move", _move, filled),
     Workload("checkpoint", _checkpoint, filled),
     Workload("checkpoint and flags", _checkpoint_between, filled),
+    Workload("compaction", _compact, filled),
+    Workload("compaction of much", _compact_much, filled),
     Workload("create", _create, filled),
     Workload("delete", _delete, filled),
     Workload("rename", _rename, filled),
@@ -200,8 +223,8 @@ def _mix(world: World, chance: random.Random, length: int) -> None:
         uids = sorted(world.reference.boxes[name].messages)
         some = sorted(chance.sample(uids, min(len(uids), chance.choice((1, 1, 2, 3)))))
         what = chance.choices(
-            ("append", "flags", "expunge", "copy", "move", "checkpoint", "upkeep", "names"),
-            (30, 25, 10, 8, 8, 7, 4, 8),
+            ("append", "flags", "expunge", "copy", "move", "checkpoint", "compact", "upkeep", "names"),
+            (30, 25, 10, 8, 8, 7, 7, 4, 8),
         )[0]
         if what == "append" or not some:
             count = chance.choice((1, 1, 2, 4))
@@ -216,6 +239,8 @@ def _mix(world: World, chance: random.Random, length: int) -> None:
             world.copy(name, some, other, what == "move")
         elif what == "checkpoint":
             world.checkpoint(name)
+        elif what == "compact":
+            world.compact(name)
         elif what == "upkeep":
             world.upkeep()
         else:

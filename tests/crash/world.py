@@ -234,6 +234,11 @@ class World:
         mailbox = self.mailbox(name)
         self._do(f"checkpoint of {name}", [], mailbox.checkpoint, [self.reference.boxes[name].id])
 
+    def compact(self, name: str) -> None:
+        """What is dead is given back."""
+        mailbox = self.mailbox(name)
+        self._do(f"compaction of {name}", [], lambda: mailbox.compact(thorough=True))
+
     def upkeep(self) -> None:
         """All that a worker does later or beside: flag changes are synced."""
 
