@@ -33,6 +33,8 @@ _START = USAGE.size
 _WIDTH = USAGE_SLOT.size
 _ATTEMPTS = 5
 _pack = USAGE_SLOT.pack
+_xor = np.bitwise_xor.reduce
+_sum = np.add.reduce
 
 
 class Slots:
@@ -44,52 +46,60 @@ class Slots:
         """Raises: Corrupt when the header or a slot is not sound, or of another boot."""
         if len(data) < _START:
             raise Corrupt("the usage file is cut off")
-        head = USAGE.read(data)
-        if head.magic != USAGE_MAGIC or head.crc != zlib.crc32(data[8:_START]) or head.version != VERSION:
+        head = USAGE.unpack_from(data)
+        if head[0] != USAGE_MAGIC or head[1] != zlib.crc32(data[8:_START]) or head[2] != VERSION:
             raise Corrupt("the usage file has no valid header")
-        if head.boot != raw.boot_id():
+        if head[4] != raw.boot_id():
             raise Corrupt("the usage file is of another boot")
-        self.complete = bool(head.flags & COMPLETE)
+        self.complete = bool(head[3] & COMPLETE)
         if (len(data) - _START) % _WIDTH:
             raise Corrupt("the usage file is cut off in a slot")
-        self._words: npt.NDArray[Any] = np.frombuffer(data, "<u8", offset=_START).reshape(-1, 4)
-        if np.bitwise_xor.reduce(self._words, axis=1).any():
+        self._words: npt.NDArray[Any] = np.frombuffer(data, "<u8", offset=_START)
+        if _xor(self._words):
             raise Corrupt("a slot of the usage file is damaged")
 
-    def total(self, without: MailboxId | None = None) -> tuple[int, int]:
-        """Bytes and messages of all mailboxes, but for one."""
+    def total(self, without: int = -1) -> tuple[int, int]:
+        """Bytes and messages of all mailboxes, but for the one whose slot is at that place."""
         words = self._words
-        size = int(words[:, 1].sum())
-        messages = int((words[:, 2] & np.uint64(0xFFFFFFFF)).sum())
-        at = self.place(without) if without is not None else -1
-        if at >= 0:
-            row = (at - _START) // _WIDTH
-            size -= words.item(row, 1)
-            messages -= words.item(row, 2) & 0xFFFFFFFF
+        size = int(_sum(words[1::4]))
+        messages = int(_sum(words.view("<u4")[4::8], dtype=np.uint64))
+        first = (without - _START) // 8
+        if 0 <= first < len(words):
+            size -= words.item(first + 1)
+            messages -= words.item(first + 2) & 0xFFFFFFFF
         return size, messages
 
     def place(self, mailbox_id: MailboxId) -> int:
         """Where in the file the slot of a mailbox is; -1: it has none."""
-        found = np.flatnonzero(self._words[:, 0] == np.uint64(int(mailbox_id, 16)))
+        found = np.flatnonzero(self._words[::4] == np.uint64(int(mailbox_id, 16)))
         return _START + _WIDTH * int(found[0]) if len(found) else -1
 
     def free_place(self) -> int:
         """Where the slot of a mailbox that has none may go."""
-        free = np.flatnonzero(self._words[:, 0] == 0)
-        return _START + _WIDTH * (int(free[0]) if len(free) else len(self._words))
+        free = np.flatnonzero(self._words[::4] == 0)
+        return _START + _WIDTH * (int(free[0]) if len(free) else len(self._words) // 4)
 
     def states(self) -> dict[MailboxId, int]:
         """The state of each slot in use."""
-        used = self._words[self._words[:, 0] != 0]
+        used = self._used()
         pairs = zip(used[:, 0].tolist(), (used[:, 2] >> np.uint64(32)).tolist(), strict=True)
         return {MailboxId(f"{number:016x}"): state for number, state in pairs}
 
     def amounts(self) -> dict[MailboxId, tuple[int, int]]:
         """Bytes and messages of each slot in use."""
-        used = self._words[self._words[:, 0] != 0]
+        used = self._used()
         messages = (used[:, 2] & np.uint64(0xFFFFFFFF)).tolist()
         triples = zip(used[:, 0].tolist(), used[:, 1].tolist(), messages, strict=True)
         return {MailboxId(f"{number:016x}"): (size, count) for number, size, count in triples}
+
+    def _used(self) -> npt.NDArray[Any]:
+        rows = self._words.reshape(-1, 4)
+        used: npt.NDArray[Any] = rows[rows[:, 0] != 0]
+        return used
+
+
+def _format(number: int, size_bytes: int, messages: int, state: int) -> bytes:
+    return _pack(number, size_bytes, messages, state, number ^ size_bytes ^ (messages | state << 32))
 
 
 def read_slots(path: str) -> Slots:
@@ -142,11 +152,8 @@ class UsageFile:
         if place is None or not os.fstat(self._fd).st_nlink:
             return False
         at, number = place
-        raw.pwrite(
-            self._fd,
-            _pack(number, size_bytes, messages, state, number ^ size_bytes ^ (messages | state << 32)),
-            at,
-        )
+        check = number ^ size_bytes ^ (messages | state << 32)
+        raw.pwrite(self._fd, _pack(number, size_bytes, messages, state, check), at)
         return True
 
     def slots(self) -> Slots:
@@ -164,14 +171,33 @@ class UsageFile:
             self.replace()
             return _read(self._fd)
 
-    def place(self, slots: Slots, mailbox_id: MailboxId) -> None:
-        """Find the slot of a mailbox, or give it one, for ``put``.
+    def find(self, slots: Slots, mailbox_id: MailboxId) -> int:
+        """Where the slot of a mailbox is, for ``put`` to know as well; -1: it has none.
 
         Locks: that of the usage is held, and was when ``slots`` were read.
         """
-        if mailbox_id not in self._places:
-            at = slots.place(mailbox_id)
-            self._places[mailbox_id] = (at if at >= 0 else slots.free_place()), int(mailbox_id, 16)
+        place = self._places.get(mailbox_id)
+        if place is not None:
+            return place[0]
+        at = slots.place(mailbox_id)
+        if at >= 0:
+            self._places[mailbox_id] = at, int(mailbox_id, 16)
+        return at
+
+    def put_first(
+        self, slots: Slots, mailbox_id: MailboxId, size_bytes: int, messages: int, state: int
+    ) -> None:
+        """Write a mailbox's slot wherever it is, giving it one when it has none.
+
+        Locks: the mailbox's is held; that of the usage is, and was when ``slots`` were read.
+        Raises: StorageFailed.
+        """
+        if self.find(slots, mailbox_id) >= 0:
+            self.put(mailbox_id, size_bytes, messages, state)
+            return
+        at, number = slots.free_place(), int(mailbox_id, 16)
+        raw.pwrite(self._fd, _format(number, size_bytes, messages, state), at)
+        self._places[mailbox_id] = at, number
 
     def free(self, slots: Slots, mailbox_id: MailboxId, for_good: bool) -> None:
         """Let a mailbox that was deleted count for nothing; ``for_good`` gives its slot to the next one.
@@ -181,8 +207,8 @@ class UsageFile:
         at = slots.place(mailbox_id)
         self._places.pop(mailbox_id, None)
         if at >= 0:
-            number, word = (0, 0) if for_good else (int(mailbox_id, 16), SLOT_GONE << 32)
-            raw.pwrite(self._fd, _pack(number, 0, 0, word >> 32, number ^ word), at)
+            slot = bytes(_WIDTH) if for_good else _format(int(mailbox_id, 16), 0, 0, SLOT_GONE)
+            raw.pwrite(self._fd, slot, at)
 
     def replace(self) -> None:
         """Begin a new file, without slots.

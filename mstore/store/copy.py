@@ -95,7 +95,7 @@ def _move(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox) -> Pairs:
         if not len(rows):
             return []
         if source.quota is target.quota:
-            transactions[source].announce_loss()
+            transactions[source].announce(losing=True)
         pairs = _copy_rows(transactions[target], rows, source, over_quota=source.quota is target.quota)
         transactions[target].commit()
         transactions[source].expunge(rows)

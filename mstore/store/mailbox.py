@@ -142,7 +142,7 @@ class Mailbox:
         """After a recovery: it may hold more than before. What is not counted now, its next writer counts."""
         try:
             if self.quota is not None:
-                self.quota.note(self.id, index.size_bytes, index.messages, exact=True)
+                self.quota.note(self.id, index.size_bytes, index.messages)
         except MStoreError:
             pass
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from mstore.base import blocking
-from mstore.base.errors import Busy, Corrupt, MStoreError, NotFound, OverQuota
+from mstore.base.errors import Busy, Corrupt, NotFound, OverQuota
 from mstore.base.ids import AccountId, MailboxId
 from mstore.files.layout import SLOT_EXACT, SLOT_GONE, SLOT_MOST
 from mstore.files.lock import QUOTA_BYTE, RANK_QUOTA, Lock
@@ -78,6 +78,7 @@ class Quota:
         "_settling",
         "is_limited",
         "limits",
+        "put",
     )
 
     def __init__(self, directory: str, family: Quotas) -> None:
@@ -85,6 +86,8 @@ class Quota:
         self._account_id = AccountId(os.path.basename(directory))
         self._family = family
         self._file = UsageFile(f"{directory}/{FILE_NAME}", self._account_id)
+        self.put = self._file.put
+        """Like ``note``, and False where that would have to take the lock."""
         self._lock = Lock(f"{directory}/lock", RANK_QUOTA, self._account_id, QUOTA_BYTE)
         self._settling = blocking.make_mutex()
         self.limits = NO_LIMITS
@@ -97,39 +100,40 @@ class Quota:
 
     # -- for the writer of a mailbox
 
-    def note(self, mailbox: MailboxId, size_bytes: int, messages: int, exact: bool) -> None:
-        """Write what a mailbox holds, or (not ``exact``) what it holds at most until its change is done.
+    def note(
+        self, mailbox: MailboxId, size_bytes: int, messages: int, state: int = SLOT_EXACT
+    ) -> None:
+        """Write what a mailbox holds, or (``SLOT_MOST``) what it holds at most until its change is done.
 
         Locks: the mailbox's is held; takes the usage's when this is the first write.
         Raises: StorageFailed, Busy.
         """
-        state = SLOT_EXACT if exact else SLOT_MOST
         if self._file.put(mailbox, size_bytes, messages, state):
             return
         self._acquire()
         try:
-            self._put(self._slots(), mailbox, size_bytes, messages, state)
+            self._file.put_first(self._slots(), mailbox, size_bytes, messages, state)
         finally:
             self._lock.release(keep_open=True)
 
-    def reserve(self, mailbox: MailboxId, wanted: Usage, new: Usage) -> None:
-        """Let a mailbox grow to what is wanted, ``new`` of which is to be added now, or refuse.
+    def reserve(self, mailbox: MailboxId, wanted: tuple[int, int], new: tuple[int, int]) -> None:
+        """Let a mailbox grow to the bytes and messages wanted, ``new`` of which come now, or refuse.
 
         Locks: the mailbox's is held; takes the usage's for a moment.
         Raises: OverQuota, Uncounted, StorageFailed, Busy.
         """
-        limits = self.limits
+        limits, (new_bytes, new_messages) = self.limits, new
         self._acquire()
         try:
             slots = self._slots()
             if not slots.complete:
                 raise Uncounted("the account's mail is being counted; try again")
-            others_bytes, others_messages = slots.total(without=mailbox)
-            if limits.size_bytes is not None and others_bytes + wanted.size_bytes > limits.size_bytes:
-                raise OverQuota("the quota on storage is used up", new.size_bytes > limits.size_bytes)
-            if limits.messages is not None and others_messages + wanted.messages > limits.messages:
-                raise OverQuota("the quota on messages is used up", new.messages > limits.messages)
-            self._put(slots, mailbox, *wanted, SLOT_MOST)
+            others_bytes, others_messages = slots.total(without=self._file.find(slots, mailbox))
+            if limits.size_bytes is not None and others_bytes + wanted[0] > limits.size_bytes:
+                raise OverQuota("the quota on storage is used up", new_bytes > limits.size_bytes)
+            if limits.messages is not None and others_messages + wanted[1] > limits.messages:
+                raise OverQuota("the quota on messages is used up", new_messages > limits.messages)
+            self._file.put_first(slots, mailbox, *wanted, SLOT_MOST)
         finally:
             self._lock.release(keep_open=True)
 
@@ -256,10 +260,6 @@ class Quota:
             self._family.opened(self)
         return self._file.slots()
 
-    def _put(self, slots: Slots, mailbox: MailboxId, size_bytes: int, messages: int, state: int) -> None:
-        self._file.place(slots, mailbox)
-        self._file.put(mailbox, size_bytes, messages, state)
-
     def _free(self, slots: Slots, mailbox: MailboxId) -> None:
         self._file.free(slots, mailbox, for_good=not os.path.exists(f"{self._directory}/{mailbox}"))
 
@@ -268,65 +268,6 @@ class Quota:
         if not self._lock.is_held:
             self._file.close()
             self._lock.rest()
-
-
-class Claim:
-    """What one transaction does to the slot of its mailbox."""
-
-    __slots__ = ("_ahead", "_mailbox", "_new_bytes", "_new_messages", "_quota")
-
-    def __init__(self, mailbox: Mailbox, quota: Quota) -> None:
-        self._mailbox = mailbox
-        self._quota = quota
-        self._new_bytes = self._new_messages = 0
-        self._ahead: Usage | None = None
-        """What the slot was made to say before the commit."""
-
-    def grow(self, size_bytes: int, messages: int, over_quota: bool) -> None:
-        """So much more is to be added.
-
-        Raises: OverQuota, Uncounted, with nothing changed; StorageFailed, Busy.
-        """
-        new_bytes, new_messages = self._new_bytes + size_bytes, self._new_messages + messages
-        if self._quota.is_limited and not over_quota:
-            index = self._mailbox.index
-            wanted = Usage(index.size_bytes + new_bytes, index.messages + new_messages)
-            self._quota.reserve(self._mailbox.id, wanted, Usage(size_bytes, messages))
-            self._ahead = wanted
-        self._new_bytes, self._new_messages = new_bytes, new_messages
-
-    def announce(self, losing: bool) -> None:
-        """The commit is near: let the slot say the most that the mailbox will hold.
-
-        Nobody is kept from giving back room (``losing``) by a slot that cannot be written.
-        """
-        index = self._mailbox.index
-        most = Usage(index.size_bytes + self._new_bytes, index.messages + self._new_messages)
-        if most == self._ahead:
-            return
-        try:
-            self._quota.note(self._mailbox.id, most.size_bytes, most.messages, exact=False)
-        except MStoreError:
-            if not losing:
-                raise
-        self._ahead = most
-
-    def end(self, unsure: bool) -> None:
-        """All is done, or undone: let the slot say what the mailbox holds.
-
-        An account without limits is spared this where the slot says so already, though as the most that it
-        holds. What is ``unsure`` stays as announced, and so it does if this cannot be written.
-        """
-        if self._ahead is None or unsure:
-            return
-        index = self._mailbox.index
-        holds = Usage(index.size_bytes, index.messages)
-        if holds == self._ahead and not self._quota.is_limited:
-            return
-        try:
-            self._quota.note(self._mailbox.id, holds.size_bytes, holds.messages, exact=True)
-        except MStoreError:
-            pass
 
 
 class Quotas:

@@ -21,6 +21,7 @@ from mstore.files import raw
 from mstore.files.column import Array
 from mstore.files.journal import Journal, Record
 from mstore.files.layout import (
+    SLOT_MOST,
     TYPE_APPENDED,
     TYPE_EXPUNGED,
     TYPE_FLAGGED,
@@ -29,12 +30,12 @@ from mstore.files.layout import (
 )
 from mstore.store import generation, recovery
 from mstore.store.frames import FrameWriter
-from mstore.store.quota import Claim
 
 if TYPE_CHECKING:
     from mstore.base.ids import Uid
     from mstore.store.append import NewMessage
     from mstore.store.mailbox import Mailbox
+    from mstore.store.quota import Quota
 
 _NONE: npt.NDArray[Any] = np.empty(0, np.int32)
 _TOMB, _SEEN = np.uint64(TOMBSTONE), np.uint64(SEEN)
@@ -47,7 +48,18 @@ Rows = npt.NDArray[Any] | Sequence[int]
 class Transaction:
     """A change in the making; ends with its ``with`` block, by an exception without effect."""
 
-    __slots__ = ("_claim", "_deadline_s", "_frames", "_is_out", "_records", "_written", "mailbox", "modseq")
+    __slots__ = (
+        "_ahead",
+        "_deadline_s",
+        "_frames",
+        "_is_out",
+        "_new_bytes",
+        "_new_messages",
+        "_records",
+        "_written",
+        "mailbox",
+        "modseq",
+    )
 
     def __init__(self, mailbox: Mailbox, deadline_s: float) -> None:
         self.mailbox = mailbox
@@ -56,7 +68,9 @@ class Transaction:
         self._frames: FrameWriter | None = None
         self._written: set[int] = set()
         self._is_out = False
-        self._claim: Claim | None = None
+        self._new_bytes = self._new_messages = 0
+        self._ahead: tuple[int, int] | None = None
+        """What the account's usage was made to say of the mailbox before the commit."""
         self.modseq = 0
         """The MODSEQ that the rows it changes get."""
 
@@ -127,9 +141,8 @@ class Transaction:
         self._records = []
         if frames is not None:
             frames.close()
-        claim, self._claim = self._claim, None
-        if claim is not None:
-            claim.end(unsure=self._is_out)
+        if self._ahead is not None and self.mailbox.quota is not None:
+            self._count_end(self.mailbox.quota, self._ahead)
 
     # -- changes
 
@@ -242,35 +255,67 @@ class Transaction:
         Raises: StorageFailed, LimitReached; OverQuota, Uncounted, with nothing written.
         """
         frames = self.frames()
-        self.reserve(sum([message.size for message in messages]), len(messages), over_quota)
+        if self.mailbox.quota is not None:
+            self.reserve(sum([message.size for message in messages]), len(messages), over_quota)
         return frames.add_messages(messages)
 
     def reserve(self, size_bytes: int, messages: int, over_quota: bool = False) -> None:
         """Count what is to be added, before any of it is written; ``over_quota`` lets it pass in any case.
 
         Called after ``frames``, which may adopt what counts as well.
-        Raises: OverQuota, Uncounted, StorageFailed, Busy.
+        Raises: OverQuota, Uncounted, with nothing counted; StorageFailed, Busy.
         """
-        claim = self._claimed()
-        if claim is not None:
-            claim.grow(size_bytes, messages, over_quota)
+        quota = self.mailbox.quota
+        if quota is None:
+            return
+        new_bytes, new_messages = self._new_bytes + size_bytes, self._new_messages + messages
+        if quota.is_limited and not over_quota:
+            index = self.mailbox.index
+            wanted = index.size_bytes + new_bytes, index.messages + new_messages
+            quota.reserve(self.mailbox.id, wanted, (size_bytes, messages))
+            self._ahead = wanted
+        self._new_bytes, self._new_messages = new_bytes, new_messages
 
     def count(self) -> None:
         """Write anew what the mailbox counts for in its account's usage."""
         quota, index = self.mailbox.quota, self.mailbox.index
         if quota is not None:
-            quota.note(self.mailbox.id, index.size_bytes, index.messages, exact=True)
+            quota.note(self.mailbox.id, index.size_bytes, index.messages)
 
-    def announce_loss(self) -> None:
-        """What the mailbox counts for is about to become less: until then nobody takes it for sure."""
-        claim = self._claimed()
-        if claim is not None:
-            claim.announce(losing=True)
+    def announce(self, losing: bool = False) -> None:
+        """The commit is near: let the account's usage say the most that the mailbox will hold.
 
-    def _claimed(self) -> Claim | None:
-        if self._claim is None and self.mailbox.quota is not None:
-            self._claim = Claim(self.mailbox, self.mailbox.quota)
-        return self._claim
+        Nobody is kept from giving back room (``losing``) by what cannot be written.
+        Raises: StorageFailed, Busy.
+        """
+        mailbox = self.mailbox
+        quota, index = mailbox.quota, mailbox.index
+        most = index.size_bytes + self._new_bytes, index.messages + self._new_messages
+        if quota is None or most == self._ahead:
+            return
+        self._ahead = most
+        try:
+            if not quota.put(mailbox.id, *most, SLOT_MOST):
+                quota.note(mailbox.id, *most, SLOT_MOST)
+        except MStoreError:
+            if not losing:
+                raise
+
+    def _count_end(self, quota: Quota, ahead: tuple[int, int]) -> None:
+        """All is done, or undone: let the usage say what the mailbox holds.
+
+        An account without limits is spared this where it is said already, though as the most that it holds.
+        What may yet come of a write that failed stays announced, and so it does if this cannot be written.
+        """
+        self._ahead = None
+        self._new_bytes = self._new_messages = 0
+        index = self.mailbox.index
+        if self._is_out or ((index.size_bytes, index.messages) == ahead and not quota.is_limited):
+            return
+        try:
+            self.count()
+        except MStoreError:
+            pass
 
     def frames(self) -> FrameWriter:
         """Where messages are written; for ``append`` and ``copy``."""
@@ -325,10 +370,8 @@ class Transaction:
     def _commit(self) -> None:
         records = self._records
         kinds = {record[0] for record in records}
-        if TYPE_APPENDED in kinds or TYPE_EXPUNGED in kinds:
-            claim = self._claimed()
-            if claim is not None:
-                claim.announce(losing=TYPE_APPENDED not in kinds)
+        if self.mailbox.quota is not None and (TYPE_APPENDED in kinds or TYPE_EXPUNGED in kinds):
+            self.announce(losing=TYPE_APPENDED not in kinds)
         if self._frames is not None:
             self._frames.sync()
         changes = kinds & {TYPE_APPENDED, TYPE_FLAGGED, TYPE_EXPUNGED, TYPE_SEEN_BY}
@@ -382,7 +425,7 @@ class Transaction:
                 self._frames.undo()
             except MStoreError:
                 # the next writer cuts the tail, or adopts what is whole of it
-                self._claim = None
+                self._ahead = None
 
 
 def _ascending(rows: Rows) -> npt.NDArray[Any]:
