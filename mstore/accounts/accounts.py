@@ -315,9 +315,11 @@ class Accounts:
         """Keep that the lists of an account give something to these identifiers; with ``only``, to no others.
 
         Durable: what is kept.
-        Raises: Unavailable, Corrupt.
+        Raises: NotFound when the account was removed, Unavailable, Corrupt.
         """
         with self._database.write() as connection:
+            if not connection.execute("SELECT 1 FROM account WHERE id = ?", (account_id,)).fetchall():
+                raise NotFound("this account was removed")
             query = "SELECT grantee FROM sharing WHERE account_id = ?"
             kept = {grantee for (grantee,) in connection.execute(query, (account_id,))}
             wanted = set(identifiers)

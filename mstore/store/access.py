@@ -11,11 +11,12 @@ keeps while nothing changed, so a change made anywhere holds for the next comman
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from mstore.base import blocking
-from mstore.base.errors import Denied, Invalid, LimitReached, NotFound
+from mstore.base.errors import Busy, Denied, Invalid, LimitReached, MStoreError, NotFound
 from mstore.base.ids import AccountId
 from mstore.store import names, spaces
 from mstore.store.account import Account
@@ -313,7 +314,8 @@ class Access:
         place = self.place(name, "x")
         place.account.delete(place.inner, partial(self._check, place, "x"))
         if place.entry is not None and place.entry.acl:
-            place.account.note_grants(self._noting(place.person))
+            with suppress(Busy, NotFound):
+                place.account.note_grants(self._noting(place.person))
 
     def rename(self, old: str, new: str) -> None:
         """Give a mailbox, and all beneath it, another name of the same account; lists go along.
@@ -504,8 +506,19 @@ class Access:
         return place
 
     def _noting(self, person: Person) -> Callable[[frozenset[str], bool], None]:
-        """Keeps whom an account's lists give something in the account database, for ``listing``."""
-        return partial(blocking.call, self._people.note_grants, person.id)
+        """Keeps whom an account's lists give something in the account database, for ``listing``.
+
+        What is kept beyond the truth costs a look and no more, so a failure to shorten it fails nothing.
+        """
+
+        def note(identifiers: frozenset[str], only: bool) -> None:
+            try:
+                blocking.call(self._people.note_grants, person.id, identifiers, only)
+            except MStoreError:
+                if not only:
+                    raise
+
+        return note
 
 
 def _check_rights(name: str, rights: Rights, needed: Iterable[str]) -> None:

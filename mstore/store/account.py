@@ -281,7 +281,7 @@ class Account:
                 raise NotFound(f"there is no mailbox {name}")
             acl = change(entry.acl)
             if acl == entry.acl:
-                note(self._grantees(), True)
+                note(self._grantees(), False)
                 return
             added = acl.grantees() - entry.acl.grantees()
             if added:

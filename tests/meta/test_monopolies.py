@@ -80,3 +80,15 @@ def test_only_one_module_of_mstore_sleeps_or_makes_threads() -> None:
 def test_tls_is_made_in_one_place() -> None:
     assert not offenders(("ssl",), ("mstore/net/tls.py", "mstore/cli/service.py"))
     assert not offenders(("gevent.ssl",), ("workers/connections.py",))
+
+
+def test_imap_reaches_mailboxes_through_the_gate_alone() -> None:
+    # session.py keeps the account alive, and names its type.
+    elsewhere = ("mstore/store", "mstore/pop3", "mstore/lmtp", "mstore/cli", "mstore/imap/session.py")
+    assert not offenders(("mstore.store.account", "mstore.store.pool", "mstore.store.catalog"), elsewhere)
+
+
+def test_only_msadm_is_refused_nothing() -> None:
+    text = "is_superuser=True"
+    users = {str(path.relative_to(ROOT)) for path in files("mstore", "workers") if text in path.read_text()}
+    assert users == {"mstore/cli/place.py"}

@@ -5,6 +5,7 @@ import pytest
 from mstore.accounts import Accounts, Administrators, LoginRules
 from mstore.accounts.accounts import SHARED_ID
 from mstore.accounts.database import ACCOUNTS, create_database
+from mstore.base.errors import NotFound
 
 
 @pytest.fixture
@@ -47,6 +48,13 @@ def test_who_shares_with_whom_is_kept(accounts: Accounts) -> None:
     assert names(accounts, f"user:{ann.id}") == []
     accounts.remove(joe)
     assert names(accounts, "group:x", "anyone") == ["ann"]
+
+
+def test_nothing_is_kept_for_who_was_removed(accounts: Accounts) -> None:
+    joe = accounts.add("joe", "main")
+    accounts.remove(joe)
+    with pytest.raises(NotFound):
+        accounts.note_grants(joe.id, ["anyone"], False)
 
 
 def test_who_is_removed_is_forgotten_as_a_grantee_too(accounts: Accounts) -> None:

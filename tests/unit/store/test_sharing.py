@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mstore.accounts import Accounts
-from mstore.base.errors import Denied, Exists, Invalid, LimitReached, MStoreError, NotFound
+from mstore.base.errors import Denied, Exists, Invalid, LimitReached, MStoreError, NotFound, Unavailable
 from mstore.store.access import Access
 from mstore.store.acl import MAX_ENTRIES, Acl
 from mstore.store.append import NewMessage, append
@@ -313,6 +313,31 @@ def test_grants_are_kept_before_they_hold_and_forgotten_after(
     monkeypatch.undo()
     site.joe.delete_acl("INBOX", "ann")
     assert accounts.grantors(ann) == []
+
+
+def test_what_cannot_be_forgotten_just_now_fails_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.joe.create("a")
+    site.share("a", "ann", "lr")
+    site.share("INBOX", "ann", "lr")
+    real = Accounts.note_grants
+
+    def note_grants(self: Accounts, account_id: Any, identifiers: Any, only: bool) -> None:
+        if only:
+            raise Unavailable("the database is busy")
+        real(self, account_id, identifiers, only)
+
+    monkeypatch.setattr(Accounts, "note_grants", note_grants)
+    site.joe.delete("a")
+    site.joe.delete_acl("INBOX", "ann")
+    assert names(site.ann) == ["INBOX"]
+
+    def fail(*_: object) -> None:
+        raise Unavailable("the database is busy")
+
+    monkeypatch.setattr(Accounts, "note_grants", fail)
+    with pytest.raises(Unavailable):
+        site.share("INBOX", "ann", "lr")
+    assert not site.joe.account.entry("INBOX").acl
 
 
 def test_another_process_sees_a_change_at_once(site: Site, tmp_path: Path) -> None:
