@@ -1,4 +1,5 @@
-"""A mailbox as two processes and several sessions use it, against a dictionary that is obviously right."""
+"""A mailbox as processes and sessions of its owner and of readers use it, against dictionaries that are
+obviously right."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from mstore.base.errors import Expunged
-from mstore.base.flags import USER_BITS
+from mstore.base.flags import SEEN, USER_BITS
+from mstore.base.ids import AccountId
 from mstore.files import raw
 from mstore.files.segment import HEADER_BYTES, every_segment, segment_name
 from mstore.store import compact, frames
@@ -24,12 +26,17 @@ from mstore.store.check import check_mailbox
 from mstore.store.copy import copy, move
 from mstore.store.mailbox import Mailbox
 from mstore.store.view import View
+from tests.kit.between import between
 from tests.kit.faults import Faults
 from tests.kit.mail import make_content, make_message
 
 KEYWORDS = (b"work", b"later", b"$Junk")
 BITS = st.sampled_from([1, 2, 4, 8, 16, 9])
-WHICH = st.integers(0, 1)
+READERS = (None, None, AccountId("00000000000000a1"), AccountId("00000000000000a1"), AccountId("f" * 16))
+"""Whose each process is: two are the owner's, two one reader's, one another's."""
+WHICH = st.integers(0, len(READERS) - 1)
+MOMENT = st.integers(1, 2)
+OP = st.sampled_from(["set", "add", "remove"])
 SEGMENT_BYTES = 3000
 PICK = st.lists(st.integers(0, 400), min_size=1, max_size=12)
 
@@ -67,10 +74,12 @@ class MailboxMachine(RuleBasedStateMachine):
         self.patch.setattr(compact, "LEAST_DEAD_BYTES", SEGMENT_BYTES)
         self.compactions = 0
         self.path = self.root / "0123456789abcdef"
-        first = Mailbox.create(self.path, 7)
-        self.boxes = [first, Mailbox(self.path)]
+        Mailbox.create(self.path, 7).close()
+        self.boxes = [Mailbox(self.path, None, reader) for reader in READERS]
         self.other = Mailbox.create(self.root / "0123456789abcdff", 8)
         self.model: dict[int, tuple[int, int]] = {}
+        """By UID the number of the content, and the flags but for \\Seen."""
+        self.seen: dict[AccountId | None, set[int]] = {reader: set() for reader in READERS}
         self.keywords: list[bytes] = []
         self.uid_next = 1
         self.modseq = 1
@@ -89,6 +98,18 @@ class MailboxMachine(RuleBasedStateMachine):
                 self.keywords.append(name)
         return sum(1 << 8 + self.keywords.index(name) for name in names)
 
+    def flags_of(self, reader: AccountId | None, uid: int) -> int:
+        return self.model[uid][1] | (SEEN if uid in self.seen[reader] else 0)
+
+    def set_flags(self, reader: AccountId | None, uid: int, bits: int) -> None:
+        self.model[uid] = (self.model[uid][0], bits & ~SEEN)
+        (self.seen[reader].add if bits & SEEN else self.seen[reader].discard)(uid)
+
+    def forget(self, uid: int) -> int:
+        for seen in self.seen.values():
+            seen.discard(uid)
+        return self.model.pop(uid)[0]
+
     def rows_of(self, box: Mailbox, picks: list[int]) -> tuple[list[int], list[int]]:
         """Some live messages: their rows in that process, and their UIDs."""
         box.refresh()
@@ -105,25 +126,32 @@ class MailboxMachine(RuleBasedStateMachine):
     def append_some(self, which: int, count: int, names: set[bytes], flags: int) -> None:
         ordered = tuple(sorted(names))
         numbers = [self.next_number() for _ in range(count)]
-        uids = append(self.boxes[which], [make_message(number, 10, flags, ordered) for number in numbers])
+        box = self.boxes[which]
+        uids = append(box, [make_message(number, 10, flags, ordered) for number in numbers])
         assert uids == list(range(self.uid_next, self.uid_next + count))
         bits = flags | self.bits_of(ordered)
-        self.model.update({uid: (number, bits) for uid, number in zip(uids, numbers, strict=True)})
+        for uid, number in zip(uids, numbers, strict=True):
+            self.model[uid] = (number, 0)
+            self.set_flags(box.reader, uid, bits)
         self.uid_next += count
 
     @precondition(lambda self: self.model)
-    @rule(which=WHICH, picks=PICK, op=st.sampled_from(["set", "add", "remove"]), bits=BITS)
-    def change_flags(self, which: int, picks: list[int], op: str, bits: int) -> None:
+    @rule(which=WHICH, picks=PICK, op=OP, bits=BITS, since=st.one_of(st.none(), st.integers(0, 400)))
+    def change_flags(
+        self, which: int, picks: list[int], op: str, bits: int, since: int | None = None
+    ) -> None:
         box = self.boxes[which]
         rows, uids = self.rows_of(box, picks)
+        modseqs = box.columns.modseq.tolist()
+        limit = None if since is None else modseqs[since % len(modseqs)]
         with box.transaction() as tx:
-            changed = tx.flags(rows, op, bits)
+            changed = tx.flags(rows, op, bits, limit)
         expected = []
         for row, uid in zip(rows, uids, strict=True):
-            number, old = self.model[uid]
+            old = self.flags_of(box.reader, uid)
             new = bits if op == "set" else old | bits if op == "add" else old & ~bits
-            self.model[uid] = (number, new)
-            if new != old:
+            if new != old and (limit is None or modseqs[row] <= limit):
+                self.set_flags(box.reader, uid, new)
                 expected.append(row)
         assert changed.tolist() == expected
 
@@ -135,7 +163,7 @@ class MailboxMachine(RuleBasedStateMachine):
         with box.transaction() as tx:
             assert tx.expunge(rows).tolist() == uids
         for uid in uids:
-            del self.model[uid]
+            self.forget(uid)
 
     @precondition(lambda self: self.model)
     @rule(which=WHICH, picks=PICK)
@@ -146,24 +174,55 @@ class MailboxMachine(RuleBasedStateMachine):
         assert pairs == [(uid, self.uid_next + place) for place, uid in enumerate(uids)]
         for old, new in pairs:
             self.model[new] = self.model[old]
+            self.set_flags(box.reader, new, self.flags_of(box.reader, old))
         self.uid_next += len(uids)
 
     @precondition(lambda self: self.model)
-    @rule(which=WHICH, picks=PICK)
-    def move_away(self, which: int, picks: list[int]) -> None:
+    @rule(which=WHICH, picks=PICK, to=st.sampled_from(READERS))
+    def move_away(self, which: int, picks: list[int], to: AccountId | None) -> None:
         box = self.boxes[which]
         rows, uids = self.rows_of(box, picks)
-        pairs = move(np.array(rows), box, self.other)
+        other = Mailbox(self.other.path, None, to)
+        pairs = move(np.array(rows), box, other)
         assert [old for old, _ in pairs] == uids
+        tables = {reader: Mailbox(other.path, None, reader) for reader in READERS}
         for old, new in pairs:
-            row = self.other.index.row_of(new)
-            assert self.other.read(row) == make_content(self.model.pop(old)[0], 10)
+            row = other.index.row_of(new)
+            for reader, table in tables.items():
+                seen = bool(table.columns.flags.item(row) & SEEN)
+                assert seen == (reader == to and old in self.seen[box.reader])
+            assert other.read(row) == make_content(self.forget(old), 10)
+        for table in (other, *tables.values()):
+            table.close()
 
     # -- upkeep, which must never be noticed
 
     @rule(which=WHICH)
     def checkpoint(self, which: int) -> None:
         self.boxes[which].checkpoint()
+
+    @precondition(lambda self: self.model)
+    @rule(which=WHICH, other=WHICH, moment=MOMENT, picks=PICK, op=OP, bits=BITS, some=st.booleans())
+    def checkpoint_beside(
+        self, which: int, other: int, moment: int, picks: list[int], op: str, bits: int, some: bool
+    ) -> None:
+        """Somebody changes something while it is written."""
+        if other == which:
+            other = (other + 1) % len(READERS)
+
+        def act() -> None:
+            self.change_flags(other, picks, op, bits)
+            self.append_some(other, 1, set(), bits & 9)
+            if some:
+                self.expunge_some(other, picks)
+
+        with between(act, moment):
+            self.boxes[which].checkpoint()
+
+    @rule(which=WHICH)
+    def recover(self, which: int) -> None:
+        with self.boxes[which].transaction() as tx:
+            tx.recover()
 
     @rule(which=WHICH, thorough=st.booleans())
     def compact(self, which: int, thorough: bool) -> None:
@@ -185,7 +244,7 @@ class MailboxMachine(RuleBasedStateMachine):
     @rule(which=WHICH)
     def reopen(self, which: int) -> None:
         self.boxes[which].close()
-        self.boxes[which] = Mailbox(self.path)
+        self.boxes[which] = Mailbox(self.path, None, READERS[which])
         self.clients = [client for client in self.clients if client.owner != which]
 
     @rule()
@@ -198,7 +257,7 @@ class MailboxMachine(RuleBasedStateMachine):
     def reboot(self) -> None:
         self.system.boot = os.urandom(16)
         before = max(box.highest_modseq for box in self.boxes)
-        for which in (0, 1):
+        for which in range(len(READERS)):
             self.reopen(which)
         self.other = Mailbox(self.other.path)
         assert self.boxes[1].highest_modseq > before
@@ -247,7 +306,7 @@ class MailboxMachine(RuleBasedStateMachine):
         client.modseq = client.view.modseq
         for uid in client.uids:
             if uid in self.model:
-                assert client.flags[uid] == self.model[uid][1], f"flags of {uid} were not told"
+                assert client.flags[uid] == self.flags_of(box.reader, uid), f"flags of {uid} were not told"
         if expunges:
             assert client.uids == sorted(self.model)
         for uid, row in zip(client.uids[-3:], client.view.rows[-3:].tolist(), strict=True):
@@ -267,23 +326,27 @@ class MailboxMachine(RuleBasedStateMachine):
         try:
             for client in self.clients:
                 self.update(client, True)
-            fresh = Mailbox(self.path)
-            for box in [*self.boxes, fresh]:
+            fresh = [Mailbox(self.path, None, reader) for reader in READERS]
+            uids = sorted(self.model)
+            modseqs = set()
+            for box in [*self.boxes, *fresh]:
                 box.refresh()
                 rows = box.index.live_rows()
                 full = box.columns.full
-                assert full.uid[rows].tolist() == sorted(self.model)
+                assert full.uid[rows].tolist() == uids
                 flags = (full.flags[rows] & np.uint64(USER_BITS)).tolist()
-                assert flags == [self.model[uid][1] for uid in sorted(self.model)]
+                assert flags == [self.flags_of(box.reader, uid) for uid in uids]
+                modseqs.add((box.highest_modseq, *full.modseq[rows].tolist()))
                 status = box.status()
                 assert status.messages == len(self.model)
-                assert status.unseen == sum(not bits & 1 for _, bits in self.model.values())
+                assert status.unseen == len(uids) - len(self.seen[box.reader])
                 assert status.deleted == sum(bool(bits & 8) for _, bits in self.model.values())
                 assert status.uid_next == self.uid_next
                 envelopes = box.derived(rows, [0])[0]
                 for uid, envelope in zip(sorted(self.model), envelopes, strict=True):
                     assert b'"message %d"' % self.model[uid][0] in envelope
                 box.close()
+            assert len(modseqs) == 1, "all tables agree on every MODSEQ"
             assert check_mailbox(self.path) == []
             assert check_mailbox(self.other.path) == []
         finally:

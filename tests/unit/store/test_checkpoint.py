@@ -3,12 +3,10 @@ whoever dies or follows."""
 
 from __future__ import annotations
 
-import contextvars
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,40 +22,13 @@ from mstore.store.append import append
 from mstore.store.check import check_mailbox
 from mstore.store.checkpointer import PASSING_INDEX, PASSING_JOURNAL
 from mstore.store.mailbox import Mailbox
+from tests.kit.between import Between
 from tests.kit.dying import Quick, close_files_under, run_and_die
 from tests.kit.mail import make_message, make_messages
 
 ANN = AccountId("00000000000000a1")
 BOX = "0123456789abcdef"
 State = list[tuple[int, int, int]]
-
-
-class Between(blocking.Plain):
-    """Lets others do something whenever somebody waits, or takes a breath, at some of these moments."""
-
-    def __init__(self, act: Callable[[], Any], *moments: int) -> None:
-        self.act = act
-        self.moments = moments
-        self.count = 0
-        self.is_acting = False
-
-    def _pause(self) -> None:
-        if self.is_acting:
-            return
-        self.is_acting = True
-        self.count += 1
-        try:
-            if not self.moments or self.count in self.moments:
-                contextvars.Context().run(self.act)
-        finally:
-            self.is_acting = False
-
-    def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        self._pause()
-        return function(*args)
-
-    def breathe(self) -> None:
-        self._pause()
 
 
 @pytest.fixture(autouse=True)
