@@ -3,7 +3,7 @@ sessions.
 
 Open-file-description locks (``F_OFD_SETLK``), because classic record locks do not exclude two sessions of one
 process and vanish when any other descriptor of the file is closed. A session first gets the lock's mutex in
-its own process, then asks the kernel, without ever blocking in it: it tries, and pauses 1 to 50 ms between
+its own process, then asks the kernel, without ever blocking in it: it tries, and pauses 1 to 10 ms between
 tries. A lock file is never renamed, replaced or removed while its directory lives. Each lock is one byte of
 its file: writers of a mailbox use byte 0, who looks after it beside them (a checkpoint, a compaction) byte 1;
 an account's usage is byte 2 of the account's lock file.
@@ -28,6 +28,7 @@ from mstore.files import raw
 
 RANK_MAILDROP, RANK_ACCOUNT, RANK_UPKEEP, RANK_MAILBOX, RANK_QUOTA, RANK_NOTIFY = range(6)
 DEADLINE_S = 30.0
+MOST_PAUSE_S = 0.01
 WRITERS_BYTE, UPKEEP_BYTE, QUOTA_BYTE = range(3)
 _FLOCK = struct.Struct("hhqqi4x")
 _held: ContextVar[tuple[tuple[int, str], ...]] = ContextVar("held locks", default=())
@@ -132,7 +133,7 @@ class Lock:
             if now >= deadline:
                 raise Busy("in use by another process; try again")
             blocking.sleep(min(pause_s, deadline - now))
-            pause_s = min(pause_s * 1.5, 0.05)
+            pause_s = min(pause_s * 1.5, MOST_PAUSE_S)
 
     def release(self, keep_open: bool = False) -> None:
         """Give the lock back; ``keep_open`` spares the next time an open, until ``rest``."""
