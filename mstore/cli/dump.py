@@ -43,6 +43,7 @@ from mstore.files.layout import (
     Layout,
 )
 from mstore.store import namestate
+from mstore.store.rights import format_rights
 
 Line = tuple[int, str, dict[str, Any]]
 """Where a structure stands, its name, its fields."""
@@ -252,7 +253,10 @@ def _catalog_record(kind: int, payload: bytes) -> tuple[str, dict[str, Any]]:
     if "name_length" in fields:
         fields["name"] = payload[table.size : table.size + fields["name_length"]].decode(errors="replace")
     if kind == cataloglayout.TYPE_NAME_SET:
-        fields["special_use"] = namestate.parse_entry(payload).special_use
+        entry = namestate.parse_entry(payload)
+        fields["special_use"] = entry.special_use
+        if entry.acl:
+            fields["acl"] = {identifier: format_rights(rights) for identifier, rights in entry.acl}
     return table.name, fields
 
 

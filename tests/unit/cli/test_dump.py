@@ -83,6 +83,13 @@ def test_an_index_shows_its_rows_and_keywords(admin: Admin, account: Account) ->
     assert {line["name"] for line in of(lines, "ColumnEntry")} >= {"uid", "flags", "modseq"}
 
 
+def test_a_catalog_shows_who_may_do_what(admin: Admin, account: Account) -> None:
+    admin.ok("acl", "set", "joe", "bü", "-anyone", "lrx")
+    entries = of(dump(admin, account.path / "catalog"), "NameSet")
+    assert [entry.get("acl") for entry in entries if entry["name"] == "bü"][-1] == {"-anyone": "lrxc"}
+    assert "acl" not in entries[0]
+
+
 def test_derived_shows_its_blobs(admin: Admin, account: Account) -> None:
     lines = dump(admin, account.path / account.entry("bü").id / "derived")
     assert sorted(blob["uid"] for blob in of(lines, "BlobHeader")) == [1, 2, 3]
