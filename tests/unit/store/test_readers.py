@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -261,3 +264,50 @@ def test_after_a_reboot_sets_are_as_before(three: tuple[Mailbox, Mailbox, Mailbo
         assert [seen(table) for table in fresh] == [[], [2, 3], [1]]
     finally:
         raw.install(before)
+
+
+def work_as(path: Path, reader: AccountId | None, results: Any) -> None:
+    """One user's process: he reads and forgets at random, appends, and looks after the generations."""
+    mailbox = Mailbox(path, None, reader)
+    chance = random.Random(str(reader))
+    expected: set[int] = set()
+    for turn in range(120):
+        mailbox.checkpoint_at = min(mailbox.checkpoint_at, 4000)
+        mailbox.refresh()
+        rows = mailbox.index.live_rows()
+        chosen = sorted(chance.sample(rows.tolist(), 3))
+        op = chance.choice(["add", "remove", "set"])
+        bits = SEEN if op != "set" else chance.choice([0, SEEN])
+        with mailbox.transaction() as tx:
+            tx.flags(chosen, op, bits)
+        uids = mailbox.columns.uid[chosen].tolist()
+        if op == "remove" or not bits:
+            expected.difference_update(uids)
+        else:
+            expected.update(uids)
+        if turn % 20 == 7:
+            message = make_message(1000 + turn)
+            message.flags = SEEN
+            expected.update(append(mailbox, [message]))
+        assert set(seen(mailbox)) == expected
+    results.put((reader, sorted(expected), mailbox.journal.info.generation))
+    mailbox.close()
+
+
+def test_users_in_processes_of_their_own(mailbox: Mailbox) -> None:
+    append(mailbox, make_messages(30))
+    mailbox.close()
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    users = (None, ANN, BOB)
+    workers = [context.Process(target=work_as, args=(mailbox.path, user, results)) for user in users]
+    for worker in workers:
+        worker.start()
+    found = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    for reader, expected, generation in found:
+        assert seen(Mailbox(mailbox.path, None, reader)) == expected
+        assert generation > 3
+    assert check_mailbox(mailbox.path) == []
