@@ -49,7 +49,7 @@ _SMALL_BYTES = ROLL_BYTES // 4
 _TURN_BYTES = 1 << 20
 _TURN_PIECES = 256
 _SYNC_BYTES = 4 << 20
-_MOST_HELD_S = 0.02
+_MOST_HELD_S = 0.01
 
 
 class Batch(NamedTuple):
@@ -101,7 +101,7 @@ def _pass(mailbox: Mailbox, goal: int, left: set[int], deadline_s: float) -> tup
                 tx.frames().close_tail()
         size = 0
         if victims:
-            batch = _gather(mailbox.index, victims)
+            batch = _gather(mailbox, victims)
             if len(batch.uids):
                 number, size = _pack(mailbox, batch)
                 _publish(mailbox, batch, number, size)
@@ -114,7 +114,7 @@ def choose(uses: list[Use], index: Index, goal: int) -> list[int]:
 
     What is live in them fits into one packed segment; small packed segments are taken along where they fit.
     """
-    known = [use for use in uses if use.end <= use.size and use.number < index.packed_next]
+    known = [use for use in uses if use.number < index.packed_next]
     left = sum(use.dead_bytes for use in known)
     victims: list[int] = []
     live = rows = copied = 0
@@ -141,17 +141,21 @@ def choose(uses: list[Use], index: Index, goal: int) -> list[int]:
     return victims
 
 
-def _gather(index: Index, victims: list[int]) -> Batch:
-    columns = index.columns
-    chosen = columns.flags & _TOMB == 0
-    chosen &= np.isin(columns.segment, np.array(victims, np.uint32))
-    rows = np.flatnonzero(chosen)
-    return Batch(
-        columns.uid[rows],
-        columns.segment[rows],
-        columns.offset[rows].astype(np.int64) - HEADER_BYTES,
-        columns.size[rows].astype(np.int64) + HEADER_BYTES,
-    )
+def _gather(mailbox: Mailbox, victims: list[int]) -> Batch:
+    """What is live in the victims, but for those that are shorter than they should be: they stay."""
+    columns = mailbox.index.columns
+    rows = np.flatnonzero(blocking.call(np.isin, columns.segment, np.array(victims, np.uint32)))
+    rows = rows[columns.flags[rows] & _TOMB == 0]
+    segments = columns.segment[rows]
+    begins = columns.offset[rows].astype(np.int64) - HEADER_BYTES
+    sizes = columns.size[rows].astype(np.int64) + HEADER_BYTES
+    keep = np.ones(len(rows), np.bool_)
+    for number in np.unique(segments).tolist():
+        status = mailbox.segments.status(number)
+        mine = segments == number
+        if status is None or int((begins + sizes)[mine].max()) > status.st_size:
+            keep &= ~mine
+    return Batch(columns.uid[rows][keep], segments[keep], begins[keep], sizes[keep])
 
 
 # -- copying, without the writers' lock
@@ -333,8 +337,7 @@ def sweep(mailbox: Mailbox) -> dict[int, int]:
                 for use in uses.values()
                 if not use.rows and (use.number >= PACKED or use.number < index.tail_segment)
             ]
-            if orphans:
-                raw.sync(mailbox.journal.fd)  # what emptied them must be on disk before they go
+            # what emptied them, expunges and relocations, was on disk before anybody saw it
             since = time.monotonic()
             for number in orphans:
                 blocking.call(raw.unlink, mailbox.segments.path(number))

@@ -31,8 +31,6 @@ class Use(NamedTuple):
     live_bytes: int
     """Frames that rows refer to, their headers included."""
     rows: int
-    end: int
-    """Where the last of them ends."""
 
     @property
     def dead_bytes(self) -> int:
@@ -57,7 +55,7 @@ def measure(directory: Path, index: Index) -> dict[int, Use]:
             continue
         if number == index.tail_segment:
             size = min(size, index.tail_offset)
-        uses[number] = Use(number, size, *live.get(number, (0, 0, 0)))
+        uses[number] = Use(number, size, *live.get(number, (0, 0)))
     return uses
 
 
@@ -66,29 +64,27 @@ def dead_bytes(uses: Iterable[Use], packed_next: int) -> int:
     return sum(use.dead_bytes for use in uses if use.number < packed_next)
 
 
-def _live(index: Index) -> dict[int, tuple[int, int, int]]:
-    """Bytes, rows and end of what is live in each segment that rows refer to."""
+def _live(index: Index) -> dict[int, tuple[int, int]]:
+    """Bytes and rows of what is live in each segment that rows refer to; with few and small copies, since it
+    is done with the mailbox locked, be it ever so large."""
     full, count = index.columns.full, index.columns.count  # rows may be added meanwhile
     if not count:
         return {}
-    segments, flags = full.segment[:count], full.flags[:count]
+    segments = full.segment[:count]
     starts = np.concatenate([[0], np.flatnonzero(segments[1:] != segments[:-1]) + 1])
-    live = flags & np.uint64(TOMBSTONE) == 0
-    sizes = np.where(live, full.size[:count].astype(np.int64) + HEADER_BYTES, 0)
-    ends = np.where(live, full.offset[:count].astype(np.int64) + full.size[:count], 0)
+    live = full.flags[:count].view(np.uint8)[::8] & np.uint8(TOMBSTONE) == 0
     numbers, place = np.unique(segments[starts], return_inverse=True)
-    held = _sum(place, np.add.reduceat(sizes, starts), len(numbers))
-    frames = _sum(place, np.add.reduceat(live.astype(np.int64), starts), len(numbers))
-    last = np.zeros(len(numbers), np.int64)
-    np.maximum.at(last, place, np.maximum.reduceat(ends, starts))
+    rows = _sum(place, live.view(np.uint8), starts, len(numbers))
+    held = _sum(place, full.size[:count] * live, starts, len(numbers)) + HEADER_BYTES * rows
     return {
-        number: (size, count, end)
-        for number, size, count, end in zip(
-            numbers.tolist(), held.tolist(), frames.tolist(), last.tolist(), strict=True
-        )
-        if count
+        number: (size, frames)
+        for number, size, frames in zip(numbers.tolist(), held.tolist(), rows.tolist(), strict=True)
+        if frames
     }
 
 
-def _sum(place: npt.NDArray[Any], values: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
-    return np.bincount(place, weights=values, minlength=length).astype(np.int64)
+def _sum(
+    place: npt.NDArray[Any], values: npt.NDArray[Any], starts: npt.NDArray[Any], length: int
+) -> npt.NDArray[np.int64]:
+    runs = np.add.reduceat(values, starts, dtype=np.int64)
+    return np.bincount(place, weights=runs, minlength=length).astype(np.int64)

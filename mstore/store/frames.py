@@ -89,6 +89,7 @@ class FrameWriter:
         Durable: the next one, whose header tells that no UID below UIDNEXT is free.
         """
         self._roll()
+        self._fds.clear()  # no frame was written, and the header is on disk
         self._tx.add(journals.tail_moved(self._segment, self._offset))
 
     def reserve(self, size: int) -> tuple[int, int, int]:

@@ -300,6 +300,28 @@ def test_damage_is_carried_along_and_a_wrong_copy_is_none(
     expunge(mailbox, 4)
 
 
+def test_a_victim_that_is_cut_short_stays(mailbox: Mailbox, small_segments: int) -> None:
+    for number in range(1, 21):
+        append(mailbox, make_messages(1, number))
+    expunge(mailbox, 1, 12)
+    first = mailbox.path / "messages.1"
+    data = first.read_bytes()
+    first.write_bytes(data[:-1])
+    mailbox.rest()
+    mailbox.compact(thorough=True)
+    assert first.exists() and 2 not in segment_numbers(mailbox.path)
+    rows = mailbox.index.live_rows()
+    assert [mailbox.read(row) for row in rows[mailbox.columns.segment[rows] != 1].tolist()] == wanted(
+        *(number for number in range(int(mailbox.columns.uid[mailbox.columns.segment == 1].max()) + 1, 21)
+          if number != 12)
+    )  # fmt: skip
+    first.write_bytes(data)
+    mailbox.rest()
+    mailbox.compact(thorough=True)
+    assert not first.exists()
+    assert contents(mailbox) == wanted(*(number for number in range(2, 21) if number != 12))
+
+
 @pytest.mark.parametrize("name", ["open", "pwrite", "copy_range", "sync", "rename", "sync_directory"])
 def test_a_refused_call_changes_nothing(mailbox: Mailbox, name: str) -> None:
     append(mailbox, make_messages(6))
