@@ -23,6 +23,7 @@ VERBS = {
     "acl": ("mstore.cli.acl:acl", "Show and change who may do what with a mailbox."),
     "group": ("mstore.cli.group:group", "Make groups of users, which lists of rights can name."),
     "alias": ("mstore.cli.alias:alias", "Give users more addresses."),
+    "quota": ("mstore.cli.quota:quota", "Show and set how much mail users may have."),
     "check": ("mstore.cli.checks:check", "Check that everything on disk is as it should be."),
     "compact": ("mstore.cli.upkeep:compact", "Give the bytes of expunged messages back."),
     "rebuild": ("mstore.cli.upkeep:rebuild", "Make the index of a mailbox anew."),

@@ -15,7 +15,7 @@ from mstore.accounts.login import check_account_name
 from mstore.accounts.passwords import Passwords
 from mstore.auth.scheme import MAX_PASSWORD_BYTES, Scheme
 from mstore.base.errors import Busy, Exists, Invalid, LimitReached
-from mstore.base.values import parse_size
+from mstore.cli.limits import parse_messages, parse_storage
 from mstore.cli.site import Site, as_json, confirm, find, format_size, without_asking, write_json, write_table
 from mstore.files.lockfile import LockFile
 
@@ -32,12 +32,19 @@ def user() -> None:
 @user.command()
 @click.argument("name")
 @password_stdin
-@click.option("--quota", metavar="SIZE", help="How much mail is allowed (500M, 2G); noted, not enforced yet.")
+@click.option("--quota", metavar="SIZE|none", help="How many bytes of mail are allowed (500M, 2G).")
+@click.option("--quota-messages", metavar="N|none", help="How many messages are allowed.")
 @click.option("--mailstore", metavar="NAME", help="Where the mail goes, instead of by ms-assignment-policy.")
 @as_json
 @click.pass_obj
 def add(
-    config: Path, name: str, password_stdin: bool, quota: str | None, mailstore: str | None, as_json: bool
+    config: Path,
+    name: str,
+    password_stdin: bool,
+    quota: str | None,
+    quota_messages: str | None,
+    mailstore: str | None,
+    as_json: bool,
 ) -> None:
     """Add the user NAME, who can log in and gets mail at once."""
     from mstore.store.store import Store
@@ -48,7 +55,8 @@ def add(
     check_account_name(name)
     if accounts.resolve(name, None) is not None:
         raise Exists(f"there is a user or an alias {name} already")
-    quota_bytes = _parse_quota(quota)
+    size_limit = None if quota is None else parse_storage(quota, "--quota")
+    count_limit = None if quota_messages is None else parse_messages(quota_messages, "--quota-messages")
     if mailstore is None:
         mailstore = assign(
             name,
@@ -62,7 +70,7 @@ def add(
     verifier = _ask_verifier(password_stdin)
     account_id = accounts.new_id()
     Passwords(settings.db_path).set_verifier(account_id, verifier)
-    record = accounts.add(name, mailstore, quota_bytes, account_id)
+    record = accounts.add(name, mailstore, size_limit, account_id, count_limit)
     site.become_runtime_user()
     store = Store(settings.mailstores)
     store.account(record)
@@ -192,15 +200,6 @@ def remove(config: Path, name: str, yes: bool, as_json: bool) -> None:
 
 def _no_mailstore(site: Site, mailstore: str) -> Invalid:
     return Invalid(f"there is no mailstore {mailstore}; there are: {', '.join(site.settings.mailstores)}")
-
-
-def _parse_quota(quota: str | None) -> int | None:
-    if quota is None:
-        return None
-    try:
-        return parse_size([quota])
-    except ValueError as error:
-        raise Invalid(f"--quota: {error}") from None
 
 
 def _ask_verifier(password_stdin: bool) -> str:

@@ -37,6 +37,10 @@ _xor = np.bitwise_xor.reduce
 _sum = np.add.reduce
 
 
+class Outdated(Corrupt):
+    """The usage file is of another boot of the machine: it says nothing."""
+
+
 class Slots:
     """All slots of a usage file as they were at one moment."""
 
@@ -50,7 +54,7 @@ class Slots:
         if head[0] != USAGE_MAGIC or head[1] != zlib.crc32(data[8:_START]) or head[2] != VERSION:
             raise Corrupt("the usage file has no valid header")
         if head[4] != raw.boot_id():
-            raise Corrupt("the usage file is of another boot")
+            raise Outdated("the usage file is of another boot")
         self.complete = bool(head[3] & COMPLETE)
         if (len(data) - _START) % _WIDTH:
             raise Corrupt("the usage file is cut off in a slot")

@@ -5,7 +5,7 @@
    cannot be selected has others beneath it.
 3. Each name leads to a mailbox of its own, with the UIDVALIDITY that the catalog says, none twice.
 4. Every directory is a mailbox that a name leads to, except those marked for removal.
-5. Each mailbox keeps its own invariants (``check``).
+5. Each mailbox keeps its own invariants (``check``), and so does the usage file (``checkquota``).
 
 Nothing is changed. What looks wrong while others write is looked at again under the lock.
 """
@@ -23,6 +23,7 @@ from mstore.files.lock import RANK_ACCOUNT, RANK_MAILBOX, Lock
 from mstore.store import names, namespace
 from mstore.store.catalog import Catalog
 from mstore.store.check import Problem, check_mailbox
+from mstore.store.checkquota import check_quota
 from mstore.store.directory import TRASH, is_abandoned, is_mailbox_id
 from mstore.store.names import INBOX
 from mstore.store.namestate import MailboxEntry, NameState
@@ -44,7 +45,7 @@ def check_account(path: Path, account_id: AccountId, messages: bool = True) -> l
             pass
     for entry in entries:
         problems += _check_mailbox(path / entry.id, entry, messages)
-    return problems
+    return problems + check_quota(path, account_id)
 
 
 def _check_mailbox(path: Path, entry: MailboxEntry, messages: bool) -> list[Problem]:

@@ -9,10 +9,12 @@ def may_log_in(admin: Admin, name: str, password: bytes) -> bool:
 
 
 def test_a_user_is_added_with_password_quota_and_mail(admin: Admin) -> None:
-    output = admin.ok("user", "add", "Joe", "--password-stdin", "--quota", "2G", text="se cret\r\nrest\n")
+    limits = ("--quota", "2G", "--quota-messages", "9")
+    output = admin.ok("user", "add", "Joe", "--password-stdin", *limits, text="se cret\r\nrest\n")
     assert output == "added Joe in mailstore main\n"
     (record,) = admin.json("user", "list")
     assert (record["name"], record["quota_bytes"], record["enabled"]) == ("Joe", 2 << 30, True)
+    assert record["quota_messages"] == 9
     assert may_log_in(admin, "joe", b"se cret")
     assert not may_log_in(admin, "joe", b"secret")
     assert (admin.settings.mailstores["main"] / record["id"][:2] / record["id"] / "catalog").exists()

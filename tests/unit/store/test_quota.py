@@ -483,6 +483,41 @@ def test_gone_mailboxes_are_marked_until_their_directory_goes(site: Site) -> Non
     assert account.recount() == (100, 1)
 
 
+def test_the_check_tells_of_slots_that_are_wrong(site: Site) -> None:
+    account = site.account(1000)
+    add(account, "INBOX", 300)
+    inbox = account.entry("INBOX").id
+    quota = account._quota
+    for size, count, state, words in (
+        (301, 1, SLOT_EXACT, "its slot says 301 bytes in 1 messages"),
+        (299, 1, SLOT_EXACT, "its slot says 299"),
+        (300, 2, SLOT_EXACT, "its slot says"),
+        (299, 1, SLOT_MOST, "299 bytes in 1 messages at most"),
+        (300, 0, SLOT_MOST, "at most"),
+    ):
+        quota.note(inbox, size, count, state)
+        (problem,) = check_account(site.directory, ID)
+        assert words in problem.text
+    quota.note(inbox, 900, 7, SLOT_MOST)  # its author died before he could write so much
+    assert check_account(site.directory, ID) == []
+    quota.note(MailboxId("00000000000000aa"), 900, 7)
+    (problem,) = check_account(site.directory, ID)
+    assert "no name" in problem.text
+    quota.settle()
+    assert check_account(site.directory, ID) == []
+    with site.directory.joinpath("quota").open("r+b") as file:
+        file.seek(USAGE.size)
+        file.write(bytes(32))
+    (problem,) = check_account(site.directory, ID)
+    assert "has no slot" in problem.text
+    account.recount()
+    data = site.directory.joinpath("quota").read_bytes()
+    site.directory.joinpath("quota").write_bytes(data[:-1])
+    (problem,) = check_account(site.directory, ID)
+    assert problem.heals
+    account.recount()
+
+
 def test_a_mailbox_without_an_account_counts_nowhere(tmp_path: Path) -> None:
     mailbox = Mailbox.create(tmp_path / "00000000000000aa", 7)
     append(mailbox, [message(100)])
