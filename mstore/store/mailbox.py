@@ -25,7 +25,7 @@ from mstore.files.index import Index
 from mstore.files.journal import Journal
 from mstore.files.lock import DEADLINE_S, RANK_MAILBOX, RANK_UPKEEP, UPKEEP_BYTE, Lock
 from mstore.files.segment import Segments
-from mstore.store import checkpointer, compact, derived, generation, reader, recovery
+from mstore.store import checkpointer, compact, compactderived, derived, generation, reader, recovery
 from mstore.store.append import Arrivals
 from mstore.store.change import MailboxStatus
 from mstore.store.directory import gone
@@ -425,6 +425,7 @@ class Mailbox:
                 self.refresh()
                 if self.journal.end > self.checkpoint_at:
                     checkpointer.checkpoint(self)
+                    compactderived.rewrite(self)
         except Busy:
             self.checkpoint_at = self.journal.end + _LEAST_TAIL_BYTES
         except MStoreError:

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 
 from mstore.base import blocking
-from mstore.base.errors import Busy, Invalid, LimitReached, StorageFailed
+from mstore.base.errors import Busy, Expunged, Invalid, LimitReached, StorageFailed
 from mstore.base.log import Log
 from mstore.files import raw
+from mstore.files.segment import PACKED
+from mstore.store import compact, compactderived, diskuse, frames
 from mstore.store.append import NewMessage, append
 from mstore.store.check import check_mailbox
-from mstore.store.copy import move
+from mstore.store.copy import copy, move
 from mstore.store.mailbox import Mailbox
 from mstore.store.transaction import Transaction
 from tests.kit.dying import Quick, close_files_under
@@ -379,3 +381,55 @@ def test_a_full_disk_under_a_leader(mailbox: Mailbox) -> None:
     assert len({*sessions[0].get(), *sessions[2].get()}) == 2
     assert append(mailbox, [new("after")]) == [4]
     assert check_mailbox(mailbox.path) == []
+
+
+def test_compaction_beside_sessions(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs by itself in the background, while sessions of two workers read, write and copy."""
+    for module, name, value in (
+        (diskuse, "LEAST_DEAD_BYTES", 3000),
+        (compact, "LEAST_DEAD_BYTES", 3000),
+        (compact, "ROLL_BYTES", 4000),
+        (frames, "ROLL_BYTES", 4000),
+        (compactderived, "LEAST_BYTES", 4000),
+    ):
+        monkeypatch.setattr(module, name, value)
+    other = Mailbox(mailbox.path)
+    target = Mailbox.create(mailbox.path.parent / "00000000000000bb", 2)
+    texts: dict[int, bytes] = {}
+    numbers = itertools.count()
+
+    def write(box: Mailbox) -> None:
+        for _ in range(60):
+            message = new(f"{next(numbers)} " * 30)
+            (uid,) = append(box, [message])
+            texts[uid] = message.buffer()
+            rows = box.index.live_rows()
+            if len(rows) > 8:
+                with box.transaction() as tx:
+                    tx.expunge(rows[:2])
+            gevent.sleep(0)
+
+    def read(box: Mailbox) -> None:
+        for _ in range(60):
+            box.refresh()
+            rows = box.index.live_rows()
+            uids = box.columns.uid[rows].tolist()
+            try:
+                found = [text for part in box.read_many(rows) for text in part]
+                assert all(text == texts.get(uid, text) for uid, text in zip(uids, found, strict=True))
+                box.derived(rows, [0])
+                copy(rows[:3], box, target)
+            except Expunged:
+                pass
+            gevent.sleep(0.001)
+
+    wait_for([gevent.spawn(work, box) for work in (write, read) for box in (mailbox, other)])
+    gevent.sleep(0.1)
+    mailbox.refresh()
+    assert mailbox.index.packed_next > PACKED, "it was compacted"
+    assert (mailbox.path / "derived").stat().st_size < 60_000
+    uids = mailbox.columns.uid[mailbox.index.live_rows()].tolist()
+    assert contents(mailbox) == contents(other) == [texts[uid] for uid in uids]
+    for box in (mailbox, other, target):
+        box.close()
+    assert check_mailbox(mailbox.path) == check_mailbox(target.path) == []
