@@ -19,6 +19,7 @@ from tests.crash.explore import (
     scratch,
 )
 from tests.crash.workloads import WORKLOADS, Workload, goes_on, mixed, short_segments
+from tests.crash.world import check
 from tests.kit.powercut import Recorder, build
 
 
@@ -28,7 +29,9 @@ def explore_one(explorer: Explorer, workload: Workload, mutant: Mutant | None = 
     with short_segments():
         make_origin(root, workload.origin)
         try:
-            explorer.explore(run(workload.name, root, workload.script), mutant)
+            done = run(workload.name, root, workload.script)
+            check(not done.world.errors, f"{workload.name}: {done.world.errors}")
+            explorer.explore(done, mutant)
         finally:
             shutil.rmtree(root)
 

@@ -145,6 +145,64 @@ def _compact_much(world: World) -> None:
     world.compact("INBOX")
 
 
+def _compact_again(world: World) -> None:
+    """Segments emptied, half emptied, packed, and packed again; flags that are not synced meanwhile."""
+    world.append("INBOX", 3, 900)
+    world.flags("INBOX", [1, 7], "add", b"answered")
+    world.expunge("INBOX", [3, 6])
+    world.compact("INBOX")
+    world.append("INBOX", 2, 900)
+    world.expunge("INBOX", [4, 7, 9])
+    world.compact("INBOX")
+
+
+def _compact_all(world: World) -> None:
+    """Nothing is left; what comes then must not get a UID that was used."""
+    world.append("INBOX", 2, 1200)
+    world.expunge("INBOX", sorted(world.reference.boxes["INBOX"].messages))
+    world.compact("INBOX")
+    world.append("INBOX")
+
+
+def _compact_between(world: World) -> None:
+    """Compaction, checkpoint and copies of what was packed."""
+    world.append("INBOX", 2, 900)
+    world.expunge("INBOX", [1, 5])
+    world.compact("INBOX")
+    world.checkpoint("INBOX")
+    world.copy("INBOX", [3, 6], "work")
+    world.copy("INBOX", [6], "work", move=True)
+    world.compact("INBOX")
+
+
+def _beside_a_checkpoint(world: World) -> None:
+    """What comes while the table is written is carried into the next journal."""
+
+    def others() -> None:
+        world.append("INBOX", 1, 100, 1, (b"carried",))
+        world.expunge("INBOX", [3])
+        world.flags("INBOX", [1], "add", b"draft")
+
+    world.flags("INBOX", [4], "add", b"answered")
+    world.beside("INBOX", "checkpoint", others)
+    world.append("INBOX")
+    world.expunge("INBOX", [6])
+
+
+def _beside_a_compaction(world: World) -> None:
+    """What is expunged while it is copied stays expunged."""
+
+    def others() -> None:
+        world.expunge("INBOX", [4])
+        world.append("INBOX", 1, 900)
+        world.flags("INBOX", [3], "add", b"draft")
+
+    world.append("INBOX", 2, 900)
+    world.expunge("INBOX", [1, 6])
+    world.beside("INBOX", "compaction", others)
+    world.append("INBOX")
+
+
 def _create(world: World) -> None:
     world.create("lists", "lists/python")
     world.append("lists/python")
@@ -200,8 +258,13 @@ WORKLOADS = [
     Workload("move", _move, filled),
     Workload("checkpoint", _checkpoint, filled),
     Workload("checkpoint and flags", _checkpoint_between, filled),
+    Workload("beside a checkpoint", _beside_a_checkpoint, filled),
+    Workload("beside a compaction", _beside_a_compaction, filled),
     Workload("compaction", _compact, filled),
     Workload("compaction of much", _compact_much, filled),
+    Workload("compaction again", _compact_again, filled),
+    Workload("compaction of all", _compact_all, filled),
+    Workload("compaction and others", _compact_between, filled),
     Workload("create", _create, filled),
     Workload("delete", _delete, filled),
     Workload("rename", _rename, filled),

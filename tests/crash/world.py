@@ -45,6 +45,15 @@ class Deferred(blocking.Plain):
 
     def __init__(self) -> None:
         self.waiting: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        self.meanwhile: Callable[[], None] | None = None
+        """Done by others at a ``moment``, a call that may take long and is made without holding the lock."""
+        self.moment = ""
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        if function.__name__ == self.moment and self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        return function(*args)
 
     def spawn(self, function: Callable[..., object], *args: Any) -> None:
         self.waiting.append((function, args))
@@ -234,10 +243,27 @@ class World:
         mailbox = self.mailbox(name)
         self._do(f"checkpoint of {name}", [], mailbox.checkpoint, [self.reference.boxes[name].id])
 
-    def compact(self, name: str) -> None:
-        """What is dead is given back."""
+    def beside(self, name: str, upkeep: str, others: Callable[[], None]) -> None:
+        """Others go on while a checkpoint or a compaction is under way."""
         mailbox = self.mailbox(name)
-        self._do(f"compaction of {name}", [], lambda: mailbox.compact(thorough=True))
+        self.waiting.meanwhile = others
+        self.waiting.moment = "sync" if upkeep == "checkpoint" else "_copy"
+        settled = [self.reference.boxes[name].id] if upkeep == "checkpoint" else []
+        if upkeep == "checkpoint":
+            mailbox.checkpoint()
+        else:
+            mailbox.compact(thorough=True)
+        check(self.waiting.meanwhile is None, f"nothing happened beside the {upkeep}")
+        self._do(f"{upkeep} of {name}, beside others", [], lambda: None, settled)
+
+    def compact(self, name: str) -> None:
+        """The bytes of expunged messages are given back."""
+        mailbox = self.mailbox(name)
+        self._do(
+            f"compaction of {name}",
+            [],
+            lambda: mailbox.compact(thorough=True),
+        )
 
     def upkeep(self) -> None:
         """All that a worker does later or beside: flag changes are synced."""

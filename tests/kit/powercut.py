@@ -211,7 +211,7 @@ class Recorder(Quick):
 def _caller() -> str:
     """Module and function of the store that want a sync."""
     frame: Any = sys._getframe(2)
-    while frame.f_globals["__name__"] in ("mstore.files.raw", "mstore.base.blocking"):
+    while frame.f_globals["__name__"] in ("mstore.files.raw", "mstore.base.blocking", "tests.crash.world"):
         frame = frame.f_back
     return f"{frame.f_globals['__name__'].rpartition('.')[2]}.{frame.f_code.co_name}"
 
