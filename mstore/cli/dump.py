@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import mmap
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,13 @@ from mstore.files.layout import (
     JOURNAL,
     JOURNAL_MAGIC,
     MAY_SKIP,
+    READER_ENTRY,
     SEGMENT,
     SEGMENT_MAGIC,
     SLOTS,
+    USAGE,
+    USAGE_MAGIC,
+    USAGE_SLOT,
     Layout,
 )
 from mstore.store import namestate
@@ -163,17 +168,24 @@ def _journal_record(kind: int, payload: bytes) -> tuple[str, dict[str, Any]]:
     fields = _fields(table, payload, 0)
     rest = payload[table.size :]
     if kind in (layout.TYPE_FLAGGED, layout.TYPE_EXPUNGED):
-        pairs = np.frombuffer(rest[: fields["count"] * 8], "<u4").reshape(-1, 2).tolist()
-        fields["uids"] = ",".join(f"{first}:{last}" if first != last else str(first) for first, last in pairs)
+        fields["uids"] = _ranges(rest, fields["count"])
     elif kind == layout.TYPE_KEYWORD:
         fields["name"] = rest.decode("ascii", "replace")
     elif kind == layout.TYPE_APPENDED:
         fields |= _appended(fields["count"], rest)
     elif kind in (layout.TYPE_DERIVED_AT, layout.TYPE_RELOCATED):
         fields |= _placed(fields["count"], rest)
+    elif kind == layout.TYPE_SEEN_BY:
+        fields["reader"] = namestate.format_id(fields["reader"])
+        fields["uids"] = _ranges(rest, fields["count"])
     elif rest:
         fields["payload"] = rest
     return table.name, fields
+
+
+def _ranges(rest: bytes, count: int) -> str:
+    pairs = np.frombuffer(rest[: count * 8], "<u4").reshape(-1, 2).tolist()
+    return ",".join(f"{first}:{last}" if first != last else str(first) for first, last in pairs)
 
 
 def _placed(count: int, rest: bytes) -> dict[str, Any]:
@@ -217,6 +229,32 @@ def _index(data: Any) -> Iterator[Line]:
     }
     for row in range(rows):
         yield columns["uid"] + 4 * row, "Row", {name: column[row].item() for name, column in values.items()}
+
+
+    yield from _readers(data, head)
+
+
+def _readers(data: Any, head: dict[str, Any]) -> Iterator[Line]:
+    for number in range(head["readers"]):
+        at = head["readers_at"] + number * READER_ENTRY.size
+        fields = _fields(READER_ENTRY, data, at)
+        stored = data[fields["offset"] : fields["offset"] + fields["length"]]
+        try:
+            bits = np.frombuffer(zlib.decompress(stored), np.uint8)
+            fields["rows"] = np.flatnonzero(np.unpackbits(bits, bitorder="little")).tolist()
+        except zlib.error as error:
+            yield _damage(fields["offset"], f"what a reader has seen: {error}")
+        yield at, READER_ENTRY.name, fields | {"reader": namestate.format_id(fields["reader"])}
+
+
+def _usage(data: Any) -> Iterator[Line]:
+    line = _head(USAGE, data)
+    line[2]["account_id"] = namestate.format_id(line[2]["account_id"])
+    yield line
+    for at in range(USAGE.size, len(data) - USAGE_SLOT.size + 1, USAGE_SLOT.size):
+        fields = _fields(USAGE_SLOT, data, at)
+        if any(fields.values()):
+            yield at, USAGE_SLOT.name, fields | {"mailbox_id": namestate.format_id(fields["mailbox_id"])}
 
 
 def _derived(data: Any) -> Iterator[Line]:
@@ -266,4 +304,5 @@ READERS: dict[int, Callable[[Any], Iterator[Line]]] = {
     INDEX_MAGIC: _index,
     DERIVED_MAGIC: _derived,
     CATALOG_MAGIC: _catalog,
+    USAGE_MAGIC: _usage,
 }

@@ -14,17 +14,19 @@ from pathlib import Path
 from mstore.files import cataloglayout, layout
 from mstore.files.layout import Layout
 
+_OF_ACCOUNTS = (layout.USAGE, layout.USAGE_SLOT)
+
 
 def describe_all() -> str:
     """Every structure, record type and column, file by file."""
     return "\n".join(
         (
             "### Of a mailbox\n",
-            _tables(layout.LAYOUTS),
+            _tables([table for table in layout.LAYOUTS if table not in _OF_ACCOUNTS]),
             _records("Record types of a journal", layout.RECORDS),
             _columns(),
             "### Of an account\n",
-            _tables(cataloglayout.LAYOUTS),
+            _tables([*cataloglayout.LAYOUTS, *_OF_ACCOUNTS]),
             _records("Record types of a catalog", cataloglayout.RECORDS),
         )
     )

@@ -145,6 +145,27 @@ def pwrite(fd: int, data: Buffer, offset: int) -> None:
         raise _failed("write", error) from error
 
 
+def pwrite_each(fd: int, data: bytes, size: int, offsets: Sequence[int]) -> None:
+    """Write pieces of one size, which stand in ``data`` one behind the other, each at its offset."""
+    write = os.pwrite if type(_system) is System else _system.pwrite
+    try:
+        for at, offset in zip(range(0, len(data), size), offsets, strict=True):
+            piece = data[at : at + size]
+            done = write(fd, piece, offset)
+            if done != size:
+                pwrite(fd, piece[done:], offset + done)
+    except OSError as error:
+        raise _failed("write", error) from error
+
+
+def pread_each(fd: int, size: int, offsets: Sequence[int]) -> bytes:
+    """Read pieces of one size, one behind the other in the result; fewer bytes where the file ends."""
+    try:
+        return b"".join([os.pread(fd, size, offset) for offset in offsets])
+    except OSError as error:
+        raise _failed("read", error) from error
+
+
 def pwritev(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
     """Write buffers one behind the other at an offset; gives the offset behind the last."""
     for start in range(0, len(buffers), _VECTOR):

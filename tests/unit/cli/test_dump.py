@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mstore.accounts import Accounts
+from mstore.base.ids import AccountId
 from mstore.store.account import Account
 from mstore.store.store import Store
 from tests.unit.cli.conftest import Admin
@@ -117,3 +118,24 @@ def test_what_is_none_of_ours_is_one_clear_line(admin: Admin, content: bytes) ->
     result = admin.run("dump", str(path))
     assert result.exit_code == 1 or "Header" in result.output
     assert admin.fails("dump", str(admin.path / "nowhere"))
+
+
+def test_an_index_shows_what_its_readers_have_seen(admin: Admin, account: Account) -> None:
+    reader = AccountId("00000000000000ab")
+    mailbox = account.open("bü", reader)
+    with mailbox.transaction() as tx:
+        tx.flags([2], "add", 1)
+    mailbox.checkpoint()
+    path, generation = mailbox.path, mailbox.journal.info.generation
+    mailbox.release()
+    (seen,) = of(dump(admin, path / f"journal.{generation - 1}"), "SeenBy")
+    assert (seen["reader"], seen["uids"]) == (reader, "3")
+    (entry,) = of(dump(admin, path / f"index.{generation}"), "ReaderEntry")
+    assert entry["reader"] == reader
+    assert entry["rows"] == [1]  # the second was expunged
+
+
+def test_the_usage_shows_what_each_mailbox_holds(admin: Admin, account: Account) -> None:
+    slots = of(dump(admin, account.path / "quota"), "UsageSlot")
+    found = {slot["mailbox_id"]: (slot["size_bytes"], slot["messages"]) for slot in slots}
+    assert found[account.entry("bü").id] == (40, 2)

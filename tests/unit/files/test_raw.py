@@ -83,3 +83,22 @@ def test_conditions_that_callers_want_to_know_pass(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         raw.link(tmp_path / "a", tmp_path / "b")
     assert len(raw.boot_id()) == 16 == len(os.urandom(16))
+
+
+def test_pieces_are_written_and_read_each_at_its_place(tmp_path: Path) -> None:
+    fd = raw.open_file(tmp_path / "file", raw.CREATE)
+    raw.pwrite_each(fd, b"aabbcc", 2, [0, 10, 4])
+    assert raw.pread(fd, 20, 0) == b"aa\0\0cc\0\0\0\0bb"
+    assert raw.pread_each(fd, 2, [10, 0, 11, 50]) == b"bbaab"
+
+    class Short(raw.System):
+        def pwrite(self, fd: int, data: raw.Buffer, offset: int) -> int:
+            return super().pwrite(fd, data[:1], offset)
+
+    before = raw.install(Short())
+    try:
+        raw.pwrite_each(fd, b"xxyy", 2, [0, 4])
+    finally:
+        raw.install(before)
+    assert raw.pread(fd, 6, 0) == b"xx\0\0yy"
+    raw.close(fd)
