@@ -67,6 +67,7 @@ class Accounts:
         self._kept_recipients: dict[str, AccountRecord | None] = {}
         self._kept_others: dict[tuple[str, tuple[str, ...]], Rows] = {}
         """Answers by the question's name and what it was about."""
+        self._version = 0
 
     @property
     def rules(self) -> LoginRules:
@@ -77,6 +78,15 @@ class Accounts:
         """Close the database; the next question opens it again."""
         self._forget()
         self._database.close()
+
+    def version(self) -> int:
+        """A number that is another one whenever answers may be others: a way to keep what follows from them.
+
+        Raises: Unavailable, Corrupt.
+        """
+        if self._database.has_changed():
+            self._forget()
+        return self._version
 
     def find(self, name: str) -> AccountRecord | None:
         """The account somebody means who logs in as ``name``, or None.
@@ -357,6 +367,7 @@ class Accounts:
         return found
 
     def _forget(self) -> None:
+        self._version += 1
         self._kept_logins.clear()
         self._kept_recipients.clear()
         self._kept_others.clear()

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 class Selected:
     """A mailbox, the view that the client has of it, and what the client may do with it."""
 
-    __slots__ = ("_keywords_told", "_opened", "mailbox", "mask", "read_only", "rights", "view")
+    __slots__ = ("_keywords_told", "_opened", "mailbox", "mask", "personal", "read_only", "rights", "view")
 
     def __init__(self, opened: Opened, view: View, read_only: bool) -> None:
         self._opened = opened
         self.mailbox: Mailbox = opened.mailbox
         self.view = view
+        self.personal = opened.personal
+        """The client's own. Rights are looked up when something is to be changed, in others' always."""
         self.read_only = read_only
         """Opened by EXAMINE: nothing is changed, whatever the rights."""
         self.rights = opened.rights
@@ -67,22 +69,24 @@ class Selected:
                 raise error
             raise Bye("The selected mailbox has been deleted")
 
-    def check_may_expunge(self) -> None:
+    def check_may_expunge(self, stream: Stream) -> None:
         """Pass a client that may remove messages (RFC 4314 §4).
 
         Raises: ReadOnly, Denied.
         """
-        self.check_may_change()
+        self.check_may_change(stream)
         if "e" not in self.rights:
             raise Denied("you have no right to remove messages here")
 
-    def check_may_change(self) -> None:
-        """Pass a client that has not opened the mailbox for reading alone.
+    def check_may_change(self, stream: Stream) -> None:
+        """Pass a client that has not opened the mailbox for reading alone; its rights are those of now then.
 
         Raises: ReadOnly.
         """
         if self.read_only:
             raise ReadOnly("The mailbox is open read-only")
+        if self.personal:
+            self.follow_rights(stream)
 
     def report(self, stream: Stream, expunges: bool, uid: bool = False) -> None:
         """Tell the client what has changed: EXPUNGE, EXISTS, RECENT, FLAGS, FETCH, in this order.
@@ -92,7 +96,7 @@ class Selected:
         Raises: Bye when the mailbox is no more (RFC 2180 §3.3) or not to be read any more, Moved.
         """
         mailbox = self.mailbox
-        if not self._opened.personal:
+        if not self.personal:
             self.follow_rights(stream)
         mailbox.refresh()
         self._check_is_there()

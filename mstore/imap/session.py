@@ -286,8 +286,10 @@ class Session:
         stream = self.stream
         self.service.counters.add("commands")
         try:
-            if row.states == state.SELECTED and self.selected is not None:
-                self.selected.follow_rights(stream)
+            if self.access is not None:
+                self.access.begin_command()
+                if row.states == state.SELECTED and not self.mailbox.personal:
+                    self.mailbox.follow_rights(stream)
             text = row.run(self, tag, cursor)
             if row.seqs != "none" and self.selected is not None:
                 self.selected.report(stream, row.seqs != "uses", row.uid)

@@ -90,7 +90,18 @@ class Opened:
 class Access:
     """The mailboxes of a site for one session of one user, or of somebody anonymous."""
 
-    __slots__ = ("_id", "_is_superuser", "_people", "store")
+    __slots__ = (
+        "_by_command",
+        "_id",
+        "_is_fresh",
+        "_is_superuser",
+        "_people",
+        "_person",
+        "_sees_others",
+        "_version",
+        "_who",
+        "store",
+    )
 
     def __init__(
         self, store: Opener, people: People, person: Person | None, is_superuser: bool = False
@@ -100,8 +111,31 @@ class Access:
         self._people = people
         self._id = None if person is None else person.id
         self._is_superuser = is_superuser
+        self._by_command = self._is_fresh = False
+        self._version = -1
+        self._person: Person | None = None
+        self._who: Who | None = None
+        self._sees_others: bool | None = None
 
     # -- who
+
+    def begin_command(self) -> None:
+        """Go by the account database as it is now, and do so until this is called again.
+
+        Who never calls it goes by the database as it is at each step.
+        """
+        self._by_command = True
+        self._is_fresh = False
+
+    def _follow(self) -> None:
+        """Forget what was found in the account database, unless it is as it was."""
+        if self._is_fresh:
+            return
+        version = self._people.version()
+        if version != self._version:
+            self._version = version
+            self._person = self._who = self._sees_others = None
+        self._is_fresh = self._by_command
 
     @property
     def person(self) -> Person:
@@ -111,9 +145,12 @@ class Access:
         """
         if self._id is None:
             raise Denied("nobody anonymous has mailboxes")
-        person = self._people.by_id(self._id)
+        self._follow()
+        person = self._person
         if person is None:
-            raise NotFound("this account was removed")
+            person = self._person = self._people.by_id(self._id)
+            if person is None:
+                raise NotFound("this account was removed")
         return person
 
     @property
@@ -136,8 +173,11 @@ class Access:
         """The user as access control lists see him now."""
         if self._id is None:
             return Who(None, is_administrator=self._is_superuser)
-        people = self._people
-        return Who(self._id, people.groups_of(self._id), people.is_administrator(self.person.name))
+        person, people = self.person, self._people
+        if self._who is None:
+            groups = people.groups_of(self._id)
+            self._who = Who(self._id, groups, people.is_administrator(person.name))
+        return self._who
 
     # -- looking
 
@@ -149,7 +189,16 @@ class Access:
         ``user/``.
         """
         own: Mapping[str, MailboxEntry] = {} if self._id is None else self.account.mailboxes()
-        found = list_foreign(self.store, self._people, self.who, prefix)
+        self._follow()
+        who = self.who
+        if self._sees_others is None:
+            people = self._people
+            self._sees_others = (
+                who.is_administrator or people.shared() is not None or bool(people.grantors(who.identifiers))
+            )
+        if not self._sees_others and not prefix.startswith(spaces.OTHERS_PREFIX):
+            return own
+        found = list_foreign(self.store, self._people, who, prefix)
         return {**own, **found} if found else own
 
     def subscriptions(self) -> frozenset[str]:
@@ -230,10 +279,13 @@ class Access:
         """
         assert place.entry is not None
         try:
-            person = self._people.by_id(place.person.id)
-            if person is None:
-                return NONE
-            entries = self.store.account(person).mailboxes()
+            if place.personal:
+                entries = place.account.mailboxes()
+            else:
+                person = self._people.by_id(place.person.id)
+                if person is None:
+                    return NONE
+                entries = self.store.account(person).mailboxes()
             entry = entries.get(place.inner)
             if entry is None or entry.id != place.entry.id:
                 entry = next((other for other in entries.values() if other.id == place.entry.id), None)

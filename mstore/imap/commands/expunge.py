@@ -30,7 +30,7 @@ def run_expunge(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
     """
     cursor.end()
     selected = session.mailbox
-    selected.check_may_expunge()
+    selected.check_may_expunge(session.stream)
     expunge_deleted(selected)
     return None
 
@@ -46,7 +46,7 @@ def run_uid_expunge(session: Session, tag: bytes, cursor: Cursor) -> bytes | Non
     numbers = cursor.sequence_set()
     cursor.end()
     selected = session.mailbox
-    selected.check_may_expunge()
+    selected.check_may_expunge(session.stream)
     expunge_deleted(selected, choose(selected, numbers, uid=True).rows)
     return None
 

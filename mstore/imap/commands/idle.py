@@ -62,6 +62,7 @@ class Idling:
         if selected is None:
             return
         try:
+            session.mailstore.begin_command()
             selected.report(session.stream, expunges=True)
             session.stream.flush()
         except StreamFailed:

@@ -94,6 +94,8 @@ def run_close(session: Session, tag: bytes, cursor: Cursor) -> None:
     selected = session.mailbox
     mailbox = selected.mailbox
     mailbox.refresh()
+    if not selected.read_only and selected.personal:
+        selected.follow_rights(session.stream)
     if not selected.read_only and "e" in selected.rights and mailbox.status().deleted:
         with mailbox.transaction() as tx:
             rows = deleted_rows(selected)

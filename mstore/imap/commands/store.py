@@ -56,7 +56,7 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     bits, keywords = cursor.flags()
     cursor.end()
     selected = session.mailbox
-    selected.check_may_change()
+    selected.check_may_change(session.stream)
     mask = _check_rights(selected, operation, bits, keywords)
     chosen = choose(selected, numbers, uid)
     rows = chosen.rows
