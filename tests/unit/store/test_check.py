@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mstore.files import journal as journals
 from mstore.files.checkpoint import read_index, write_index
 from mstore.files.index import Index
+from mstore.files.segment import PACKED, SegmentInfo
 from mstore.store.append import append
 from mstore.store.check import check_mailbox
 from mstore.store.mailbox import Mailbox
@@ -142,3 +144,47 @@ def test_unpublished_frames(path: Path) -> None:
     append(mailbox, make_messages(1, 7))
     (path / "journal.2").write_bytes(journal)
     assert "unpublished" in texts(path)
+
+
+def compacted(path: Path) -> Mailbox:
+    mailbox = Mailbox(path)
+    with mailbox.transaction() as tx:
+        tx.expunge([1])
+    mailbox.compact(thorough=True)
+    assert texts(path) == ""
+    return mailbox
+
+
+def test_damaged_packed_segments(path: Path) -> None:
+    compacted(path).close()
+    packed = path / "packed.0"
+    data = packed.read_bytes()
+    packed.write_bytes(b"?" + data[1:])
+    assert "packed.0 has a damaged or foreign header" in texts(path)
+    packed.write_bytes(data[:-1] + b"?")
+    assert "is damaged in packed.0" in texts(path)
+    packed.unlink()
+    assert "segment 2147483648 of UID" in texts(path)
+
+
+def test_more_dead_than_the_table_knows(path: Path) -> None:
+    mailbox = compacted(path)
+    with mailbox.transaction() as tx:
+        tx.expunge(mailbox.index.live_rows()[:1])
+    mailbox.index.dead_bytes = 0
+    with mailbox.transaction() as tx:
+        tx.add(journals.swept(1))
+    assert "bytes are dead in the segments; the table says 1" in texts(path)
+
+
+def test_packed_segments_that_count_as_free(path: Path) -> None:
+    compacted(path).close()
+    with spoiled(path) as index:
+        index.packed_next = PACKED
+    assert "packed.0 is in use and yet counts as free" in texts(path)
+
+
+def test_a_floor_above_uidnext(path: Path) -> None:
+    mailbox = compacted(path)
+    mailbox.segments.create(SegmentInfo(mailbox.index.tail_segment, mailbox.uid_validity, 1000, 0))
+    assert "is below the floor of messages.2" in texts(path)
