@@ -28,6 +28,7 @@ def describe_all() -> str:
             "### Of an account\n",
             _tables([*cataloglayout.LAYOUTS, *_OF_ACCOUNTS]),
             _records("Record types of a catalog", cataloglayout.RECORDS),
+            _tables(layout.USAGE_LAYOUTS),
         )
     )
 

@@ -470,9 +470,8 @@ LAYOUTS = (
     READER_ENTRY,
     DERIVED,
     BLOB,
-    USAGE,
-    USAGE_SLOT,
 )
+USAGE_LAYOUTS = (USAGE, USAGE_SLOT)
 
 
 if __name__ == "__main__":
