@@ -4,9 +4,10 @@ sessions.
 Open-file-description locks (``F_OFD_SETLK``), because classic record locks do not exclude two sessions of one
 process and vanish when any other descriptor of the file is closed. A session first gets the lock's mutex in
 its own process, then asks the kernel, without ever blocking in it: it tries, and pauses 1 to 10 ms between
-tries. A lock file is never renamed, replaced or removed while its directory lives. Each lock is one byte of
-its file: writers of a mailbox use byte 0, who looks after it beside them (a checkpoint, a compaction) byte 1;
-an account's usage is byte 2 of the account's lock file.
+tries. The process next in line says so by a lock of its own, and whoever gives the lock back leaves it a
+moment to take it. A lock file is never renamed, replaced or removed while its directory lives. Each lock is
+one byte of its file: writers of a mailbox use byte 0, who looks after it beside them (a checkpoint, a
+compaction) byte 1; an account's usage is byte 2 of the account's lock file.
 Ranks: maildrop, account, upkeep, mailbox (several in the order of their ids), quota, notify; taking one out
 of order raises ``LockOrder``."""
 
@@ -30,6 +31,9 @@ RANK_MAILDROP, RANK_ACCOUNT, RANK_UPKEEP, RANK_MAILBOX, RANK_QUOTA, RANK_NOTIFY 
 DEADLINE_S = 30.0
 MOST_PAUSE_S = 0.01
 WRITERS_BYTE, UPKEEP_BYTE, QUOTA_BYTE = range(3)
+_IN_LINE = 8
+"""So far behind the byte of a lock is the one that the process next in line holds while it waits."""
+_CEDED_S = 0.005
 _FLOCK = struct.Struct("hhqqi4x")
 _held: ContextVar[tuple[tuple[int, str], ...]] = ContextVar("held locks", default=())
 
@@ -42,12 +46,15 @@ class Lock:
     """An exclusive lock on a byte of a lock file, for one session at a time over all processes."""
 
     __slots__ = (
+        "_ceded_until",
         "_exclusive",
         "_fd",
         "_file",
+        "_in_line",
         "_is_bound",
         "_is_held",
         "_mutex",
+        "_out_of_line",
         "_unlocked",
         "path",
         "place",
@@ -58,6 +65,9 @@ class Lock:
         self.place = (rank, key)
         self._exclusive = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
         self._unlocked = _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, byte, 1, 0)
+        self._in_line = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte + _IN_LINE, 1, 0)
+        self._out_of_line = _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, byte + _IN_LINE, 1, 0)
+        self._ceded_until = 0.0
         self._mutex = blocking.make_mutex()
         self._fd = -1
         self._file: tuple[int, int] | None = None
@@ -99,10 +109,15 @@ class Lock:
         held = _held.get()
         if held and held[-1] >= self.place:
             raise LockOrder(f"{self.place} asked for while {held[-1]} is held")
-        if not self._mutex.acquire(False) and not (deadline_s > 0 and self._mutex.acquire(True, deadline_s)):
-            raise Busy("in use by another session; try again")
+        deadline = 0.0
+        if not self._mutex.acquire(False):
+            deadline = time.monotonic() + deadline_s
+            if deadline_s <= 0 or not self._mutex.acquire(True, deadline_s):
+                raise Busy("in use by another session; try again")
         try:
-            self._lock(deadline_s)
+            if self._ceded_until and deadline_s > 0:
+                self._cede()
+            self._lock(deadline, deadline_s)
         except BaseException:
             self._close()
             self._mutex.release()
@@ -110,8 +125,15 @@ class Lock:
         self._is_held = True
         _held.set((*held, self.place))
 
-    def _lock(self, deadline_s: float) -> None:
-        pause_s, deadline = 0.001, 0.0
+    def _cede(self) -> None:
+        """Another process waits: it shall have the lock between two of our sessions, or it never might."""
+        left_s = self._ceded_until - time.monotonic()
+        self._ceded_until = 0.0
+        if left_s > 0:
+            blocking.sleep(left_s)
+
+    def _lock(self, deadline: float, deadline_s: float) -> None:
+        pause_s, is_next = 0.001, False
         while True:
             try:
                 if self._fd < 0:
@@ -122,6 +144,8 @@ class Lock:
                 fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, self._exclusive)
                 if not self.is_same():
                     raise NotFound("it has been deleted")
+                if is_next:
+                    fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, self._out_of_line)
                 return
             except FileNotFoundError:
                 raise NotFound("it has been deleted") from None
@@ -132,12 +156,26 @@ class Lock:
             deadline = deadline or now + deadline_s
             if now >= deadline:
                 raise Busy("in use by another process; try again")
+            is_next = is_next or self._step_into_line()
             blocking.sleep(min(pause_s, deadline - now))
-            pause_s = min(pause_s * 1.5, MOST_PAUSE_S)
+            pause_s = min(pause_s * 1.5, _CEDED_S / 2 if is_next else MOST_PAUSE_S)
+
+    def _step_into_line(self) -> bool:
+        try:
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, self._in_line)
+        except OSError:
+            return False
+        return True
+
+    def _is_waited_for(self) -> bool:
+        found = fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, self._in_line)
+        return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
 
     def release(self, keep_open: bool = False) -> None:
         """Give the lock back; ``keep_open`` spares the next time an open, until ``rest``."""
         self._is_held = False
+        if self._is_waited_for():
+            self._ceded_until = time.monotonic() + _CEDED_S
         if not keep_open:
             self._close()
         else:

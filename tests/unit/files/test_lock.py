@@ -143,3 +143,46 @@ def test_giving_one_byte_back_keeps_the_other(path: Path) -> None:
     with pytest.raises(Busy):
         Lock(path, RANK_UPKEEP, "b", UPKEEP_BYTE).acquire(0)
     upkeep.release()
+
+
+def hammer(path: Path, ready: object, seconds: float) -> None:
+    """Take the lock again as soon as it is given back."""
+    lock, end = Lock(path, RANK_MAILBOX), time.monotonic() + seconds
+    while time.monotonic() < end:
+        lock.acquire()
+        ready.set()  # type: ignore[attr-defined]
+        time.sleep(0.004)
+        lock.release(keep_open=True)
+
+
+def test_who_takes_it_again_and_again_leaves_it_to_others_in_between(path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    other = context.Process(target=hammer, args=(path, ready, 3))
+    other.start()
+    ready.wait()
+    lock = Lock(path, RANK_MAILBOX)
+    started = time.monotonic()
+    for _ in range(10):
+        lock.acquire(2)
+        lock.release(keep_open=True)
+    assert other.is_alive() and time.monotonic() - started < 2
+    other.join()
+
+
+def test_the_deadline_is_one_for_sessions_and_processes_together(path: Path) -> None:
+    outer, lock = Lock(path, RANK_MAILBOX, "a"), Lock(path, RANK_MAILBOX, "b")
+
+    def wait() -> None:
+        with pytest.raises(Busy):
+            lock.acquire(0.3)
+
+    with outer.hold():
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        time.sleep(0.05)
+        started = time.monotonic()
+        with pytest.raises(Busy):
+            lock.acquire(0.5)
+        assert time.monotonic() - started < 0.75
+        waiting.join()
