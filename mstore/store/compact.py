@@ -94,7 +94,9 @@ def _pass(mailbox: Mailbox, goal: int, left: set[int], deadline_s: float) -> tup
         if mailbox.deleted:
             raise mailbox.gone()
         uses = blocking.call(measure, mailbox.path, mailbox.index)
-        victims = choose([use for number, use in uses.items() if number in left], mailbox.index, goal)
+        index, chosen = mailbox.index, [use for number, use in uses.items() if number in left]
+        spare = 2 * index.size_bytes + ROLL_BYTES - sum(use.size for use in uses.values())
+        victims = choose(chosen, index, goal, min(ROLL_BYTES, max(ROLL_BYTES // 8, spare)))
         left.difference_update(victims)
         if mailbox.index.tail_segment in victims:
             with mailbox.transaction() as tx:
@@ -109,10 +111,11 @@ def _pass(mailbox: Mailbox, goal: int, left: set[int], deadline_s: float) -> tup
         return sum(removed.values()) - size, any(number in removed for number in victims)
 
 
-def choose(uses: list[Use], index: Index, goal: int) -> list[int]:
+def choose(uses: list[Use], index: Index, goal: int, room: int) -> list[int]:
     """The victims of one pass: those with the largest part dead, until no more than ``goal`` is left.
 
-    What is live in them fits into one packed segment; small packed segments are taken along where they fit.
+    What is live in them is no more than ``room``: as much as the disk may hold besides until the victims are
+    gone. Small packed segments are taken along where they fit.
     """
     known = [use for use in uses if use.number < index.packed_next]
     left = sum(use.dead_bytes for use in known)
@@ -123,7 +126,7 @@ def choose(uses: list[Use], index: Index, goal: int) -> list[int]:
         if left <= goal:
             break
         if use.rows:
-            fits = live + use.live_bytes <= ROLL_BYTES and rows + use.rows <= _MOST_ROWS
+            fits = live + use.live_bytes <= room and rows + use.rows <= _MOST_ROWS
             if copied and not (fits and copied < _MOST_VICTIMS):
                 break
             live, rows, copied = live + use.live_bytes, rows + use.rows, copied + 1
@@ -134,7 +137,7 @@ def choose(uses: list[Use], index: Index, goal: int) -> list[int]:
     for use in sorted(known, key=lambda use: use.live_bytes):
         if use.number < PACKED or use.number in victims or copied >= _MOST_VICTIMS:
             continue
-        if use.size > _SMALL_BYTES or live + use.live_bytes > ROLL_BYTES or rows + use.rows > _MOST_ROWS:
+        if use.size > _SMALL_BYTES or live + use.live_bytes > room or rows + use.rows > _MOST_ROWS:
             break
         live, rows, copied = live + use.live_bytes, rows + use.rows, copied + 1
         victims.append(use.number)

@@ -300,6 +300,25 @@ def test_damage_is_carried_along_and_a_wrong_copy_is_none(
     expunge(mailbox, 4)
 
 
+def test_meanwhile_the_disk_holds_no_more_than_it_may(
+    mailbox: Mailbox, small_segments: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 61):
+        append(mailbox, make_messages(1, number))
+    expunge(mailbox, *(number for number in range(1, 61) if number % 15 % 2 < 1))
+    publish, held = compact._publish, []
+
+    def watch(*args: object) -> None:
+        held.append(disk_bytes(mailbox))
+        publish(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(compact, "_publish", watch)
+    mailbox.compact(thorough=True)
+    assert len(held) > 3
+    assert max(held) <= 2 * live_bytes(mailbox) + small_segments
+    assert mailbox.index.dead_bytes == 0
+
+
 def test_a_victim_that_is_cut_short_stays(mailbox: Mailbox, small_segments: int) -> None:
     for number in range(1, 21):
         append(mailbox, make_messages(1, number))
