@@ -18,7 +18,7 @@ from mstore.base import blocking
 from mstore.base.errors import Exists, Invalid, MStoreError, NotFound, OverQuota
 from mstore.base.ids import AccountId
 from mstore.files import raw
-from mstore.files.usage import read_slots
+from mstore.files.usage import Slots, read_slots
 from mstore.store.account import Account
 from mstore.store.append import NewMessage, append
 from mstore.store.checkaccount import check_account
@@ -115,6 +115,14 @@ def sessions_main() -> None:
     path, work, limit, seed = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
     blocking.install(Cooperative(Log(daemon="test")))
     raw.install(Quick(raw.boot_id()))
+    total = Slots.total
+
+    def total_and_pause(slots: Slots, without: int = -1) -> tuple[int, int]:
+        found = total(slots, without)
+        blocking.sleep(0.003)  # now is the time for others to spoil it
+        return found
+
+    Slots.total = total_and_pause  # type: ignore[method-assign]
     store = Store({"main": path})
     account = store.account(Record(limit))
     deed = {"fill": fill, "rearrange": rearrange}[work]
