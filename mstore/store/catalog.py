@@ -118,9 +118,9 @@ class Catalog:
             state.apply(records)
             self._write_anew(state, self._generation + 1, self._serial + 1)
             self._unsure = False
+            self.refresh()
         else:
             self._append(records)
-        self.refresh()
 
     def _append(self, records: list[Record]) -> None:
         if self._durable_generation != self._generation:
@@ -144,6 +144,10 @@ class Catalog:
                 raise
         finally:
             raw.close(fd)
+        # not read back: that might fail, though the change is made
+        self.state.apply(records)
+        self._end += len(group)
+        self._serial += 1
 
     def _check_torn(self, tail: bytes) -> None:
         """Pass what a crash can leave at the end: one group that is not whole, with none behind it."""

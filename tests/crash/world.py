@@ -288,7 +288,12 @@ class World:
 
     def _learn(self, effect: Effect, names: Iterable[str]) -> None:
         """What the engine chose itself: id and UIDVALIDITY of what it made."""
+        armed = self.recorder is not None and self.recorder.armed
+        if self.recorder is not None:
+            self.recorder.armed = False
         entries = self.account.mailboxes()
+        if self.recorder is not None:
+            self.recorder.armed = armed
         made = {name: Box(entries[name].id, entries[name].uid_validity) for name in names}
         effect.apply = lambda account: account.boxes.update(
             {name: box.copy() for name, box in made.items()}

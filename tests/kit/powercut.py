@@ -37,6 +37,8 @@ class Recorder(Quick):
         self.content: dict[int, bytearray] = {}
         self.log: list[Event] = []
         self.calls = 0
+        self.armed = False
+        """A subclass that refuses calls does so now."""
         self.last: int | None = None
         """Who works here dies at this call, counted from 0; nothing it does afterwards has any effect."""
         self._numbers = 0
