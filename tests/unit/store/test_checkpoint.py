@@ -368,9 +368,9 @@ def test_a_million_rows_hold_no_writer_up(million: Path, monkeypatch: pytest.Mon
     mailbox, other = Mailbox(million), Mailbox(million, None, ANN)
     held: list[float] = []
     begun = 0.0
-    acquire, release = Lock._lock, Lock.release
+    acquire, release = Lock.acquire, Lock.release
 
-    def lock(self: Lock, deadline_s: float) -> None:
+    def lock(self: Lock, deadline_s: float = 30.0) -> None:
         nonlocal begun
         acquire(self, deadline_s)
         if self is mailbox.lock:
@@ -381,7 +381,7 @@ def test_a_million_rows_hold_no_writer_up(million: Path, monkeypatch: pytest.Mon
         if self is mailbox.lock:
             held.append(time.perf_counter() - begun)
 
-    monkeypatch.setattr(Lock, "_lock", lock)
+    monkeypatch.setattr(Lock, "acquire", lock)
     monkeypatch.setattr(Lock, "release", unlock)
     for name in ("uid", "flags", "modseq", "size", "segment", "offset"):
         getattr(mailbox.columns, name).max()
