@@ -1,13 +1,14 @@
 """The documentation of all formats, written from the tables that the code itself uses.
 
-``python -m mstore.files.layout docs/storage.md`` puts it between the markers of a document; a test says when
-that is out of date.
+``python -m mstore.files.document docs/storage.md`` puts it between the markers of a document; a test says
+when that is out of date.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -64,3 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     """Bring a document up to date."""
     document = Path(arguments[0] if arguments else "docs/storage.md")
     document.write_text(fill(document.read_text()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,14 +1,13 @@
 """Every structure on disk as a table of fields: what is written, read, dumped and documented comes from here.
 
 All integers are little-endian. A reader accepts a file when magic and checksum are right and the version is
-one it knows; reserved bytes are written as zero and ignored. ``python -m mstore.files.layout FILE`` writes
+one it knows; reserved bytes are written as zero and ignored. ``python -m mstore.files.document FILE`` writes
 the tables between the markers of a document; a test says when they are out of date.
 """
 
 from __future__ import annotations
 
 import struct
-import sys
 from collections import namedtuple
 from typing import Any, NamedTuple
 
@@ -472,9 +471,3 @@ LAYOUTS = (
     BLOB,
 )
 USAGE_LAYOUTS = (USAGE, USAGE_SLOT)
-
-
-if __name__ == "__main__":
-    from mstore.files.document import main
-
-    main(sys.argv[1:])

@@ -40,6 +40,6 @@ def test_sizes_that_are_promised() -> None:
 
 def test_the_documentation_has_the_present_tables() -> None:
     text = DOCUMENT.read_text()
-    assert document.fill(text) == text, "run: python -m mstore.files.layout docs/storage.md"
+    assert document.fill(text) == text, "run: python -m mstore.files.document docs/storage.md"
     for table in ("FrameHeader", "CatalogHeader", "NameSet"):
         assert f"**{table}**" in text
