@@ -46,7 +46,7 @@ class FairMutex:
         hub = gevent.get_hub()
         timer = hub.loop.timer(timeout) if timeout > 0 else None
         if timer is not None:
-            timer.start(self._expire, waiter)
+            timer.start(self._expire, waiter, update=True)  # the loop's clock may be a long turn behind
         try:
             hub.switch()
         except BaseException:

@@ -90,10 +90,10 @@ def soak(options: argparse.Namespace) -> Verdict:
     try:
         store.start()
         for user in users:
-            client = store.imap(user)
+            maker = store.imap(user)
             for mailbox in MAILBOXES[1:]:
-                client.command(b"CREATE " + mailbox.encode())
-            client.logout()
+                maker.command(b"CREATE " + mailbox.encode())
+            maker.logout()
         clients = make_clients(store, ledger, users, options.seed)
         for client in clients:
             client.start()

@@ -111,6 +111,10 @@ class Reader(Client):
     def __init__(self, store: Instance, ledger: Ledger, user: str, seed: str, parity: int = 0) -> None:
         super().__init__(store, ledger, user, seed)
         self.parity = parity
+        self.mailbox = ""
+        self.validity = 0
+        self.seen: dict[int, int] = {}
+        """The numbers of the messages of the mailbox, by UID."""
 
     def session(self) -> None:
         self.client = client = Imap(self.store.imap_address, LIMIT_S)
@@ -132,7 +136,8 @@ class Reader(Client):
 
     def select(self, mailbox: str) -> None:
         """Select, and look what is there."""
-        self.mailbox, self.seen = mailbox, {}
+        self.mailbox = mailbox
+        self.seen = {}
         answer = self.client.command(b"SELECT " + mailbox.encode())
         found = _VALIDITY.search(answer)
         assert found
