@@ -79,12 +79,13 @@ class Accounts:
         self._forget()
         self._database.close()
 
-    def version(self) -> int:
+    def version(self, recent: bool = False) -> int:
         """A number that is another one whenever answers may be others: a way to keep what follows from them.
 
+        With ``recent`` what others changed in the last moment may not count yet (``Database.is_recent``).
         Raises: Unavailable, Corrupt.
         """
-        if self._database.has_changed():
+        if not (recent and self._database.is_recent()) and self._database.has_changed():
             self._forget()
         return self._version
 

@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 READ_DEADLINE_S = 5.0
 WRITE_DEADLINE_S = 15.0
+RECENT_S = 0.010
+"""Who works off one command after another looks at the file so often."""
 SETTLED_NS = 1_000_000_000
 """A file changed less than this ago may change again within one tick of its clock, unseen by ``stat``."""
 
@@ -140,7 +142,7 @@ class Database:
     process can open a file before it gives up the right to.
     """
 
-    __slots__ = ("_name", "_reader", "_settled", "_version", "path", "schema")
+    __slots__ = ("_name", "_reader", "_recent_until_s", "_settled", "_version", "path", "schema")
 
     def __init__(self, db_dir: Path, schema: Schema) -> None:
         self.path = db_dir / schema.file_name
@@ -149,6 +151,7 @@ class Database:
         self._reader: sqlite3.Connection | None = None
         self._version = -1
         self._settled: tuple[int, int, int] | None = None
+        self._recent_until_s = 0.0
 
     def open(self) -> sqlite3.Connection:
         """The reading connection, opened and checked at first use.
@@ -174,6 +177,7 @@ class Database:
             self._reader = None
         self._version = -1
         self._settled = None
+        self._recent_until_s = 0.0
 
     def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run a query, waiting for a writer's commit without stopping other sessions.
@@ -194,6 +198,10 @@ class Database:
             waited_s += pause_s
             pause_s = min(pause_s * 2, 0.05)
 
+    def is_recent(self) -> bool:
+        """Whether ``has_changed`` was asked within the last ``RECENT_S``, and nobody here changed it since."""
+        return time.monotonic() < self._recent_until_s
+
     def has_changed(self) -> bool:
         """Whether anybody has changed the file since this was last asked; True the first time.
 
@@ -201,6 +209,7 @@ class Database:
         While a commit is under way nothing has changed yet.
         Raises: Unavailable, Corrupt when the file cannot be opened.
         """
+        self._recent_until_s = time.monotonic() + RECENT_S
         try:
             status = os.stat(self._name)
             seen = (status.st_ino, status.st_size, status.st_ctime_ns)
@@ -250,6 +259,7 @@ class Database:
             raise Corrupt(f"{self.path}: {error}") from None
         finally:
             connection.close()
+            self._recent_until_s = 0.0
 
     def _connect(self, timeout_s: float = 0.0) -> sqlite3.Connection:
         if not self.path.exists():

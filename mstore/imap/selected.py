@@ -16,8 +16,8 @@ from mstore.store.rights import flag_mask
 
 if TYPE_CHECKING:
     from mstore.net.stream import Stream
-    from mstore.store.access import Opened
     from mstore.store.mailbox import Mailbox
+    from mstore.store.place import Opened
     from mstore.store.view import View
 
 
@@ -99,7 +99,8 @@ class Selected:
         if not self.personal:
             self.follow_rights(stream)
         mailbox.refresh()
-        self._check_is_there()
+        if mailbox.deleted:
+            self._check_is_there()
         changes = self.view.pending(expunges)
         if changes.expunged_seqs:
             stream.writelines(b"* %d EXPUNGE\r\n" % seq for seq in changes.expunged_seqs)

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from mstore.net.service import Service
     from mstore.net.stream import Stream
     from mstore.store.access import Access
-    from mstore.store.account import Account
 
 _HEAD = re.compile(rb"([^\x00-\x20\x7f-\xff(){%*\"\\+]+) ([A-Za-z0-9\-]+)(?= |\r?\n|\Z)")
 _TAG = re.compile(rb"([^\x00-\x20\x7f-\xff(){%*\"\\+]+)")
@@ -56,7 +55,6 @@ class Session:
 
     __slots__ = (
         "__weakref__",
-        "_account",
         "_bad",
         "_faults",
         "_id",
@@ -83,8 +81,6 @@ class Session:
         self.user: str | None = None
         self.record: Any = None
         self.access: Access | None = None
-        self._account: Account | None = None
-        """Held, so that it stays open as long as the session lasts."""
         self.selected: Selected | None = None
         self.idling: Any = None
         """What pushes news, during IDLE."""
@@ -165,7 +161,8 @@ class Session:
 
         Raises: Unavailable, Moved, Corrupt, StorageFailed when the account's mail cannot be reached.
         """
-        self._account = access.account
+        access.follow_commands()
+        _ = access.account  # opened now, and as long as the session lasts
         self.record, self.access, self.user = record, access, record.name
         self.state = state.AUTHENTICATED
         self._bad = 0
@@ -287,7 +284,7 @@ class Session:
         self.service.counters.add("commands")
         try:
             if self.access is not None:
-                self.access.begin_command()
+                self.access.is_fresh = False
                 if row.states == state.SELECTED and not self.mailbox.personal:
                     self.mailbox.follow_rights(stream)
             text = row.run(self, tag, cursor)

@@ -22,10 +22,11 @@ from mstore.lmtp.path import Path
 from mstore.lmtp.reply import Refusal, format_failure, format_reply
 from mstore.mail.date import format_date
 from mstore.net.service import Service
-from mstore.store.access import Access, Place
+from mstore.store.access import Access
 from mstore.store.account import Account
 from mstore.store.append import NewMessage, append
 from mstore.store.names import INBOX
+from mstore.store.place import Place
 from mstore.store.spaces import SHARED_PREFIX
 
 MOVED_PAUSE_S = 0.25

@@ -5,26 +5,26 @@ one, and its access control list is asked before anything else happens. Where so
 told so only if he may see the mailbox at all; otherwise it does not exist for him (RFC 4314 §6).
 
 What is looked up (the user's record, his groups, the lists) is looked up each time, from what each of them
-keeps while nothing changed, so a change made anywhere holds for the next command.
+keeps while nothing changed, so a change made anywhere holds for the next command. In one's own mailbox, as
+long as its list does not speak of oneself, there is nothing to be looked up but that it is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 from mstore.base import blocking
-from mstore.base.errors import Busy, Denied, Invalid, LimitReached, MStoreError, NotFound
+from mstore.base.errors import Busy, Denied, Invalid, LimitReached, Moved, MStoreError, NotFound
 from mstore.base.ids import AccountId
 from mstore.store import names, spaces
 from mstore.store.account import Account
 from mstore.store.acl import ANONYMOUS, EMPTY, USER, Acl, Who, effective
-from mstore.store.mailbox import Mailbox
 from mstore.store.names import INBOX
 from mstore.store.namestate import MailboxEntry
 from mstore.store.people import Opener, People, Person, find_identifier, show_identifier
+from mstore.store.place import Opened, Place, check_rights, no_mailbox
 from mstore.store.rights import (
     ADMINISTRATOR,
     ALL,
@@ -40,66 +40,21 @@ from mstore.store.spaces import FullName, Space
 from mstore.store.visible import list_foreign
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a full name leads, and what the user may do there."""
-
-    name: str
-    """The full name in its canonical form."""
-    space: Space
-    person: Person
-    """Whose it is; for shared mailboxes the account that stands for the site."""
-    account: Account
-    inner: str
-    """The name within the account."""
-    entry: MailboxEntry | None
-    rights: Rights
-    personal: bool
-    """Whether it is the user's own."""
-
-    @property
-    def owner(self) -> AccountId | None:
-        """The account whose user owns it; None for what is shared."""
-        return None if self.space is Space.SHARED else self.person.id
-
-
-class Opened:
-    """An open mailbox, with what the user may do there; ``mailbox.release()`` when done."""
-
-    __slots__ = ("_access", "_place", "mailbox", "name", "personal", "rights")
-
-    def __init__(self, mailbox: Mailbox, place: Place, access: Access) -> None:
-        self.mailbox = mailbox
-        self.name = place.name
-        """The full name in its canonical form."""
-        self.rights = place.rights
-        """What the user might do when it was opened."""
-        self.personal = place.personal
-        """Whether it is the user's own: then its \\Seen is everybody's who sees it."""
-        self._place = place
-        self._access = access
-
-    def current_rights(self) -> Rights:
-        """What the user may do with this mailbox now, whatever it is called by now; none when it is gone.
-
-        Raises: Unavailable, Corrupt.
-        """
-        return self._access.rights_now(self._place)
-
-
 class Access:
     """The mailboxes of a site for one session of one user, or of somebody anonymous."""
 
     __slots__ = (
         "_by_command",
         "_id",
-        "_is_fresh",
         "_is_superuser",
+        "_own",
+        "_own_of",
         "_people",
         "_person",
         "_sees_others",
         "_version",
         "_who",
+        "is_fresh",
         "store",
     )
 
@@ -111,31 +66,41 @@ class Access:
         self._people = people
         self._id = None if person is None else person.id
         self._is_superuser = is_superuser
-        self._by_command = self._is_fresh = False
+        self._by_command = False
+        self.is_fresh = False
+        """The account database was looked at; set to False when a command begins (``follow_commands``)."""
         self._version = -1
+        self._own: Account | None = None
+        """The user's account, held so that it stays open."""
+        self._own_of: Person | None = None
+        """The record that it was opened for."""
         self._person: Person | None = None
         self._who: Who | None = None
         self._sees_others: bool | None = None
 
     # -- who
 
-    def begin_command(self) -> None:
-        """Go by the account database as it is now, and do so until this is called again.
+    def follow_commands(self) -> None:
+        """Look at the account database once for each command: whenever ``is_fresh`` was set to False.
 
-        Who never calls it goes by the database as it is at each step.
+        It is not looked at more often than every ``RECENT_S`` then (``Database.is_recent``): so much later
+        the next command may go by what another process has changed there. Otherwise it is at each step.
         """
         self._by_command = True
-        self._is_fresh = False
+        self.is_fresh = False
 
     def _follow(self) -> None:
         """Forget what was found in the account database, unless it is as it was."""
-        if self._is_fresh:
+        if self.is_fresh:
             return
-        version = self._people.version()
+        self._look(self._by_command)
+        self.is_fresh = self._by_command
+
+    def _look(self, recent: bool) -> None:
+        version = self._people.version(recent)
         if version != self._version:
             self._version = version
             self._person = self._who = self._sees_others = None
-        self._is_fresh = self._by_command
 
     @property
     def person(self) -> Person:
@@ -145,7 +110,8 @@ class Access:
         """
         if self._id is None:
             raise Denied("nobody anonymous has mailboxes")
-        self._follow()
+        if not self.is_fresh:
+            self._follow()
         person = self._person
         if person is None:
             person = self._person = self._people.by_id(self._id)
@@ -159,7 +125,23 @@ class Access:
 
         Raises: Denied for somebody anonymous, NotFound when it was removed, Unavailable.
         """
-        return self.store.account(self.person)
+        person = self.person
+        own = self._own
+        if own is None or self._own_of is not person:
+            own = self._own = self.store.account(person)
+            self._own_of = person
+        return own
+
+    def _own_names(self) -> Mapping[str, MailboxEntry]:
+        """The names of the user's own account, which may have been moved or removed a moment ago.
+
+        Raises: as ``account``, Moved while it is under way.
+        """
+        try:
+            return self.account.mailboxes()
+        except (Moved, NotFound):
+            self._look(recent=False)
+            return self.account.mailboxes()
 
     @property
     def is_administrator(self) -> bool:
@@ -188,17 +170,16 @@ class Access:
         its first wildcard. An administrator sees those of all users when he asks for names that begin with
         ``user/``.
         """
-        own: Mapping[str, MailboxEntry] = {} if self._id is None else self.account.mailboxes()
+        own: Mapping[str, MailboxEntry] = {} if self._id is None else self._own_names()
         self._follow()
-        who = self.who
         if self._sees_others is None:
-            people = self._people
+            who, people = self.who, self._people
             self._sees_others = (
                 who.is_administrator or people.shared() is not None or bool(people.grantors(who.identifiers))
             )
         if not self._sees_others and not prefix.startswith(spaces.OTHERS_PREFIX):
             return own
-        found = list_foreign(self.store, self._people, who, prefix)
+        found = list_foreign(self.store, self._people, self.who, prefix)
         return {**own, **found} if found else own
 
     def subscriptions(self) -> frozenset[str]:
@@ -235,7 +216,7 @@ class Access:
         """
         place = self._place(spaces.parse(name))
         if place.entry is None or not place.rights & TELLING:
-            raise _no_mailbox(name)
+            raise no_mailbox(name)
         return place
 
     def place(self, name: str, *needed: str) -> Place:
@@ -245,8 +226,8 @@ class Access:
         """
         place = self._place(spaces.parse(name))
         if place.entry is None:
-            raise _no_mailbox(name)
-        _check_rights(place.name, place.rights, needed)
+            raise no_mailbox(name)
+        check_rights(place.name, place.rights, needed)
         return place
 
     def open(self, name: str, *needed: str) -> Opened:
@@ -254,10 +235,17 @@ class Access:
 
         Raises: NotFound, also for a name that cannot be selected; Denied; Corrupt.
         """
+        if self._id is not None and not name.startswith(_ELSEWHERE):
+            entry = self._own_names().get(name)
+            if entry is not None and self._has_all(entry.acl, self._id):
+                account = self.account
+                mailbox = account.open_entry(entry)
+                return Opened(self, mailbox, name, account, entry, self._id, ALL, True)
         place = self.place(name, *needed)
         assert place.entry is not None
         mailbox = place.account.open_entry(place.entry, None if place.personal else self._id)
-        return Opened(mailbox, place, self)
+        account, rights = place.account, place.rights
+        return Opened(self, mailbox, place.name, account, place.entry, place.owner, rights, place.personal)
 
     def place_to_post(self, name: str) -> Place:
         """The mailbox that mail addressed to it goes to: needs ``p`` (RFC 4314 §2.1 "post").
@@ -267,29 +255,29 @@ class Access:
         """
         place = self._place(spaces.parse(name))
         if place.entry is None or place.entry.no_select:
-            raise _no_mailbox(name)
+            raise no_mailbox(name)
         if "p" not in place.rights:
             raise Denied(f"mail may not be sent to {place.name}")
         return place
 
-    def rights_now(self, place: Place) -> Rights:
-        """What the user may do now with a mailbox that he found some time ago; none when it is gone.
+    def rights_now(self, opened: Opened) -> Rights:
+        """What the user may do now with a mailbox that he opened some time ago; none when it is gone.
 
         Raises: Unavailable, Corrupt.
         """
-        assert place.entry is not None
+        before = opened.entry
         try:
-            if place.personal:
-                entries = place.account.mailboxes()
+            if opened.personal:
+                entries = opened.account.mailboxes()
             else:
-                person = self._people.by_id(place.person.id)
+                person = self._people.by_id(opened.account.id)
                 if person is None:
                     return NONE
                 entries = self.store.account(person).mailboxes()
-            entry = entries.get(place.inner)
-            if entry is None or entry.id != place.entry.id:
-                entry = next((other for other in entries.values() if other.id == place.entry.id), None)
-            return NONE if entry is None else self._rights_in(entry.acl, place.owner)
+            entry = entries.get(before.name)
+            if entry is None or entry.id != before.id:
+                entry = next((other for other in entries.values() if other.id == before.id), None)
+            return NONE if entry is None else self._rights_in(entry.acl, opened.owner)
         except (Denied, NotFound):
             return NONE
 
@@ -330,7 +318,7 @@ class Access:
             try:
                 return self._new_place(name).person
             except (Denied, Invalid):
-                raise _no_mailbox(name) from None
+                raise no_mailbox(name) from None
 
     @staticmethod
     def permit_flags(rights: Rights, op: str, bits: int) -> int:
@@ -486,8 +474,12 @@ class Access:
         """
         person = self._owner_of(full, new)
         personal = person.id == self._id
-        account = self.store.account(person)
-        entry = account.mailboxes().get(full.inner)
+        if personal:
+            entries, account = self._own_names(), self.account
+        else:
+            account = self.store.account(person)
+            entries = account.mailboxes()
+        entry = entries.get(full.inner)
         owner = None if full.space is Space.SHARED else person.id
         rights = self._rights_in(EMPTY if entry is None else entry.acl, owner)
         if personal:
@@ -497,10 +489,16 @@ class Access:
         return Place(name, full.space, person, account, full.inner, entry, rights, personal)
 
     def _rights_in(self, acl: Acl, owner: AccountId | None) -> Rights:
-        """The user's rights in a mailbox with this list; quick where a list of one's own is empty."""
-        if self._is_superuser or (not acl and owner is not None and owner == self._id):
+        """The user's rights in a mailbox with this list."""
+        if self._has_all(acl, owner):
             return ALL
         return effective(acl, self.who, owner)
+
+    def _has_all(self, acl: Acl, owner: AccountId | None) -> bool:
+        """Whether he needs no looking up: in his own mailbox, where the list does not speak of him."""
+        if owner is None or owner != self._id:
+            return self._is_superuser
+        return not acl or not acl.speaks_of(owner)
 
     def _check(self, place: Place, right: str, entries: Mapping[str, MailboxEntry]) -> None:
         """Pass a mailbox that is still the one found and gives the right needed.
@@ -509,8 +507,8 @@ class Access:
         """
         entry = entries.get(place.inner)
         if entry is None:
-            raise _no_mailbox(place.name)
-        _check_rights(place.name, self._rights_in(entry.acl, place.owner), right)
+            raise no_mailbox(place.name)
+        check_rights(place.name, self._rights_in(entry.acl, place.owner), right)
 
     def _check_create(self, place: Place, entries: Mapping[str, MailboxEntry]) -> None:
         """Pass a name that the user may make: he has ``k`` on the nearest level above it.
@@ -526,7 +524,7 @@ class Access:
         person: Person | None
         if full.space is Space.PERSONAL:
             if self._id is None:
-                raise _no_mailbox(str(full))
+                raise no_mailbox(str(full))
             return self.person
         if full.space is Space.OTHERS:
             person = self._people.find(full.owner) if full.owner else None
@@ -535,7 +533,7 @@ class Access:
             if person is None and new and self.is_administrator:
                 person = blocking.call(self._people.make_shared, self.store.first_mailstore)
         if person is None or (not full.inner and not new):
-            raise _no_mailbox(str(full))
+            raise no_mailbox(str(full))
         return person
 
     def _new_place(self, name: str) -> Place:
@@ -573,16 +571,8 @@ class Access:
         return note
 
 
-def _check_rights(name: str, rights: Rights, needed: Iterable[str]) -> None:
-    """Pass somebody who has the rights needed; who may not even see a mailbox is told that there is none.
-
-    Raises: Denied, NotFound.
-    """
-    missing = [right for right in needed if right not in rights]
-    if missing:
-        if "l" not in rights:
-            raise _no_mailbox(name)
-        raise Denied(f"you have no right '{''.join(missing)}' to {name}")
+_ELSEWHERE = (spaces.OTHERS, spaces.SHARED)
+"""How names begin that may be those of other namespaces."""
 
 
 def _may_not_create(name: str) -> Denied:
@@ -591,7 +581,3 @@ def _may_not_create(name: str) -> Denied:
 
 def _acl_of(place: Place) -> Acl:
     return EMPTY if place.entry is None else place.entry.acl
-
-
-def _no_mailbox(name: str) -> NotFound:
-    return NotFound(f"there is no mailbox {name}")

@@ -61,6 +61,11 @@ class Acl:
         """The rights of an entry, None when there is no such entry."""
         return self._entries.get(identifier)
 
+    def speaks_of(self, account_id: AccountId) -> bool:
+        """Whether there is an entry for this user himself, of either kind."""
+        own = USER + account_id
+        return own in self._entries or NEGATIVE + own in self._entries
+
     def put(self, identifier: str, rights: Rights) -> Acl:
         """The list with this entry, empty rights included: an owner's say that he has none left.
 

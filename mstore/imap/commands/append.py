@@ -17,7 +17,7 @@ from mstore.store.rights import flag_mask
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
-    from mstore.store.access import Opened
+    from mstore.store.place import Opened
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 

@@ -62,7 +62,7 @@ class Idling:
         if selected is None:
             return
         try:
-            session.mailstore.begin_command()
+            session.mailstore.is_fresh = False
             selected.report(session.stream, expunges=True)
             session.stream.flush()
         except StreamFailed:

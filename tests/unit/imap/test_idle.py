@@ -36,7 +36,7 @@ class Session:
 
     def __init__(self, selected: Slow) -> None:
         self.selected = selected
-        self.mailstore = SimpleNamespace(begin_command=lambda: None)
+        self.mailstore = SimpleNamespace(is_fresh=True)
         self.stream = SimpleNamespace(flush=lambda: None, interrupt=self._interrupt)
         self.interrupted = False
         self.last_words: list[str] = []
