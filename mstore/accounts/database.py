@@ -199,7 +199,7 @@ class Database:
             pause_s = min(pause_s * 2, 0.05)
 
     def is_recent(self) -> bool:
-        """Whether ``has_changed`` was asked within the last ``RECENT_S``, and nobody here changed it since."""
+        """Whether ``has_changed`` was asked within the last ``RECENT_S`` and nothing changed here since."""
         return time.monotonic() < self._recent_until_s
 
     def has_changed(self) -> bool:

@@ -261,10 +261,11 @@ def write_journal(path: Path, info: JournalInfo) -> None:
 class Journal:
     """One generation's journal: how far this process has followed it, and its end for a writer."""
 
-    __slots__ = ("_closed_as", "confirmed", "end", "fd", "info", "path", "unresolved")
+    __slots__ = ("_closed_as", "_name", "confirmed", "end", "fd", "info", "path", "unresolved")
 
     def __init__(self, path: Path, end: int = START) -> None:
         self.path = path
+        self._name = os.fspath(path)
         self.fd = raw.open_best(path)
         self.end = end
         self.unresolved = False
@@ -301,7 +302,7 @@ class Journal:
     def is_as_closed(self) -> bool:
         """Whether the file is the one that was closed, and as it was then; asked without a descriptor."""
         try:
-            return self._closed_as is not None and self._closed_as == _stamp(os.stat(self.path))
+            return self._closed_as is not None and self._closed_as == _stamp(os.stat(self._name))
         except OSError:
             return False
 

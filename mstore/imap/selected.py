@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mstore.base.errors import Denied, Moved, ReadOnly
-from mstore.base.flags import FIRST_KEYWORD_BIT, SYSTEM_FLAGS
+from mstore.base.flags import FIRST_KEYWORD_BIT, SYSTEM_FLAGS, USER_BITS
 from mstore.imap.errors import Bye
 from mstore.imap.render.lines import format_flags_lines
 from mstore.store.rights import flag_mask
@@ -133,6 +133,8 @@ class Selected:
         mask = 0 if self.read_only else self.mask
         if not mask:
             return b"* FLAGS (%s)\r\n* OK [PERMANENTFLAGS ()] Nothing can be changed\r\n" % names
+        if mask == USER_BITS:
+            return b"* FLAGS (%s)\r\n* OK [PERMANENTFLAGS (%s \\*)] Flags are permanent\r\n" % (names, names)
         permanent = [name for bit, name in enumerate(SYSTEM_FLAGS) if mask >> bit & 1]
         if mask >> FIRST_KEYWORD_BIT:
             permanent += [*keywords, b"\\*"]

@@ -46,9 +46,9 @@ class Access:
     __slots__ = (
         "_by_command",
         "_id",
+        "_is_own_current",
         "_is_superuser",
         "_own",
-        "_own_of",
         "_people",
         "_person",
         "_sees_others",
@@ -72,8 +72,8 @@ class Access:
         self._version = -1
         self._own: Account | None = None
         """The user's account, held so that it stays open."""
-        self._own_of: Person | None = None
-        """The record that it was opened for."""
+        self._is_own_current = False
+        """It is the one that the user's record leads to, with the limits of that."""
         self._person: Person | None = None
         self._who: Who | None = None
         self._sees_others: bool | None = None
@@ -101,6 +101,7 @@ class Access:
         if version != self._version:
             self._version = version
             self._person = self._who = self._sees_others = None
+            self._is_own_current = False
 
     @property
     def person(self) -> Person:
@@ -125,11 +126,12 @@ class Access:
 
         Raises: Denied for somebody anonymous, NotFound when it was removed, Unavailable.
         """
-        person = self.person
+        if not self.is_fresh:
+            self._follow()
         own = self._own
-        if own is None or self._own_of is not person:
-            own = self._own = self.store.account(person)
-            self._own_of = person
+        if own is None or not self._is_own_current:
+            own = self._own = self.store.account(self.person)
+            self._is_own_current = True
         return own
 
     def _own_names(self) -> Mapping[str, MailboxEntry]:

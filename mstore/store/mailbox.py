@@ -453,9 +453,11 @@ class Mailbox:
     @property
     def is_stale(self) -> bool:
         """More tombstones than messages, and nobody here who needs them: better opened anew."""
+        index = self.index
         return (
-            not self.users
-            and self.index.tombstones > max(_MOST_TOMBSTONES, self.index.messages)
+            index.tombstones > _MOST_TOMBSTONES
+            and index.tombstones > index.messages
+            and not self.users
             and not (self._dirty or self.unwritten_recent or self.lock.is_held or self.upkeep.is_held)
         )
 

@@ -7,6 +7,8 @@ as what they stand for and added again where a client is told (§2.1.1).
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from mstore.base.errors import Invalid
 from mstore.base.flags import DELETED, SEEN, USER_BITS
 
@@ -93,6 +95,7 @@ def unpack_rights(word: int) -> Rights:
     return frozenset([right for right, bit in _BITS.items() if word & bit])
 
 
+@lru_cache(maxsize=256)
 def flag_mask(rights: Rights) -> int:
     """The bits of a flag word that may be changed: ``s`` \\Seen, ``t`` \\Deleted, ``w`` all others."""
     mask = USER_BITS & ~(SEEN | DELETED) if "w" in rights else 0
@@ -103,6 +106,7 @@ def flag_mask(rights: Rights) -> int:
     return mask
 
 
+@lru_cache(maxsize=256)
 def is_read_only(rights: Rights, personal: bool) -> bool:
     """Whether SELECT says READ-ONLY.
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mstore.imap.session import Session
 
 MAX_PATTERN_CHARACTERS = 2000
-_WILDCARD = re.compile("[%*]")
 _OTHERS_INBOX = re.compile("(user/[^/%*]+/)inbox(?=/|$)", re.IGNORECASE)
 
 
@@ -34,7 +33,7 @@ def run_list(session: Session, tag: bytes, cursor: Cursor) -> None:
     if pattern is None:
         session.send(b'* LIST (\\Noselect) "/" ""\r\n')
         return
-    entries = session.mailstore.listing(_WILDCARD.split(pattern, 1)[0])
+    entries = session.mailstore.listing(pattern.partition("%")[0].partition("*")[0])
     parents = find_parents(entries)
     names: Iterable[str] = entries
     if pattern.endswith("%") and not parents.issubset(entries.keys()):
