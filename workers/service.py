@@ -24,15 +24,15 @@ REST_S = 10.0
 def make_service(settings: Settings, context: Any, slot: Slot, log: Log) -> Service:
     """Open everything that a session may need; what is a file is opened when first used."""
     rules = LoginRules.of(settings.default_domain, settings.single_domain)
+    administrators = Administrators.of(settings.admin_users, settings.admin_domain, rules)
+    policy = settings.ms_assignment_policy
     store = Store(settings.mailstores)
     gevent.spawn_raw(follow_changes, store, log)
     gevent.spawn_raw(rest_often, store, log)
     return Service(
         settings=settings,
         store=store,
-        accounts=Accounts(
-            settings.db_path, rules, Administrators.of(settings.admin_users, settings.admin_domain, rules)
-        ),
+        accounts=Accounts(settings.db_path, rules, administrators, settings.mailstores, policy),
         authenticate=AuthClient(settings.ipc_path("authproxyd"), connect_unix),
         tls=context,
         counters=slot,

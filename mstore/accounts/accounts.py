@@ -9,17 +9,19 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mstore.accounts.administrators import Administrators
+from mstore.accounts.assign import assign
 from mstore.accounts.database import ACCOUNTS, Database
 from mstore.accounts.groups import Groups
 from mstore.accounts.login import MAX_BYTES, LoginRules, check_account_name, fold
 from mstore.base.errors import Exists, Invalid, NotFound
 from mstore.base.ids import AccountId
+from mstore.base.values import AssignmentRule
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -56,11 +58,18 @@ class Accounts:
     """The accounts of a site, as one process sees them."""
 
     def __init__(
-        self, db_dir: Path, rules: LoginRules | None = None, administrators: Administrators | None = None
+        self,
+        db_dir: Path,
+        rules: LoginRules | None = None,
+        administrators: Administrators | None = None,
+        mailstores: Mapping[str, Path] | None = None,
+        policy: Sequence[AssignmentRule] = (),
     ) -> None:
         self._database = Database(db_dir, ACCOUNTS)
         self._rules = rules or LoginRules()
         self._administrators = administrators or Administrators(self._rules)
+        self._mailstores = mailstores or {}
+        self._policy = policy
         self.groups = Groups(self._database)
         """The groups of users."""
         self._kept_logins: dict[str, AccountRecord | None] = {}
@@ -252,6 +261,13 @@ class Accounts:
             " ORDER BY alias.key"
         )
         return [(alias, name) for alias, name in self._database.read(lambda c: c.execute(query).fetchall())]
+
+    def assign(self, name: str) -> str:
+        """The mailstore that a new account of this name goes to, by ``ms-assignment-policy``.
+
+        Raises: Invalid, Unavailable.
+        """
+        return assign(name, self._policy, self._mailstores, self.count_by_mailstore(), self._rules)
 
     def count_by_mailstore(self) -> dict[str, int]:
         """How many accounts each mailstore has."""

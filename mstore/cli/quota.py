@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from mstore.accounts.accounts import SHARED_ID, AccountRecord, Accounts
-from mstore.base.errors import MStoreError, NotFound
+from mstore.base.errors import MStoreError
 from mstore.cli.limits import parse_messages, parse_storage
-from mstore.cli.site import Site, as_json, find, format_size, write_json, write_table
+from mstore.cli.site import Site, as_json, find_or_shared, format_size, write_json, write_table
 from mstore.store.quota import Usage
 from mstore.store.spaces import OTHERS_PREFIX, SHARED_PREFIX
 from mstore.store.store import Store
@@ -87,16 +87,7 @@ def recompute(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None
 
 
 def _find_all(accounts: Accounts, names: Sequence[str]) -> list[AccountRecord]:
-    return [_find(accounts, name) for name in names]
-
-
-def _find(accounts: Accounts, name: str) -> AccountRecord:
-    if name != SHARED_PREFIX:
-        return find(accounts, name.removeprefix(OTHERS_PREFIX))
-    record = accounts.shared()
-    if record is None:
-        raise NotFound("there are no shared mailboxes")
-    return record
+    return [find_or_shared(accounts, name) for name in names]
 
 
 def _report(

@@ -20,6 +20,7 @@ from mstore.base import config
 from mstore.base.errors import Denied, NotFound, Unavailable
 from mstore.base.options import Settings
 from mstore.base.preload import load_all
+from mstore.store.spaces import OTHERS_PREFIX, SHARED_PREFIX
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 without_asking = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -49,7 +50,8 @@ class Site:
         self.check_databases()
         rules = LoginRules.of(self.settings.default_domain, self.settings.single_domain)
         administrators = Administrators.of(self.settings.admin_users, self.settings.admin_domain, rules)
-        return Accounts(self.settings.db_path, rules, administrators)
+        policy = self.settings.ms_assignment_policy
+        return Accounts(self.settings.db_path, rules, administrators, self.settings.mailstores, policy)
 
     def runtime_ids(self) -> tuple[int, int] | None:
         """User and group that the store's files belong to; None when they are the invoking user's own."""
@@ -86,6 +88,19 @@ def find(accounts: Accounts, name: str) -> AccountRecord:
     record = accounts.find(name)
     if record is None:
         raise NotFound(f"there is no user {name}")
+    return record
+
+
+def find_or_shared(accounts: Accounts, name: str) -> AccountRecord:
+    """The account of a user, also written ``user/NAME``, or of the shared mailboxes: ``shared/``.
+
+    Raises: NotFound.
+    """
+    if name != SHARED_PREFIX:
+        return find(accounts, name.removeprefix(OTHERS_PREFIX))
+    record = accounts.shared()
+    if record is None:
+        raise NotFound("there are no shared mailboxes")
     return record
 
 

@@ -10,14 +10,25 @@ from pathlib import Path
 
 import click
 
-from mstore.accounts.assign import assign
+from mstore.accounts.accounts import SHARED_ID
 from mstore.accounts.login import check_account_name
 from mstore.accounts.passwords import Passwords
 from mstore.auth.scheme import MAX_PASSWORD_BYTES, Scheme
 from mstore.base.errors import Busy, Exists, Invalid, LimitReached
 from mstore.cli.limits import parse_messages, parse_storage
-from mstore.cli.site import Site, as_json, confirm, find, format_size, without_asking, write_json, write_table
+from mstore.cli.site import (
+    Site,
+    as_json,
+    confirm,
+    find,
+    find_or_shared,
+    format_size,
+    without_asking,
+    write_json,
+    write_table,
+)
 from mstore.files.lockfile import LockFile
+from mstore.store.spaces import SHARED_PREFIX
 
 password_stdin = click.option(
     "--password-stdin", is_flag=True, help="Read the password from the first line of standard input."
@@ -58,13 +69,7 @@ def add(
     size_limit = None if quota is None else parse_storage(quota, "--quota")
     count_limit = None if quota_messages is None else parse_messages(quota_messages, "--quota-messages")
     if mailstore is None:
-        mailstore = assign(
-            name,
-            settings.ms_assignment_policy,
-            settings.mailstores,
-            accounts.count_by_mailstore(),
-            accounts.rules,
-        )
+        mailstore = accounts.assign(name)
     elif mailstore not in settings.mailstores:
         raise _no_mailstore(site, mailstore)
     verifier = _ask_verifier(password_stdin)
@@ -128,7 +133,7 @@ def passwd(config: Path, name: str, password_stdin: bool, as_json: bool) -> None
 @as_json
 @click.pass_obj
 def move(config: Path, name: str, mailstore: str, as_json: bool) -> None:
-    """Move the mail of the user NAME to MAILSTORE, while it is in use.
+    """Move the mail of the user NAME to MAILSTORE, while it is in use; shared/ are the shared mailboxes.
 
     Sessions of the user are ended with a temporary error at the very end, and find the mail in its new place
     when they connect again. A move that was interrupted is finished or taken back by the same command.
@@ -141,7 +146,7 @@ def move(config: Path, name: str, mailstore: str, as_json: bool) -> None:
     accounts = site.accounts()
     site.become_runtime_user()
     with _one_move_at_a_time(site.settings.run_path / "move.lock"):
-        record = find(accounts, name)
+        record = find_or_shared(accounts, name)
         store = Store(site.settings.mailstores)
         store.settle(record)
         if record.mailstore != mailstore:
@@ -153,12 +158,13 @@ def move(config: Path, name: str, mailstore: str, as_json: bool) -> None:
                     store.settle(left)
                 raise
         store.close()
+    shown = SHARED_PREFIX if record.id == SHARED_ID else record.name
     if as_json:
-        write_json({"name": record.name, "from": record.mailstore, "to": mailstore})
+        write_json({"name": shown, "from": record.mailstore, "to": mailstore})
     elif record.mailstore == mailstore:
-        click.echo(f"{record.name} is in mailstore {mailstore} already")
+        click.echo(f"{shown} is in mailstore {mailstore} already")
     else:
-        click.echo(f"moved {record.name} from mailstore {record.mailstore} to {mailstore}")
+        click.echo(f"moved {shown} from mailstore {record.mailstore} to {mailstore}")
 
 
 @contextmanager

@@ -533,7 +533,8 @@ class Access:
         else:
             person = self._people.shared()
             if person is None and new and self.is_administrator:
-                person = blocking.call(self._people.make_shared, self.store.first_mailstore)
+                mailstore = self._people.assign(spaces.SHARED)
+                person = blocking.call(self._people.make_shared, mailstore)
         if person is None or (not full.inner and not new):
             raise no_mailbox(str(full))
         return person

@@ -66,16 +66,6 @@ class Store:
             self._kept.popitem(last=False)
         return account
 
-    @property
-    def first_mailstore(self) -> str:
-        """The mailstore named first in the configuration.
-
-        Raises: Unavailable when there is none.
-        """
-        for name in self._mailstores:
-            return name
-        raise Unavailable("no mailstore is configured")
-
     def rest(self) -> None:
         """Close descriptors that nobody needs at this moment; to be called every few seconds."""
         if self._pool is not None:

@@ -59,7 +59,7 @@ class MailHost:
             create_database(root / "db", schema, 0o600)
         rules = LoginRules.of(self.settings.default_domain, self.settings.single_domain)
         administrators = Administrators.of(self.settings.admin_users, self.settings.admin_domain, rules)
-        self.accounts = Accounts(root / "db", rules, administrators)
+        self.accounts = Accounts(root / "db", rules, administrators, self.settings.mailstores)
         self.store = Store(self.settings.mailstores)
         self.book = PasswordBook()
         self.counters = Tally()

@@ -85,6 +85,21 @@ def test_a_user_is_moved_to_another_mailstore(admin: Admin) -> None:
     assert "1 account checked, no problems" in admin.ok("check")
 
 
+def test_the_shared_mailboxes_go_where_the_policy_says_and_are_moved(admin: Admin) -> None:
+    assert "there are no shared mailboxes" in admin.fails("user", "move", "shared/", "main")
+    with admin.config.open("a") as file:
+        file.write("ms-assignment-policy match shared second\n")
+    admin.ok("mailbox", "create", "shared/bugs")
+    directory = "00/0000000000000001"
+    assert (admin.settings.mailstores["second"] / directory / "catalog").exists()
+    assert admin.ok("user", "move", "shared/", "main") == "moved shared/ from mailstore second to main\n"
+    assert (admin.settings.mailstores["main"] / directory / "catalog").exists()
+    assert not (admin.settings.mailstores["second"] / directory).exists()
+    assert admin.ok("user", "move", "shared/", "main") == "shared/ is in mailstore main already\n"
+    assert [found["name"] for found in admin.json("mailbox", "list", "shared/")] == ["shared/bugs"]
+    assert "no problems" in admin.ok("check")
+
+
 def test_a_move_that_cannot_be_is_refused(admin: Admin) -> None:
     admin.add("joe")
     assert "there are: main, second" in admin.fails("user", "move", "joe", "third")
