@@ -53,6 +53,8 @@ from mstore.files.layout import (
 )
 
 START = JOURNAL.size
+NO_BOOT = b"\xff" * 16
+"""Instead of a boot id: the names of the generation may not be on disk yet."""
 SEAL_BYTES = GROUP.size + RECORD.size + SEALED.size
 _MOST_GROUP_BYTES = 1 << 30
 _SEED = struct.Struct("<QQI")
@@ -253,9 +255,24 @@ def format_header(info: JournalInfo) -> bytes:
 def write_journal(path: Path, info: JournalInfo) -> None:
     """Begin a journal.
 
-    Durable: the file; its name is, once the caller has synced the directory.
+    Not durable: it says nothing that the index beside it does not, and groups are read without it.
     """
-    raw.write_file(path, [(0, format_header(info))], START)
+    passing = f"{path}.new"
+    fd = raw.open_file(passing, raw.REPLACE)
+    try:
+        raw.pwrite(fd, format_header(info), 0)
+    finally:
+        raw.close(fd)
+    raw.rename(passing, path)
+
+
+def settle_header(path: Path, info: JournalInfo) -> None:
+    """Give a journal that nobody writes to yet another header."""
+    fd = raw.open_file(path, raw.WRITE)
+    try:
+        raw.pwrite(fd, format_header(info), 0)
+    finally:
+        raw.close(fd)
 
 
 class Journal:

@@ -145,7 +145,7 @@ JOURNAL = Layout(
         Field("uid_validity", "I", "UIDVALIDITY of the mailbox"),
         Field("generation", "Q", "`<g>` of the file's name"),
         Field("modseq", "Q", "HIGHESTMODSEQ when it was begun"),
-        Field("boot", "16s", "boot id of the machine that writes it"),
+        Field("boot", "16s", "boot id of the machine that writes it; all ones: the name may not be on disk"),
         Field("created", "q", "seconds since 1970"),
         Field(
             "base",

@@ -150,14 +150,18 @@ def apply_groups(index: Index, groups: list[Group]) -> Following | None:
 def begin(directory: Path, index: Index, generation: int) -> None:
     """Write index and journal of a new generation.
 
-    Locks: the mailbox lock is held. Durable: both files and their names.
+    The journal names no boot until both names are on disk: should its author die before that, the next to
+    come recovers once more, instead of changing something in a generation that a power cut may take back.
+    Locks: the mailbox lock is held. Durable: the index, and both names.
     """
     passing = directory / f"index.{generation}.new"
     write_index(passing, index, generation)
     raw.rename(passing, index_path(directory, generation))
-    info = JournalInfo(index.uid_validity, generation, index.highest_modseq, raw.boot_id())
-    journals.write_journal(journal_path(directory, generation), info)
+    info = JournalInfo(index.uid_validity, generation, index.highest_modseq, journals.NO_BOOT)
+    path = journal_path(directory, generation)
+    journals.write_journal(path, info)
     raw.sync_directory(directory)
+    journals.settle_header(path, info._replace(boot=raw.boot_id()))
 
 
 def withdraw(directory: Path, generation: int) -> None:

@@ -89,7 +89,7 @@ class Transaction:
             if mailbox.journal.unresolved:
                 self._settle()
             if not mailbox.journal.confirmed:
-                generation.confirm(mailbox)
+                self._confirm()
         except BaseException:
             mailbox.lock.release(keep_open=True)
             raise
@@ -103,6 +103,12 @@ class Transaction:
             mailbox.refresh()
         except Corrupt:
             self.recover()
+
+    def _confirm(self) -> None:
+        mailbox = self.mailbox
+        if mailbox.journal.info.boot != raw.boot_id():
+            self.recover()  # whoever began this generation died before its names were on disk
+        generation.confirm(mailbox)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

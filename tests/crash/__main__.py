@@ -12,13 +12,14 @@ from tests.crash.explore import (
     FIRST_BOOT,
     Explorer,
     Mutant,
+    Script,
     make_origin,
     next_boot,
     run,
     run_and_die,
     scratch,
 )
-from tests.crash.workloads import WORKLOADS, Workload, goes_on, mixed, short_segments
+from tests.crash.workloads import WORKLOADS, Workload, empty, goes_on, goes_on_a_little, mixed, short_segments
 from tests.crash.world import check
 from tests.kit.powercut import Recorder, build
 
@@ -70,6 +71,30 @@ def explore_killed(explorer: Explorer, workload: Workload, every: int, first: in
     raise AssertionError("it never ends")
 
 
+def explore_killed_again(explorer: Explorer, workload: Workload, then: Script, calls: range) -> int:
+    """Kill the process that recovers from some of the states that a cut left, at some of its calls, let
+    another go on, and cut the power again; gives the number of runs."""
+    root = explorer.place / "live"
+    states, explorer.kept, explorer.keeping = explorer.kept, [], 0
+    runs = 0
+    with short_segments():
+        for state in states:
+            for last in calls:
+                build(state, root)
+                try:
+                    name = f"recovery after {workload.name}"
+                    done = run_and_die(name, root, empty, then, last, next_boot(FIRST_BOOT))
+                finally:
+                    shutil.rmtree(root)
+                if done is None:
+                    break
+                runs += 1
+                explorer.explore(done)
+                if explorer.is_full or (explorer.stops_early and explorer.violations):
+                    return runs
+    return runs
+
+
 def _share(number: int, of: int, states: int, seed: int, results: Any) -> None:
     place = scratch()
     explorer = Explorer(place, exhaustive=9, samples=40, seed=seed, most_states=states // of)
@@ -81,6 +106,12 @@ def _share(number: int, of: int, states: int, seed: int, results: Any) -> None:
             explorer.keeping = 3 if workload.origin else 0
             explore_one(explorer, workload)
             explore_again(explorer, workload)
+            if workload.origin:
+                explorer.keeping = 1
+                explore_one(explorer, workload)
+                explorer.exhaustive, exhaustive = 0, explorer.exhaustive
+                explore_killed_again(explorer, workload, goes_on_a_little, range(0, 10_000, 3))
+                explorer.exhaustive = exhaustive
             taken = time.monotonic() - begun
             print(f"{workload.name}: {len(explorer.states) - before} states, {taken:.1f} s", flush=True)
             if len(explorer.states) >= states // of:

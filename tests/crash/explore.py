@@ -87,15 +87,23 @@ def run(name: str, root: Path, script: Script, recorder: Recorder | None = None)
     return Run(name, recorder, world)
 
 
-def run_and_die(name: str, root: Path, script: Script, then: Script, last: int) -> Run | None:
-    """One process dies at a call, another goes on; None when the first lived to its end."""
-    recorder = Recorder(root, FIRST_BOOT)
+def run_and_die(
+    name: str, root: Path, script: Script, then: Script, last: int, recovering: bytes = b""
+) -> Run | None:
+    """One process dies at a call, another goes on; None when the first lived to its end.
+
+    ``recovering`` is the boot after a power cut: calls are counted from the first, so that it may die amid
+    its recovery."""
+    recorder = Recorder(root, recovering or FIRST_BOOT)
     worlds: list[World] = []
 
     def live() -> None:
-        worlds.append(World(root, recorder, waiting))
-        recorder.last = recorder.calls + last
-        script(worlds[0])
+        if recovering:
+            recorder.last = last
+        world = World(root, recorder, waiting, begun=worlds)
+        if not recovering:
+            recorder.last = recorder.calls + last
+        script(world)
 
     before = raw.install(recorder)
     try:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.crash.__main__ import explore_again, explore_killed, explore_one
+from tests.crash.__main__ import explore_again, explore_killed, explore_killed_again, explore_one
 from tests.crash.explore import Explorer, scratch
-from tests.crash.workloads import WORKLOADS
+from tests.crash.workloads import WORKLOADS, goes_on_a_little
 
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
 
@@ -30,6 +30,15 @@ def test_the_power_goes_again(explorer: Explorer, name: str) -> None:
     explore_again(explorer, BY_NAME[name])
     assert not explorer.violations, "\n".join(map(str, explorer.violations[:5]))
     assert len(explorer.states) > before
+
+
+def test_the_power_goes_after_one_was_killed_who_recovered(explorer: Explorer) -> None:
+    explorer.exhaustive = explorer.samples = 0
+    explorer.keeping = 1
+    explore_one(explorer, BY_NAME["expunge"])
+    amid = range(15, 29)  # the new generation gets its names
+    assert explore_killed_again(explorer, BY_NAME["expunge"], goes_on_a_little, amid) == len(amid)
+    assert not explorer.violations, "\n".join(map(str, explorer.violations[:5]))
 
 
 @pytest.mark.parametrize("name", ["append over a segment's end", "expunge", "checkpoint and flags", "move"])

@@ -246,6 +246,11 @@ def goes_on(world: World) -> None:
     world.subscribe("after")
 
 
+def goes_on_a_little(world: World) -> None:
+    """The least that a recovery must be on disk for."""
+    world.expunge("INBOX", sorted(world.reference.boxes["INBOX"].messages)[:1])
+
+
 WORKLOADS = [
     Workload("append", _appends, filled),
     Workload("append several", _many, filled),

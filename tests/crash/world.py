@@ -87,10 +87,18 @@ class World:
     """One account, in use by one process."""
 
     def __init__(
-        self, root: Path, recorder: Recorder | None, waiting: Deferred, settles: bool = False
+        self,
+        root: Path,
+        recorder: Recorder | None,
+        waiting: Deferred,
+        settles: bool = False,
+        begun: list[World] | None = None,
     ) -> None:
-        """``settles``: somebody died here before, and what he left is dealt with first, by an append."""
+        """``settles``: somebody died here before, and what he left is dealt with first, by an append.
+        ``begun`` has this world even if it dies while it opens its mailboxes."""
         self.store = Store({"main": root})
+        if begun is not None:
+            begun.append(self)
         self.waiting = waiting
         self.recorder = recorder
         self.reference = reference.Account()
@@ -294,7 +302,8 @@ class World:
         entries = self.account.mailboxes()
         if self.recorder is not None:
             self.recorder.armed = armed
-        made = {name: Box(entries[name].id, entries[name].uid_validity) for name in names}
+        found = [name for name in names if name in entries]
+        made = {name: Box(entries[name].id, entries[name].uid_validity) for name in found}
         effect.apply = lambda account: account.boxes.update(
             {name: box.copy() for name, box in made.items()}
         )
@@ -326,13 +335,16 @@ class World:
         emptied = reference.removed(inbox.id, list(inbox.messages))
 
         def fill(account: reference.Account) -> None:
-            account.boxes[new].messages.update(moved)
-            account.boxes[new].uid_next = len(moved) + 1
+            if new in account.boxes:
+                account.boxes[new].messages.update(moved)
+                account.boxes[new].uid_next = len(moved) + 1
 
         def work() -> None:
-            self.account.rename("INBOX", new)
-            self._learn(made, [new])
-            filled.apply = fill
+            try:
+                self.account.rename("INBOX", new)
+            finally:
+                self._learn(made, [new])
+                filled.apply = fill
 
         self._do(f"rename INBOX to {new}", [made, filled, emptied], work, [inbox.id])
 

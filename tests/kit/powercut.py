@@ -394,16 +394,23 @@ def choices(
     pieces: Sequence[Piece], exhaustive: int, samples: int, chance: random.Random
 ) -> Iterator[set[int]]:
     """Sets of pieces that may have arrived: all sets when the pieces are few; otherwise none, all, the first
-    so many, all but one, only one, all of one file and none of it, and some by chance."""
+    so many, all but one, only one, all of one file and none of it, and some by chance. With ``exhaustive`` 0
+    no more than none, all, and all but those of one file or directory."""
     units: list[tuple[int, ...]] = [(piece.number,) for piece in pieces if not piece.lazy]
     lazy = tuple([piece.number for piece in pieces if piece.lazy])
     if lazy:
         units.append(lazy)
+    everything = _join(units)
+    if not exhaustive:
+        yield set()
+        yield everything
+        for owner in sorted({piece.owner for piece in pieces}):
+            yield everything - {piece.number for piece in pieces if piece.owner == owner}
+        return
     if len(units) <= exhaustive:
         for bits in range(1 << len(units)):
             yield _join(unit for place, unit in enumerate(units) if bits >> place & 1)
         return
-    everything = _join(units)
     for end in range(len(units) + 1):
         yield _join(units[:end])
     for unit in units:

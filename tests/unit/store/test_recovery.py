@@ -272,3 +272,18 @@ def test_blobs_that_a_power_cut_took_are_forgotten(closed: Mailbox, left: int) -
         for number, envelope in zip((1, 3, 4, 5, 6), envelopes, strict=False):
             assert b"message %d" % number in envelope
         assert check_mailbox(closed.path) == []
+
+
+def test_a_generation_whose_names_may_not_be_on_disk_is_recovered_from(closed: Mailbox) -> None:
+    follower = Mailbox(closed.path)
+    mailbox = Mailbox(closed.path)
+    mailbox.checkpoint()
+    mailbox.checkpoint()  # the follower's journal is gone
+    info = mailbox.journal.info
+    journals.settle_header(mailbox.journal.path, info._replace(boot=journals.NO_BOOT))
+    with follower.transaction() as tx:
+        tx.expunge(follower.index.live_rows()[:1])
+    assert follower.index.generation == info.generation + 1
+    assert follower.journal.info.boot == raw.boot_id()
+    assert contents(Mailbox(closed.path)) == contents(follower) == wanted(3, 4, 5)
+    assert check_mailbox(closed.path) == []
