@@ -384,18 +384,37 @@ class Account:
 
     def _rename_inbox(self, new: str, permit: Permit) -> None:
         """Move what is in INBOX now into a new mailbox; INBOX itself stays, with its UIDVALIDITY."""
-        self.create(new, permit=permit)
-        inbox, target = self.open(INBOX), self.open(new)
+        inbox = self.open(INBOX)
+        try:
+            made = self.create(new, permit=permit)
+            try:
+                self._fill(made, inbox)
+            except MStoreError:
+                self._take_back(made)
+                raise
+        finally:
+            inbox.release()
+
+    def _fill(self, made: MailboxEntry, inbox: Mailbox) -> None:
+        target = self.open_entry(made)
         try:
             move(inbox.view().rows, inbox, target)
-        except MStoreError:
-            target.refresh()
-            if not target.status().messages:
-                self.delete(new)
-            raise
         finally:
             target.release()
-            inbox.release()
+
+    def _take_back(self, made: MailboxEntry) -> None:
+        """Remove a mailbox again that was made in vain, if nothing has come into it and the disk lets us."""
+        try:
+            target = self.open_entry(made)
+            try:
+                target.refresh()
+                is_empty = not target.status().messages
+            finally:
+                target.release()
+            if is_empty and self.entry(made.name).id == made.id:
+                self.delete(made.name)
+        except MStoreError:
+            pass  # what is told is why it was made in vain
 
     def _grantees(self) -> frozenset[str]:
         return all_grantees(entry.acl for entry in self._catalog.state.entries.values())

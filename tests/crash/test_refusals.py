@@ -62,8 +62,7 @@ MODES: list[tuple[str, int, int, bool]] = [
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode[0])
 @pytest.mark.parametrize(
     "workload",
-    # INBOX is renamed in steps: the new mailbox may stay behind
-    [workload for workload in WORKLOADS if workload.origin and workload.name != "rename INBOX"],
+    [workload for workload in WORKLOADS if workload.origin],
     ids=lambda workload: workload.name,
 )
 def test_the_disk_refuses_anywhere(
@@ -84,6 +83,37 @@ def test_the_disk_refuses_anywhere(
                 break
             first += len(MODES)
     assert first > 3
+
+
+def test_a_mailbox_made_in_vain_is_taken_back(place: Path) -> None:
+    filled = next(workload.origin for workload in WORKLOADS if workload.name == "rename INBOX")
+    make_origin(place / "origin", filled)
+    first, in_vain = 0, 0
+    while True:
+        root = place / "live"
+        shutil.copytree(place / "origin", root)
+        system = Refusing(root, first, 1, errno.EIO, False)
+        before = raw.install(system)
+        try:
+            with deferring() as waiting:
+                world = World(root, system, waiting)
+                system.armed = True
+                try:
+                    world.account.rename("INBOX", "old")
+                except MStoreError:
+                    in_vain += 1
+                system.armed = False
+                if "old" in world.account.mailboxes():
+                    assert messages_of(world.mailbox("old")), f"call {first}: {system.refused}"
+                world.close()
+        finally:
+            raw.install(before)
+        close_files_under(place)
+        shutil.rmtree(root)
+        if not system.refused:
+            break
+        first += 1
+    assert in_vain > 5
 
 
 def _try(system: Refusing, root: Path, script: Callable[[World], None], where: str) -> None:
