@@ -1,8 +1,9 @@
 """A few threads that run what blocks, for the sessions of an event loop.
 
 Tasks go out through a queue and come back through another with one wake-up of the loop, for a third of what
-gevent's pool costs, which makes and unmakes a watcher and an event for each task. Threads are started when
-they are first needed, and stay.
+gevent's pool costs, which makes and unmakes a watcher and an event for each task. They go out together, just
+before the loop waits: a thread that is woken while sessions still run takes the interpreter's lock from them,
+and both pay for it. Threads are started when they are first needed, and stay.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Threads:
         self._home = threading.get_ident()
         self._started = 0
         self._under_way = 0
+        self._new: list[_Task] = []
         self._tasks: SimpleQueue[_Task] = SimpleQueue()
         self._done: deque[_Task] = deque()
         self._bell = self._hub.loop.async_()
@@ -58,7 +60,9 @@ class Threads:
             self._started += 1
             threading.Thread(target=self._work, name=f"blocking-{self._started}", daemon=True).start()
         self._under_way += 1
-        self._tasks.put(task)
+        if not self._new:
+            self._hub.loop.run_callback(self._hand_over)
+        self._new.append(task)
         try:
             while not task.is_done:
                 self._hub.switch()
@@ -70,6 +74,18 @@ class Threads:
             finally:
                 task.error = None  # Its traceback holds this frame, which holds the task.
         return task.result
+
+    def _hand_over(self) -> None:
+        """Give the threads what came in this turn of the loop; runs in the loop, at the end of the turn.
+
+        What nobody waits for any more is left undone.
+        """
+        new, self._new = self._new, []
+        for task in new:
+            if task.waiting is None:
+                self._under_way -= 1
+            else:
+                self._tasks.put(task)
 
     def _work(self) -> None:
         get, done, ring = self._tasks.get, self._done.append, self._bell.send

@@ -74,6 +74,37 @@ def test_calls_share_a_few_threads_and_come_back_to_those_who_called() -> None:
     assert out.splitlines() == ["True 4 4", "True 5"]
 
 
+def test_calls_of_one_turn_go_out_together_at_its_end_and_none_waits_for_a_later_event() -> None:
+    out = run("""
+        began = []
+        def ask():
+            blocking.call(began.append, 1)
+            asked = time.monotonic()
+            blocking.call(began.append, 2)
+            return time.monotonic() - asked
+        def work():
+            time.sleep(0.05)  # a session that computes, whom no thread disturbs
+            return list(began)
+        asking, working = [gevent.spawn(ask), gevent.spawn(ask)], gevent.spawn(work)
+        print(working.get(), max(g.get() for g in asking) < 2, sorted(began))
+    """)
+    assert out.strip() == "[] True [1, 1, 2, 2]"
+
+
+def test_who_is_killed_before_his_call_began_leaves_it_undone() -> None:
+    out = run("""
+        done = []
+        def leave():
+            gevent.get_hub().loop.run_callback(gevent.getcurrent().throw, gevent.GreenletExit)
+            blocking.call(done.append, "gone")
+        gone = gevent.spawn(leave)
+        staying = gevent.spawn(blocking.call, done.append, "stays")
+        gevent.joinall([gone, staying])
+        print(done, gone.dead, waiting._threads._under_way)
+    """)
+    assert out.strip() == "['stays'] True 0"
+
+
 def test_who_is_killed_while_a_call_is_under_way_is_not_woken_by_it() -> None:
     out = run("""
         def wait():
