@@ -44,9 +44,15 @@ def follow_changes(store: Store, log: Log) -> None:
     """Hand on what other processes change: at once where the system tells, slowly where it does not."""
     notifier = store.notifier
     noticed = Event()
+    watchers = []
+
+    def poll(fd: int) -> None:
+        watchers.append(gevent.get_hub().loop.io(fd, 1))
+        watchers[-1].start(noticed.set)
+
+    notifier.on_open = poll
     if notifier.fileno() >= 0:
-        watcher = gevent.get_hub().loop.io(notifier.fileno(), 1)
-        watcher.start(noticed.set)
+        poll(notifier.fileno())
     while True:
         try:
             if noticed.wait(SLOW_POLL_S):

@@ -1,13 +1,16 @@
 """Telling a process that another one changed a mailbox that somebody here listens to.
 
-Each watched mailbox has one inotify watch, on its journal, only while it has listeners. A worker polls
-``fileno()`` in its loop and calls ``handle()`` when it is readable, and ``poll_all()`` every few seconds: the
-safety net, and all there is where inotify sees nothing (other machines of a cluster, a limit reached).
-Listeners are then called by the mailbox itself, as for a change made in this process.
+Each watched mailbox has one inotify watch, on its journal, only while it has listeners. The process has one
+inotify instance, of which a user is given few, and has it from its first watch on: who never watches takes
+none. A worker polls ``fileno()`` in its loop, as ``on_open`` tells it to, and calls ``handle()`` when it is
+readable, and ``poll_all()`` every few seconds: the safety net, and all there is where inotify sees nothing
+(other machines of a cluster, a limit reached). Listeners are then called by the mailbox itself, as for a
+change made in this process.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mstore.base import blocking
@@ -23,24 +26,34 @@ class Notifier:
 
     def __init__(self) -> None:
         self._inotify: Inotify | None = None
-        try:
-            self._inotify = Inotify()
-        except OSError:
-            pass
+        self._closed = False
+        self.on_open: Callable[[int], object] | None = None
+        """Called with the descriptor once there is one."""
         self._by_watch: dict[int, list[Mailbox]] = {}
         self._watched: dict[Mailbox, int | None] = {}
 
     def fileno(self) -> int:
-        """The descriptor to poll for reading; -1 when there is no inotify to be had."""
+        """The descriptor to poll for reading; -1 while nothing is watched, or no inotify is to be had."""
         return self._inotify.fd if self._inotify else -1
+
+    def _open(self) -> Inotify | None:
+        if self._inotify is None and not self._closed:
+            try:
+                self._inotify = Inotify()
+            except OSError:
+                return None  # the next watch tries again
+            if self.on_open is not None:
+                self.on_open(self._inotify.fd)
+        return self._inotify
 
     def watch(self, mailbox: Mailbox) -> None:
         """Notice changes of a mailbox, of its present journal; called again when a new generation begins."""
+        inotify = self._inotify if mailbox in self._watched else self._open()
         self.unwatch(mailbox)
         number = None
-        if self._inotify:
+        if inotify:
             try:
-                number = self._inotify.add(mailbox.journal.path)
+                number = inotify.add(mailbox.journal.path)
                 # objects of several readers are of one file, and the system gives them one watch
                 self._by_watch.setdefault(number, []).append(mailbox)
             except OSError:
@@ -87,6 +100,7 @@ class Notifier:
 
     def close(self) -> None:
         """End all watches."""
+        self._closed = True
         if self._inotify:
             self._inotify.close()
             self._inotify = None

@@ -124,8 +124,11 @@ def following(host: MailHost) -> Iterator[None]:
     wake, stop = os.pipe()
 
     def follow() -> None:
-        watched = [wake, notifier.fileno()] if notifier.fileno() >= 0 else [wake]
-        while wake not in (ready := select.select(watched, [], [], SLOW_POLL_S)[0]):
+        def wait() -> list[int]:
+            watched = [fd for fd in (wake, notifier.fileno()) if fd >= 0]
+            return select.select(watched, [], [], SLOW_POLL_S)[0]
+
+        while wake not in (ready := wait()):
             notifier.handle() if ready else notifier.poll_all()
 
     thread = threading.Thread(target=follow)

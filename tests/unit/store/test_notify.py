@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import functools
 import select
+import time
+from collections.abc import Iterator
+
+import pytest
 
 from mstore.base.ids import AccountId
+from mstore.files.inotify import Inotify
 from mstore.store.append import append
 from mstore.store.mailbox import Mailbox
 from mstore.store.notify import Notifier
@@ -15,6 +20,21 @@ def has_news(notifier: Notifier, seconds: float) -> bool:
     poll = select.poll()
     poll.register(notifier.fileno(), select.POLLIN)
     return bool(poll.poll(seconds * 1000))
+
+
+@pytest.fixture
+def instance() -> Iterator[None]:
+    """The system has an inotify instance left for this test; a user has few, and other programs use them."""
+    deadline = time.monotonic() + 3
+    while True:
+        try:
+            Inotify().close()
+            break
+        except OSError:
+            if time.monotonic() > deadline:
+                pytest.skip("the user has no inotify instance left")
+            time.sleep(0.05)
+    yield
 
 
 def test_listeners_hear_of_every_change_in_the_process(mailbox: Mailbox) -> None:
@@ -33,7 +53,7 @@ def test_listeners_hear_of_every_change_in_the_process(mailbox: Mailbox) -> None
     assert heard == [2, 3]
 
 
-def test_changes_of_other_processes_wake_listeners(mailbox: Mailbox) -> None:
+def test_changes_of_other_processes_wake_listeners(mailbox: Mailbox, instance: None) -> None:
     notifier = Notifier()
     here = Mailbox(mailbox.path, notifier)
     heard: list[int] = []
@@ -69,7 +89,50 @@ def test_the_slow_poll_finds_what_inotify_missed(mailbox: Mailbox) -> None:
     assert heard == [1]
 
 
-def test_an_overflow_looks_at_everything(mailbox: Mailbox, monkeypatch) -> None:
+def test_an_instance_is_taken_with_the_first_watch(mailbox: Mailbox, instance: None) -> None:
+    notifier = Notifier()
+    opened: list[int] = []
+    notifier.on_open = opened.append
+    here = Mailbox(mailbox.path, notifier)
+    append(mailbox, [make_message(1)])
+    here.refresh()
+    assert notifier.fileno() == -1 and opened == []
+    here.listen(lambda: None)
+    assert opened == [notifier.fileno()] and opened[0] >= 0
+    here.close()
+    here.listen(lambda: None)
+    assert len(opened) == 1
+    here.close()
+    notifier.close()
+
+
+def test_where_none_is_left_the_next_watch_tries_again(mailbox: Mailbox, monkeypatch) -> None:
+    def refuse() -> Inotify:
+        raise OSError(24, "no instance left")
+
+    class Late:
+        fd = 77
+
+        def add(self, path: object) -> int:
+            return 1
+
+        def remove(self, watch: int) -> None:
+            pass
+
+    notifier = Notifier()
+    monkeypatch.setattr("mstore.store.notify.Inotify", refuse)
+    here = Mailbox(mailbox.path, notifier)
+    here.listen(lambda: None)
+    assert notifier.fileno() == -1
+    monkeypatch.setattr("mstore.store.notify.Inotify", Late)
+    other = Mailbox(mailbox.path, notifier)
+    other.listen(lambda: None)
+    assert notifier.fileno() == 77
+    other.close()
+    here.close()
+
+
+def test_an_overflow_looks_at_everything(mailbox: Mailbox, instance: None, monkeypatch) -> None:
     notifier = Notifier()
     here = Mailbox(mailbox.path, notifier)
     heard: list[int] = []
@@ -82,7 +145,7 @@ def test_an_overflow_looks_at_everything(mailbox: Mailbox, monkeypatch) -> None:
     notifier.close()
 
 
-def test_objects_of_several_readers_are_all_woken(mailbox: Mailbox) -> None:
+def test_objects_of_several_readers_are_all_woken(mailbox: Mailbox, instance: None) -> None:
     notifier = Notifier()
     readers = [Mailbox(mailbox.path, notifier, AccountId(f"{number:016x}")) for number in (1, 2, 3)]
     heard: list[int] = []
