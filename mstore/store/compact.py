@@ -340,6 +340,8 @@ def sweep(mailbox: Mailbox) -> dict[int, int]:
                 for use in uses.values()
                 if not use.rows and (use.number >= PACKED or use.number < index.tail_segment)
             ]
+            if orphans and mailbox.segments.status(index.tail_segment) is None:
+                tx.frames().close_tail()  # as after a rebuild; the header of one that stays tells UIDNEXT
             # what emptied them, expunges and relocations, was on disk before anybody saw it
             since = time.monotonic()
             for number in orphans:

@@ -240,3 +240,29 @@ def test_generations_agree_about_places(packed: Mailbox) -> None:
     moved = survivor.columns.segment[survivor.index.live_rows()] >= PACKED
     assert np.array_equal(moved, [True] * 7 + [False])
     assert packed_numbers(packed.path) == [PACKED] and segment_numbers(packed.path) == [2]
+
+
+@pytest.mark.parametrize("rebuilt_before", [False, True])
+def test_uids_stay_used_when_no_segment_that_held_them_is_left(packed: Mailbox, rebuilt_before: bool) -> None:
+    if rebuilt_before:  # it writes to a segment that is not there yet
+        lose_indexes(packed)
+    mailbox = Mailbox(packed.path)
+    with mailbox.transaction() as tx:
+        tx.expunge(mailbox.index.live_rows())
+    mailbox.checkpoint()
+    mailbox.compact(thorough=True)
+    mailbox.checkpoint()
+    mailbox.checkpoint()  # no journal tells of an append any more
+    uid_next = mailbox.uid_next
+    mailbox.close()
+    lose_indexes(packed)
+    again = Mailbox(packed.path)
+    assert contents(again) == []
+    assert again.uid_next >= uid_next >= 11
+    assert append(again, make_messages(1, 11))[0] >= uid_next
+    assert check_mailbox(packed.path) == []
+
+
+def lose_indexes(mailbox: Mailbox) -> None:
+    for path in mailbox.path.glob("index.*"):
+        path.write_bytes(b"?" * path.stat().st_size)
