@@ -47,11 +47,16 @@ class ConfigErrors(MStoreError):
 
 @dataclass
 class _Given:
-    """What the lines gave for one attribute, and where the first of them stands."""
+    """What the lines gave for one attribute, and where they stand."""
 
-    line: int
+    lines: list[int]
     items: list[Any]
     keys: set[object]
+
+    @property
+    def line(self) -> int:
+        """The first of them."""
+        return self.lines[0]
 
 
 _WORD = re.compile(r'"([^"]*)"|([^\s"]+)')
@@ -128,33 +133,38 @@ class Parser:
             unique = item[0]
         elif option.gather is not None:
             unique = object()
-        given = self.given.setdefault(attribute, _Given(number, [], set()))
+        given = self.given.setdefault(attribute, _Given([], [], set()))
         if unique in given.keys:
             what = f"{unique} again" if option.gather is dict and not option.prefix else "given again"
             self.problem(number, name, f"{what} (first on line {given.line})")
             return
         given.keys.add(unique)
         given.items.append(item)
+        given.lines.append(number)
 
     def line_of(self, attribute: str) -> int:
         """The line that gave an attribute, 0 when it has its default."""
         given = self.given.get(attribute)
         return given.line if given else 0
 
+    def lines_of(self, attribute: str) -> list[int]:
+        """The lines that gave an attribute that may be given several times, one for each of its values."""
+        given = self.given.get(attribute)
+        return given.lines if given else []
+
 
 def _check_files(parser: Parser, settings: Settings) -> None:
     if not settings.mailstores and not any(problem.option == "mailstore" for problem in parser.problems):
         parser.problem(0, "mailstore", "at least one is needed, as in: mailstore main /var/md/store/mail")
     paths: dict[Path, str] = {}
-    for name, path in settings.mailstores.items():
+    for line, (name, path) in zip(parser.lines_of("mailstores"), settings.mailstores.items(), strict=True):
         if path in paths:
-            line = parser.line_of("mailstores")
             parser.problem(line, "mailstore", f"{name} and {paths[path]} share {path}")
         paths[path] = name
-    for rule in settings.ms_assignment_policy:
+    rules = settings.ms_assignment_policy
+    for line, rule in zip(parser.lines_of("ms_assignment_policy"), rules, strict=True):
         for name in rule.mailstores:
             if name not in settings.mailstores:
-                line = parser.line_of("ms_assignment_policy")
                 parser.problem(line, "ms-assignment-policy", f"there is no mailstore {name!r}")
 
 

@@ -109,8 +109,8 @@ def test_assignment_rules() -> None:
         AssignmentRule("match", "boss", ("b",)), AssignmentRule("hash", "*@x.org", ("b", "a")),
         AssignmentRule("most-free", "*", ("b", "a")), AssignmentRule("round-robin", "j?e", ("a",)),
     )  # fmt: skip
-    [problem] = problems("mailstore a /a\nms-assignment-policy round-robin c")
-    assert problem.line == 2 and "no mailstore 'c'" in problem.text
+    [problem] = problems("mailstore a /a\nms-assignment-policy hash a\nms-assignment-policy round-robin c")
+    assert problem.line == 3 and "no mailstore 'c'" in problem.text
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_mailstore_is_needed() -> None:
 
 def test_two_mailstores_may_not_share_a_path() -> None:
     [problem] = problems("mailstore a /a\nmailstore b /a")
-    assert "share /a" in problem.text
+    assert problem.line == 2 and "share /a" in problem.text
 
 
 def test_rimap_needs_its_host() -> None:
