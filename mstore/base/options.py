@@ -106,8 +106,8 @@ class Settings:
     mailstores: Mapping[str, Path] = option(
         "mailstore", values.MAILSTORE,
         """A directory that holds mail, and the name by which accounts refer to it. At least one is needed;
-        give the option once for each. A name, once accounts live there, must not change; the path may, when
-        the directory is moved.""",
+        give the option once for each; msadm init makes the directory. A name, once accounts live there, must
+        not change; the path may, when the directory is moved.""",
         readers=(*SESSIONS, "msadm"), section="Files", factory=dict, default_text=NO_DEFAULT, gather=dict,
         example="main /var/md/store/mail",
     )  # fmt: skip

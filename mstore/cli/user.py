@@ -14,7 +14,7 @@ from mstore.accounts.accounts import SHARED_ID
 from mstore.accounts.login import check_account_name
 from mstore.accounts.passwords import Passwords
 from mstore.auth.scheme import MAX_PASSWORD_BYTES, Scheme
-from mstore.base.errors import Busy, Exists, Invalid, LimitReached
+from mstore.base.errors import Busy, Exists, Invalid, LimitReached, Unavailable
 from mstore.cli.limits import parse_messages, parse_storage
 from mstore.cli.site import (
     Site,
@@ -72,6 +72,9 @@ def add(
         mailstore = accounts.assign(name)
     elif mailstore not in settings.mailstores:
         raise _no_mailstore(site, mailstore)
+    if not (directory := settings.mailstores[mailstore]).is_dir():
+        text = f"the mailstore's directory {directory} is missing; msadm init makes that of a new mailstore"
+        raise Unavailable(text)
     verifier = _ask_verifier(password_stdin)
     account_id = accounts.new_id()
     Passwords(settings.db_path).set_verifier(account_id, verifier)

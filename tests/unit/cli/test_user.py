@@ -28,6 +28,15 @@ def test_users_go_round_the_mailstores_or_where_they_are_told(admin: Admin) -> N
     assert "there are: main, second" in admin.fails("user", "add", "e", "--mailstore", "third")
 
 
+def test_nobody_is_added_to_a_mailstore_whose_directory_is_missing(admin: Admin) -> None:
+    admin.settings.mailstores["second"].rmdir()
+    output = admin.fails("user", "add", "joe", "--mailstore", "second", "--password-stdin", text="x\n")
+    assert "mail2 is missing; msadm init makes" in output
+    assert admin.json("user", "list") == []
+    admin.ok("init")
+    assert admin.json("user", "add", "joe", "--mailstore", "second", "--password-stdin", text="x\n")
+
+
 def test_what_cannot_be_added_is_refused_before_a_password_is_asked(admin: Admin) -> None:
     admin.add("joe")
     for name in ("JOE", "joe@example.com"):
