@@ -111,7 +111,8 @@ def _damage(at: int, what: str) -> Line:
 
 
 def _segment(data: Any) -> Iterator[Line]:
-    yield _head(SEGMENT, data)
+    at, name, head = _head(SEGMENT, data)
+    yield at, name, head | {"mailbox_id": namestate.format_id(head["mailbox_id"])}
     at = SEGMENT.size
     magic = FRAME_MAGIC.to_bytes(4, "little")
     while at + FRAME.size <= len(data):

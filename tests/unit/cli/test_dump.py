@@ -53,6 +53,7 @@ def test_a_segment_shows_its_frames(admin: Admin, account: Account) -> None:
     lines = dump(admin, account.path / account.entry("bü").id / "messages.1")
     assert [frame["uid"] for frame in of(lines, "FrameHeader")] == [1, 2, 3]
     assert {frame["length"] for frame in of(lines, "FrameHeader")} == {20}
+    assert lines[0]["mailbox_id"] == account.entry("bü").id
 
 
 def test_a_journal_shows_what_happened(admin: Admin, account: Account) -> None:
