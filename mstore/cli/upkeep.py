@@ -44,7 +44,7 @@ def compact(ctx: click.Context, words: tuple[str, ...], as_json: bool) -> None:
                     click.echo(f"{name}: {format_size(given)} given back")
     if as_json:
         write_json(done)
-    elif not any(mailbox["given_back_bytes"] for mailbox in done):
+    elif not failed and not any(mailbox["given_back_bytes"] for mailbox in done):
         click.echo("nothing to give back")
     if failed:
         ctx.exit(1)

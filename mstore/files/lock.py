@@ -85,11 +85,16 @@ class Lock:
         self.is_same()
 
     def is_same(self) -> bool:
-        """Whether the lock file is still the one that was opened, or that this lock was bound to."""
+        """Whether the lock file is still the one that was opened, or that this lock was bound to.
+
+        Raises: StorageFailed.
+        """
         try:
             status = os.stat(self.path)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            raise StorageFailed(f"cannot look at {os.path.basename(self.path)}: {error.strerror}") from error
         found = (status.st_ino, status.st_mtime_ns)  # nobody ever writes to it
         if self._file is None:
             self._file = found

@@ -481,4 +481,4 @@ def _check_empty(path: Path) -> None:
     Raises: Corrupt.
     """
     if any(is_mailbox_id(name) for name in raw.list_directory(path)):
-        raise Corrupt(f"{path} holds mailboxes, but its catalog is missing")
+        raise Corrupt(f"the account {path.name} holds mailboxes, but its catalog is missing")

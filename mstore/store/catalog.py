@@ -64,7 +64,7 @@ class Catalog:
         try:
             status = os.stat(self.path)
         except FileNotFoundError:
-            raise NotFound("the account has no mail directory") from None
+            raise NotFound("the account has no catalog") from None
         except OSError as error:
             raise StorageFailed(f"cannot read the catalog: {error.strerror}") from None
         seen = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -73,7 +73,7 @@ class Catalog:
         try:
             fd = raw.open_file(self.path, raw.READ)
         except FileNotFoundError:
-            raise NotFound("the account has no mail directory") from None
+            raise NotFound("the account has no catalog") from None
         try:
             before = (self._generation, self._end)
             self._read(fd)
@@ -130,7 +130,8 @@ class Catalog:
         try:
             size = raw.size_of(fd)
             if size > self._end:
-                self._check_torn(raw.pread(fd, size - self._end, self._end))
+                if not self._is_torn(raw.pread(fd, size - self._end, self._end)):
+                    raise Corrupt("the catalog is damaged in the middle; no change is made to it")
                 raw.truncate(fd, self._end)
             group = format_group(self._generation, self._end, self._serial + 1, records, True)
             try:
@@ -149,13 +150,29 @@ class Catalog:
         self._end += len(group)
         self._serial += 1
 
-    def _check_torn(self, tail: bytes) -> None:
-        """Pass what a crash can leave at the end: one group that is not whole, with none behind it."""
+    def is_damaged(self) -> bool:
+        """Whether valid groups lie behind what is none: then it is damage, and no change is made any more.
+
+        Raises: NotFound when there is no catalog, StorageFailed.
+        """
+        try:
+            fd = raw.open_file(self.path, raw.READ)
+        except FileNotFoundError:
+            raise NotFound("the account has no catalog") from None
+        try:
+            size = raw.size_of(fd)
+            return size > self._end and not self._is_torn(raw.pread(fd, size - self._end, self._end))
+        finally:
+            raw.close(fd)
+
+    def _is_torn(self, tail: bytes) -> bool:
+        """Whether it is what a crash can leave at the end: one group that is not whole, none behind it."""
         at = tail.find(_GROUP_MAGIC, 1)
         while at > 0:
             if parse_group(tail, at, self._end + at, self._generation) is not None:
-                raise Corrupt("the catalog is damaged in the middle; no change is made to it")
+                return False
             at = tail.find(_GROUP_MAGIC, at + 1)
+        return True
 
     def _write_anew(self, state: NameState, generation: int, serial: int) -> None:
         head = _format_header(generation, self.account_id)

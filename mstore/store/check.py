@@ -68,10 +68,10 @@ def check_mailbox(path: Path, messages: bool = True, uid_validity: int | None = 
     def report(text: str, heals: bool = False) -> None:
         problems.append(Problem(path, text, heals))
 
-    if not (path / "lock").exists():
-        report("the lock file is missing")
     segments = Segments(path)
     try:
+        if not (path / "lock").exists():
+            report("the lock file is missing")
         found = _check_generations(path, report)
         if found is not None:
             index = found
@@ -84,6 +84,10 @@ def check_mailbox(path: Path, messages: bool = True, uid_validity: int | None = 
         report(str(error))
     except MStoreError as error:
         report(f"{type(error).__name__}: {error}")
+    except FileNotFoundError as error:
+        report(f"{Path(error.filename).name} is missing" if error.filename else str(error))
+    except OSError as error:
+        report(f"{Path(error.filename).name if error.filename else 'it'} cannot be read: {error.strerror}")
     finally:
         segments.close()
     return problems

@@ -69,6 +69,7 @@ def _check_names(path: Path, account_id: AccountId) -> tuple[list[Problem], list
         files = sorted(os.listdir(path))
         catalog.refresh()
         size = os.path.getsize(catalog.path)
+        is_damaged = catalog.is_damaged()
     except MStoreError as error:
         return [Problem(path / "catalog", str(error))], []
     except OSError as error:
@@ -76,7 +77,10 @@ def _check_names(path: Path, account_id: AccountId) -> tuple[list[Problem], list
     problems = []
     if "lock" not in files:
         problems.append(Problem(path, "the lock file is missing"))
-    if size != catalog.end:
+    if is_damaged:
+        text = f"damaged at byte {catalog.end}: names behind it are lost, and no change is made to it"
+        problems.append(Problem(path / "catalog", text))
+    elif size != catalog.end:
         text = f"{size - catalog.end} bytes behind the last valid group"
         problems.append(Problem(path / "catalog", text, heals=True))
     problems += [Problem(path / "catalog", text) for text in _wrong_names(catalog.state)]

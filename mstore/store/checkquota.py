@@ -32,13 +32,16 @@ def check_quota(path: Path, account_id: AccountId) -> list[Problem]:
     file, catalog = path / FILE_NAME, Catalog(path, account_id)
     try:
         slots = read_slots(str(file))
-        catalog.refresh()
     except (FileNotFoundError, Outdated):
         return []
     except Corrupt as error:
         return [Problem(file, f"{error}; it is begun anew when it is needed", True)]
     except MStoreError as error:
         return [Problem(file, str(error))]
+    try:
+        catalog.refresh()
+    except MStoreError:
+        return []  # which is the catalog's own problem
     problems = []
     entries = [entry for entry in catalog.state.entries.values() if not entry.no_select]
     states, amounts = slots.states(), slots.amounts()
@@ -69,7 +72,7 @@ def _find_wrong(directory: Path, said: tuple[int, int] | None, state: int, is_co
     """What is wrong with the slot of a mailbox, empty when nothing is."""
     try:
         index, journal = generation.load(directory)
-    except MStoreError:
+    except (FileNotFoundError, MStoreError):
         return ""  # which is the mailbox's own problem
     journal.close()
     holds = index.size_bytes, index.messages

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -54,9 +55,45 @@ def test_a_damaged_catalog_is_found(admin: Admin, account: Account) -> None:
     left = admin.json("check")["left"]
     assert [found["text"] for found in left] == ["4 bytes behind the last valid group"]
     path.write_bytes(whole[:40])
-    assert "cut off" in problems(admin)
+    assert problems(admin) == f"{path}: the catalog is cut off\n1 account checked, 1 problem\n"
     path.unlink()
-    assert "no mail directory" in problems(admin)
+    assert problems(admin) == f"{path}: the account has no catalog\n1 account checked, 1 problem\n"
+
+
+def test_damage_in_the_middle_of_a_catalog_is_nothing_that_the_next_change_deals_with(
+    admin: Admin, account: Account
+) -> None:
+    path = account.path / "catalog"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"INBOX")] ^= 1
+    path.write_bytes(data)
+    output = problems(admin)
+    assert "catalog: damaged at byte " in output
+    assert "behind the last valid group" not in output
+    assert "damaged in the middle" in admin.fails("mailbox", "create", "joe", "c")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
+def test_what_may_not_be_read_is_a_problem_of_its_mailbox_alone(admin: Admin, account: Account) -> None:
+    path = account.path / account.entry("a/b").id
+    path.chmod(0)
+    try:
+        output = problems(admin)
+        refusal = admin.fails("compact", "joe", "a/b")
+    finally:
+        path.chmod(0o700)
+    assert output == f"{path}: (a/b) lock cannot be read: Permission denied\n1 account checked, 1 problem\n"
+    assert refusal == "user/joe/a/b: cannot look at lock: Permission denied\n"
+
+
+def test_a_journal_that_is_gone_is_a_problem_of_its_mailbox_alone(admin: Admin, account: Account) -> None:
+    path = account.path / account.entry("a/b").id
+    mailbox = account.open("a/b")
+    mailbox.checkpoint()
+    mailbox.release()
+    (path / "journal.2").unlink()
+    output = problems(admin)
+    assert output == f"{path}: (a/b) journal.2 is missing\n1 account checked, 1 problem\n"
 
 
 def test_directories_and_names_must_agree(admin: Admin, account: Account) -> None:
