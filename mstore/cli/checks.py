@@ -12,8 +12,9 @@ import click
 from mstore.accounts.accounts import AccountRecord, Accounts
 from mstore.accounts.database import SCHEMAS, Database
 from mstore.base.errors import MStoreError
+from mstore.base.ids import AccountId
 from mstore.cli.site import Site, as_json, find, write_json
-from mstore.store.acl import all_grantees
+from mstore.store.acl import GROUP, USER, all_grantees
 from mstore.store.catalog import Catalog
 from mstore.store.check import Problem
 from mstore.store.checkaccount import check_account
@@ -104,13 +105,22 @@ def _check_sharing(store: Store, accounts: Accounts, records: Sequence[AccountRe
         except MStoreError:
             continue  # Never used, or told of already.
         granted = all_grantees(entry.acl for entry in catalog.state.entries.values())
-        unknown = sorted(granted - accounts.grantees(record.id))
+        missing = granted - accounts.grantees(record.id)
+        unknown = sorted(identifier for identifier in missing if not _is_gone(accounts, identifier))
         if unknown:
             text = (
                 f"shares with {', '.join(unknown)}, and accounts.db does not say so; msadm acl set mends it"
             )
             problems.append(Problem(Path(catalog.path), text))
     return problems
+
+
+def _is_gone(accounts: Accounts, identifier: str) -> bool:
+    """Whether an identifier of a list means a user or a group that was removed."""
+    word, _, number = identifier.partition(":")
+    if word + ":" == GROUP:
+        return accounts.group_name(number) is None
+    return word + ":" == USER and accounts.by_id(AccountId(number)) is None
 
 
 def _check_strangers(

@@ -194,3 +194,13 @@ def test_a_grant_that_no_listing_shows_is_a_problem(admin: Admin) -> None:
     assert "no problems" in admin.ok("check")
     accounts.note_grants(record["id"], ["anonymous", "anyone"], True)
     assert "no problems" in admin.ok("check", "joe")
+
+
+def test_lists_that_name_who_is_gone_are_no_problem(admin: Admin, account: Account) -> None:
+    admin.add("ann")
+    admin.ok("group", "add", "staff")
+    admin.ok("acl", "set", "joe", "a", "group:staff", "lr")
+    admin.ok("acl", "set", "joe", "a", "ann", "lr")
+    admin.ok("group", "remove", "staff", "--yes")
+    admin.ok("user", "remove", "ann", "--yes")
+    assert admin.ok("check") == "1 account checked, no problems\n"
