@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -139,6 +139,8 @@ class Explorer:
     samples: int = 6
     seed: int = 1
     most_states: int | None = None
+    wanted: int | None = None
+    """So many of the states of a run are tried, about."""
     stops_early: bool = False
     """One violation is enough."""
     states: set[bytes] = field(default_factory=set)
@@ -154,15 +156,35 @@ class Explorer:
     _met: int = 0
 
     def explore(self, done: Run, mutant: Mutant | None = None) -> None:
-        """Every state of one run."""
+        """Every state of one run, or as many as are ``wanted``, taken by chance from all of its steps."""
         self._judged.clear()
         self._accounts.clear()
-        chance = random.Random(self.seed)
         log = mutant(done.recorder.log) if mutant else done.recorder.log
+        loose = _loose_names(log)
+        share = 1.0
+        if self.wanted is not None:
+            share = self.wanted / max(1, sum(1 for _ in self._states(done, log)))
+            self._judged.clear()
+        taken = random.Random(self.seed)
+        for step, state, boot, rebooted, story in self._states(done, log):
+            if taken.random() >= share:
+                continue
+            self.states.add(state.key + boot)
+            if rebooted:
+                self._keep(state, taken)
+            for text in self._judge(state, boot, rebooted, story, story.allowed(not rebooted), loose):
+                what = " ".join(str(part)[:40] for part in log[step])
+                self.violations.append(Violation(done.name, step, what, text))
+            if self.is_full or (self.stops_early and self.violations):
+                return
+
+    def _states(self, done: Run, log: list[Event]) -> Iterator[tuple[int, State, bytes, bool, _Story]]:
+        """Each step, a state that is possible after it, the boot in which it is found, whether that is
+        another one, and what was promised."""
+        chance = random.Random(self.seed)
         first, second = done.recorder.boot, next_boot(done.recorder.boot)
         disk = done.recorder.disk()
         story = _Story(done)
-        loose = _loose_names(log)
         for step, event in enumerate(log):
             disk.apply(event)
             if event[0] == "mark":
@@ -170,24 +192,15 @@ class Explorer:
             if event[0] in ("sync", "sync_directory") or event[:2] == ("mark", "begin") or not story.is_told:
                 continue  # less is possible than before, and no more is promised
             for boot in (first, second):
-                allowed = story.allowed(boot == first)
                 pieces = disk.pieces()
                 sets: Iterable[set[int]] = [{piece.number for piece in pieces}]
                 if boot == second:
                     sets = choices(pieces, self.exhaustive, self.samples, chance)
                 for chosen in sets:
                     state = disk.state(chosen)
-                    if (state.key, boot, story.chapter) in self._judged:
-                        continue
-                    self._judged.add((state.key, boot, story.chapter))
-                    self.states.add(state.key + boot)
-                    if boot == second:
-                        self._keep(state, chance)
-                    for text in self._judge(state, boot, boot == second, story, allowed, loose):
-                        what = " ".join(str(part)[:40] for part in event)
-                        self.violations.append(Violation(done.name, step, what, text))
-                    if self.is_full or (self.stops_early and self.violations):
-                        return
+                    if (state.key, boot, story.chapter) not in self._judged:
+                        self._judged.add((state.key, boot, story.chapter))
+                        yield step, state, boot, boot == second, story
 
     @property
     def is_full(self) -> bool:

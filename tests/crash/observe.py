@@ -18,7 +18,7 @@ from mstore.store.checkaccount import check_account
 from mstore.store.mailbox import Mailbox
 from mstore.store.store import Store
 from tests.crash.reference import Messages
-from tests.crash.world import ACCOUNT_PATH, RECORD, Failed, check, make_content, messages_of
+from tests.crash.world import ACCOUNT_PATH, RECORD, Failed, check, make_content, messages_of, seen_by_reader
 from tests.kit.dying import Quick
 
 
@@ -71,6 +71,7 @@ def look_into_mailbox(path: Path, rebooted: bool) -> SeenMailbox:
         mailbox = Mailbox(path)
         try:
             seen.messages = messages_of(mailbox)
+            seen.messages = seen_by_reader(path, seen.messages)
             seen.uid_validity, seen.uid_next = mailbox.uid_validity, mailbox.uid_next
             seen.modseq = mailbox.highest_modseq
             _check_totals(mailbox, seen.messages)
@@ -120,7 +121,8 @@ def _go_on(mailbox: Mailbox, seen: SeenMailbox) -> Messages:
     check(uid >= seen.uid_next, f"UID {uid} where UIDNEXT was {seen.uid_next}")
     expected = messages_of(mailbox)
     check(expected.get(uid) == (content, frozenset([b"later"])), "a new message is not as it was sent")
-    seen.settled = {other: what for other, what in expected.items() if other != uid}
+    settled = {other: what for other, what in expected.items() if other != uid}
+    seen.settled = seen_by_reader(mailbox.path, settled)
     rows = mailbox.index.live_rows()
     with mailbox.transaction() as tx:
         tx.flags(rows[-1:], "add", 4)

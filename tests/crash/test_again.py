@@ -22,11 +22,13 @@ def explorer() -> Iterator[Explorer]:
     shutil.rmtree(place)
 
 
-@pytest.mark.parametrize("name", ["flags and appends", "checkpoint and flags", "move"])
+@pytest.mark.parametrize(
+    "name", ["flags and appends", "checkpoint and flags", "move", "compaction", "compaction of all"]
+)
 def test_the_power_goes_again(explorer: Explorer, name: str) -> None:
+    explorer.wanted = 60
     explore_one(explorer, BY_NAME[name])
     before = len(explorer.states)
-    explorer.most_states = before + 150
     explore_again(explorer, BY_NAME[name])
     assert not explorer.violations, "\n".join(map(str, explorer.violations[:5]))
     assert len(explorer.states) > before
@@ -35,7 +37,9 @@ def test_the_power_goes_again(explorer: Explorer, name: str) -> None:
 def test_the_power_goes_after_one_was_killed_who_recovered(explorer: Explorer) -> None:
     explorer.exhaustive = explorer.samples = 0
     explorer.keeping = 1
+    explorer.wanted = 60
     explore_one(explorer, BY_NAME["expunge"])
+    explorer.wanted = None
     amid = range(15, 29)  # the new generation gets its names
     assert explore_killed_again(explorer, BY_NAME["expunge"], goes_on_a_little, amid) == len(amid)
     assert not explorer.violations, "\n".join(map(str, explorer.violations[:5]))
@@ -43,6 +47,6 @@ def test_the_power_goes_after_one_was_killed_who_recovered(explorer: Explorer) -
 
 @pytest.mark.parametrize("name", ["append over a segment's end", "expunge", "checkpoint and flags", "move"])
 def test_the_power_goes_after_a_process_was_killed(explorer: Explorer, name: str) -> None:
-    explorer.most_states = 300
+    explorer.wanted = 60
     assert explore_killed(explorer, BY_NAME[name], every=11) >= 1
     assert not explorer.violations, "\n".join(map(str, explorer.violations[:5]))

@@ -17,7 +17,7 @@ from tests.crash import reference
 from tests.crash.explore import FIRST_BOOT, make_origin, scratch
 from tests.crash.observe import look_into_account, look_into_mailbox
 from tests.crash.workloads import WORKLOADS, Workload, short_segments
-from tests.crash.world import ACCOUNT_PATH, World, deferring, messages_of
+from tests.crash.world import ACCOUNT_PATH, World, deferring, messages_of, seen_by_reader
 from tests.kit.dying import close_files_under
 from tests.kit.powercut import Recorder
 
@@ -133,7 +133,7 @@ def _try(system: Refusing, root: Path, script: Callable[[World], None], where: s
             for name, entry in boxes.items():
                 mailbox = world.account.open(name)
                 mailbox.refresh()
-                found[name] = messages_of(mailbox)
+                found[name] = seen_by_reader(mailbox.path, messages_of(mailbox))
                 mailbox.release()
                 assert entry.uid_validity == mailbox.uid_validity, where
             assert any(

@@ -16,7 +16,7 @@ from tests.crash.workloads import WORKLOADS, Workload, mixed
 @pytest.fixture
 def explorer() -> Iterator[Explorer]:
     place = scratch()
-    yield Explorer(place, exhaustive=5, samples=4, most_states=500)
+    yield Explorer(place, exhaustive=5, samples=4, wanted=120)
     shutil.rmtree(place)
 
 

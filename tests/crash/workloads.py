@@ -110,6 +110,19 @@ def _move(world: World) -> None:
     world.copy("work", [1, 2], "INBOX", move=True)
 
 
+def _reader(world: World) -> None:
+    """Somebody else reads, posts and copies; what he has seen is his own, and kept by a checkpoint."""
+    world.read("INBOX", [1, 3])
+    world.post("INBOX")
+    world.flags("INBOX", [1, 4], "add", b"seen")
+    world.checkpoint("INBOX")
+    world.read("INBOX", [1], False)
+    world.read("INBOX", [5])
+    world.copy_as_reader("INBOX", [1, 3, 4, 6], "work")
+    world.expunge("INBOX", [4])
+    world.upkeep()
+
+
 def _checkpoint(world: World) -> None:
     world.checkpoint("INBOX")
     world.append("INBOX")
@@ -261,6 +274,7 @@ WORKLOADS = [
     Workload("expunge", _expunge, filled),
     Workload("copy", _copy, filled),
     Workload("move", _move, filled),
+    Workload("a reader's own flags", _reader, filled),
     Workload("checkpoint", _checkpoint, filled),
     Workload("checkpoint and flags", _checkpoint_between, filled),
     Workload("beside a checkpoint", _beside_a_checkpoint, filled),

@@ -37,6 +37,9 @@ class Record(NamedTuple):
 
 
 RECORD = Record(AccountId("aa000000000000aa"), "main")
+READER = AccountId("bb000000000000bb")
+"""Somebody else, with a \\Seen of his own."""
+SEEN_BY_READER = b"seen by the reader"
 ACCOUNT_PATH = f"{RECORD.id[:2]}/{RECORD.id}"
 
 
@@ -116,7 +119,7 @@ class World:
                 mailbox = self.mailbox(name)
                 if settles:
                     append(mailbox, [NewMessage(make_content(f"{name} settles", 90), 1)])
-                box.messages = messages_of(mailbox)
+                box.messages = seen_by_reader(mailbox.path, messages_of(mailbox))
                 box.uid_next = mailbox.uid_next
         self.reference.subscriptions = self.account.subscriptions()
         self.origin = self.reference.copy()
@@ -139,11 +142,12 @@ class World:
         self.waiting.waiting.clear()
         self.store.close()
 
-    def mailbox(self, name: str) -> Mailbox:
+    def mailbox(self, name: str, reader: AccountId | None = None) -> Mailbox:
         """A mailbox, kept open, whose changes are noted as they become visible."""
-        found = self._open.get(name)
+        key = name if reader is None else f"{name} of {reader}"
+        found = self._open.get(key)
         if found is None or found.deleted:
-            mailbox = found = self._open[name] = self.account.open(name)
+            mailbox = found = self._open[key] = self.account.open(name, reader)
             mailbox.listen(lambda: self._saw(mailbox))
             self._saw(mailbox)
         return found
@@ -204,12 +208,12 @@ class World:
         """Flags change."""
         box, mailbox = self.reference.boxes[name], self.mailbox(name)
         chosen = sorted(set(uids) & box.messages.keys())
-        every = frozenset().union(*(flags for _, flags in box.messages.values()))
-        effect = reference.flagged(
-            box.id, chosen, names if op != "remove" else (), names if op == "remove" else every
-        )
-        if op == "add":
-            effect = reference.flagged(box.id, chosen, names, ())
+        every = frozenset(FLAG_BITS) | frozenset(mailbox.keywords)
+        more = frozenset(names if op != "remove" else ())
+        less = frozenset({"set": every, "add": (), "remove": names}[op])
+        flags = {uid: box.messages[uid][1] for uid in chosen}  # of what does not change nothing is written
+        real = [uid for uid in chosen if flags[uid] - less | more != flags[uid]]
+        effect = reference.flagged(box.id, real, more, less)
 
         def work() -> None:
             with mailbox.transaction() as tx:
@@ -217,6 +221,44 @@ class World:
                 tx.flags(rows_of(mailbox, chosen), op, tx.keyword_bits(wanted))
 
         self._do(f"{op} flags in {name}", [effect], work)
+
+    def read(self, name: str, uids: Iterable[int], yes: bool = True) -> None:
+        """Somebody else sets or clears his own \\Seen."""
+        box, mailbox = self.reference.boxes[name], self.mailbox(name, READER)
+        chosen = sorted(set(uids) & box.messages.keys())
+        mine = [SEEN_BY_READER]
+        effect = reference.flagged(box.id, chosen, mine if yes else (), () if yes else mine)
+
+        def work() -> None:
+            with mailbox.transaction() as tx:
+                tx.flags(rows_of(mailbox, chosen), "add" if yes else "remove", 1)
+
+        self._do(f"\\Seen of one's own in {name}", [effect], work)
+
+    def post(self, name: str, size: int = 150) -> None:
+        """Somebody else appends a message that he has seen."""
+        box, mailbox = self.reference.boxes[name], self.mailbox(name, READER)
+        self._written += 1
+        uid, content = box.uid_next, make_content(f"{name} {box.uid_next} {self._written}", size)
+        effects = [reference.added(box.id, {uid: (content, frozenset([b"flagged"]))})]
+        effects.append(reference.flagged(box.id, [uid], [SEEN_BY_READER], ()))
+        new = [NewMessage(content, 1_700_000_000 + self._written, 5)]
+        self._do(f"a reader's append to {name}", effects, lambda: append(mailbox, new))
+
+    def copy_as_reader(self, source: str, uids: Iterable[int], target: str) -> None:
+        """Somebody else copies messages: what he has seen, he has seen there as well."""
+        box, other = self.reference.boxes[source], self.reference.boxes[target]
+        chosen = sorted(set(uids) & box.messages.keys())
+        here, there = self.mailbox(source, READER), self.mailbox(target, READER)
+        messages: Messages = {}
+        seen: list[int] = []
+        for uid, (content, names) in enumerate((box.messages[uid] for uid in chosen), other.uid_next):
+            messages[uid] = content, names - {b"seen", SEEN_BY_READER}
+            seen += [uid] if SEEN_BY_READER in names else []
+        effects = [reference.added(other.id, messages)]
+        effects.append(reference.flagged(other.id, seen, [SEEN_BY_READER], ()))
+        work = lambda: copying.copy(rows_of(here, chosen), here, there)  # noqa: E731
+        self._do(f"a reader's copy from {source} to {target}", effects, work)
 
     def expunge(self, name: str, uids: Iterable[int]) -> None:
         """Messages are removed."""
@@ -315,6 +357,7 @@ class World:
 
         self._do(f"delete {name}", [reference.changed(apply)], lambda: self.account.delete(name))
         self._open.pop(name, None)
+        self._open.pop(f"{name} of {READER}", None)
 
     def rename(self, old: str, new: str) -> None:
         """A mailbox gets another name, with all beneath it."""
@@ -390,3 +433,23 @@ def messages_of(mailbox: Mailbox) -> Messages:
         columns.full.uid.item(row): (mailbox.read(row), names_of(columns.full.flags.item(row), keywords))
         for row in mailbox.index.live_rows().tolist()
     }
+
+
+def seen_by_reader(path: Path, messages: Messages) -> Messages:
+    """The same messages, with what somebody else has seen of them."""
+    mailbox = Mailbox(path, reader=READER)
+    try:
+        seen = {uid for uid, names in messages_flags(mailbox) if b"seen" in names}
+    finally:
+        mailbox.close()
+    return {
+        uid: (content, names | {SEEN_BY_READER} if uid in seen else names)
+        for uid, (content, names) in messages.items()
+    }
+
+
+def messages_flags(mailbox: Mailbox) -> Iterator[tuple[int, frozenset[bytes]]]:
+    """UID and flags of all that a mailbox holds."""
+    columns, keywords = mailbox.columns, mailbox.keywords
+    for row in mailbox.index.live_rows().tolist():
+        yield columns.full.uid.item(row), names_of(columns.full.flags.item(row), keywords)
