@@ -16,8 +16,17 @@ from mstore.base.errors import Corrupt
 from mstore.base.flags import DELETED, SEEN
 from mstore.files import raw
 from mstore.files.column import DTYPES, WIDTHS, Array, Columns, capacity_for, give_back, map_file
+from mstore.files.expunges import parse_expunges
 from mstore.files.index import Index
-from mstore.files.layout import COLUMN_ENTRY, COLUMNS, INDEX, INDEX_MAGIC, READER_ENTRY, VERSION
+from mstore.files.layout import (
+    COLUMN_ENTRY,
+    COLUMNS,
+    EXPUNGE_ENTRY,
+    INDEX,
+    INDEX_MAGIC,
+    READER_ENTRY,
+    VERSION,
+)
 from mstore.files.readers import ReaderSets, find_entry, format_entry, parse_bits, parse_entries
 
 _VERIFY_BYTES = 256 << 10
@@ -82,7 +91,9 @@ class _IndexWriter:
             at += capacity * width
             if self._last_use and column.name != "uid":
                 index.columns.forget(column.name)
-        readers_at, readers, size = self._write_readers(uids, at)
+        readers_at, readers, expunges_at = self._write_readers(uids, at)
+        expunges = index.expunges.stored()
+        expunges_crc = self._put(expunges, expunges_at)
         values = {name: getattr(index, name) for name in _SCALARS} | {"generation": generation}
         head = bytearray(
             INDEX.write(
@@ -96,6 +107,10 @@ class _IndexWriter:
                 capacity=capacity,
                 readers=readers,
                 readers_at=readers_at,
+                expunges=len(index.expunges),
+                expunges_at=expunges_at,
+                expunges_crc=expunges_crc,
+                forgotten=index.expunges.forgotten,
                 created=int(time.time()),
                 **values,
             )
@@ -104,7 +119,7 @@ class _IndexWriter:
         head += bytes(header_bytes - len(head))
         struct.pack_into("<I", head, 4, zlib.crc32(head[8:]))
         raw.pwrite(self._fd, head, 0)
-        raw.truncate(self._fd, size)
+        raw.truncate(self._fd, expunges_at + len(expunges))
         raw.sync(self._fd)
 
     def _write_column(self, full: Array, at: int) -> int:
@@ -119,7 +134,7 @@ class _IndexWriter:
         return crc
 
     def _write_readers(self, uids: Array, at: int) -> tuple[int, int, int]:
-        """Write the readers' sets and their table; gives its place, its length and the end of the file."""
+        """Write the readers' sets and their table; gives its place, its length and its end."""
         entries = []
         if self._index.kept is not None:
             for reader, stored in self._index.kept.stored(uids, self._live):
@@ -191,14 +206,17 @@ def read_index(path: Path, verify: bool = False, reader: int | None = None, keep
     for name in _SCALARS:
         setattr(index, name, getattr(header, name))
     index.keywords = _parse_keywords(head, INDEX.size + header.columns * COLUMN_ENTRY.size, header.keywords)
-    if header.readers_at + header.readers * READER_ENTRY.size > size:
+    end = header.expunges_at + header.expunges * EXPUNGE_ENTRY.size
+    if header.readers_at + header.readers * READER_ENTRY.size > size or end > size:
         raise Corrupt(f"{path.name} is cut short")
+    stored = bytes(data[header.expunges_at : end])
+    index.expunges = parse_expunges(stored, header.forgotten, header.expunges_crc)
     if keep or (check and header.readers):
         kept = _read_sets(buffer, header, verify)
         index.kept = kept if keep else None
     if reader is not None:
-        stored = find_entry(buffer, header.readers_at, header.readers, reader)
-        index.see_as(reader, None if stored is None else parse_bits(stored, header.rows))
+        seen = find_entry(buffer, header.readers_at, header.readers, reader)
+        index.see_as(reader, None if seen is None else parse_bits(seen, header.rows))
     return index
 
 

@@ -25,6 +25,7 @@ from mstore.base.flags import (
     TOMBSTONE,
 )
 from mstore.files.column import Columns, capacity_for, rows_in_ranges
+from mstore.files.expunges import Expunges
 from mstore.files.layout import (
     APPENDED,
     DERIVED_AT,
@@ -80,8 +81,8 @@ RowSet = int | npt.NDArray[Any]
 
 
 class Change(NamedTuple):
-    """What one record did, for those who have to tell it: kind ``F`` flags, ``X`` expunge, ``A`` append,
-    ``K``."""
+    """What one record did, for those who have to tell it: kind ``F`` flags, ``M`` the MODSEQ alone, ``X``
+    expunge, ``A`` append, ``K`` keyword."""
 
     kind: str
     modseq: int
@@ -98,6 +99,7 @@ class Index:
         "columns",
         "dead_bytes",
         "deleted",
+        "expunges",
         "first_recent",
         "generation",
         "highest_modseq",
@@ -129,6 +131,8 @@ class Index:
         self.unseen = self.deleted = self.size_bytes = self.dead_bytes = 0
         self.tail_segment, self.tail_offset = 0, 0
         self.packed_next = PACKED
+        self.expunges = Expunges()
+        """What was expunged lately."""
         self.moves = 0
         """How often messages were moved to other segments, or segments removed, while this table lived."""
         self.snapshot = Snapshot(self.columns, None, self.columns.count)
@@ -174,7 +178,7 @@ class Index:
         new = Index(self.uid_validity, Columns(capacity_for(len(live))))
         new.columns.take(self.columns, live)
         new.snapshot = Snapshot(new.columns, None, new.columns.count)
-        new.keywords, new.reader = self.keywords, self.reader
+        new.keywords, new.reader, new.expunges = self.keywords, self.reader, self.expunges
         for name in (*_SCALARS, "messages"):
             setattr(new, name, getattr(self, name))
         new.version = new._log_start = self.version + 1
@@ -302,7 +306,7 @@ class Index:
     def _change_flags(
         self, payload: bytes, at: int, count: int, set_bits: int, clear_bits: int, modseq: int
     ) -> None:
-        """Change the flags of the rows in UID ranges; without any bits, their MODSEQ alone, untold."""
+        """Change the flags of the rows in UID ranges; without any bits, their MODSEQ alone."""
         full = self.columns.full
         if count == 1:
             first, last = _PAIR.unpack_from(payload, at)
@@ -311,14 +315,14 @@ class Index:
                 before = full.flags.item(row) if row >= 0 else TOMBSTONE
                 if not before & TOMBSTONE:
                     self._change_one(row, before, before & ~clear_bits | set_bits, modseq)
-                    if set_bits | clear_bits:
-                        self._note("F", modseq, row)
+                    self._note("F" if set_bits | clear_bits else "M", modseq, row)
                 return
         rows = self._rows_of(payload, at, count)
         if not len(rows):
             return
         full.modseq[rows] = modseq
         if not set_bits | clear_bits:
+            self._note("M", modseq, rows)
             return
         old = full.flags[rows]
         new = old & np.uint64(~clear_bits & _ALL) | np.uint64(set_bits)
@@ -344,6 +348,7 @@ class Index:
         if guard != EXPUNGE_GUARD:
             raise Corrupt("an expunge in the journal lacks its guard")
         self._expunge(self._rows_of(payload, EXPUNGED.size, count), modseq)
+        self.expunges.note(np.frombuffer(payload, "<u4", count * 2, EXPUNGED.size), modseq)
 
     def _expunge(self, rows: npt.NDArray[Any], modseq: int) -> None:
         if not len(rows):
@@ -428,6 +433,7 @@ class Index:
         for name in ("flags", "modseq", "segment", "offset", "derived", "thread_id"):
             getattr(mine, name)[kept] = getattr(theirs, name)[source]
         self.keywords[:] = newer.keywords
+        self.expunges = newer.expunges
         if moved.any():
             self._note("F", newer.highest_modseq, kept[moved])
         self._expunge(rows[~found], newer.highest_modseq)

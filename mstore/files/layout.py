@@ -310,7 +310,7 @@ RECORDS: dict[int, Layout] = {
 
 INDEX = Layout(
     "IndexHeader",
-    "opens each `index.<g>`; the column table, the keywords, the columns and the readers' sets follow",
+    "opens each `index.<g>`; column table, keywords, columns, readers' sets and record of expunges follow",
     [
         Field("magic", "I", "`MSix`"),
         Field("crc", "I", "CRC-32 of the rest of the header area"),
@@ -335,7 +335,11 @@ INDEX = Layout(
         Field("created", "q", "seconds since 1970"),
         Field("readers_at", "Q", "offset of the table of readers, behind the columns"),
         Field("readers", "I", "number of readers who have a \\Seen of their own"),
+        Field("expunges", "I", "number of entries of the record of expunges"),
+        Field("expunges_at", "Q", "offset of that record, behind the table of readers"),
+        Field("expunges_crc", "I", "CRC-32 of it"),
         Field("reserved", "4x", ""),
+        Field("forgotten", "Q", "of expunges up to this MODSEQ some may not be in the record"),
     ],
 )
 COLUMN_ENTRY = Layout(
@@ -346,6 +350,15 @@ COLUMN_ENTRY = Layout(
         Field("offset", "Q", "of its first value in the file, a multiple of 64"),
         Field("width", "I", "bytes of a value"),
         Field("crc", "I", "CRC-32 of the values in use"),
+    ],
+)
+EXPUNGE_ENTRY = Layout(
+    "ExpungeEntry",
+    "an expunge that is remembered for clients that come back; the oldest ones are dropped",
+    [
+        Field("modseq", "Q", "MODSEQ of the expunge"),
+        Field("first", "I", "UID of the first of a run of messages"),
+        Field("last", "I", "UID of the last"),
     ],
 )
 READER_ENTRY = Layout(
@@ -467,6 +480,7 @@ LAYOUTS = (
     INDEX,
     COLUMN_ENTRY,
     READER_ENTRY,
+    EXPUNGE_ENTRY,
     DERIVED,
     BLOB,
 )

@@ -13,6 +13,7 @@ from mstore.net.service import Service
 ALWAYS = b" ".join(
     (
         b"IMAP4rev1 LITERAL+ SASL-IR ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN",
+        b"ENABLE CONDSTORE QRESYNC",
         b"ACL RIGHTS=texk QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTASET",
     )
 )

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from mstore.base.errors import Denied, Moved, ReadOnly
 from mstore.base.flags import FIRST_KEYWORD_BIT, SYSTEM_FLAGS, USER_BITS
+from mstore.base.numset import format_numset
 from mstore.imap.errors import Bye
-from mstore.imap.render.lines import format_flags_lines
+from mstore.imap.render.lines import format_lines
 from mstore.store.rights import flag_mask
 
 if TYPE_CHECKING:
@@ -24,7 +25,18 @@ if TYPE_CHECKING:
 class Selected:
     """A mailbox, the view that the client has of it, and what the client may do with it."""
 
-    __slots__ = ("_keywords_told", "_opened", "mailbox", "mask", "personal", "read_only", "rights", "view")
+    __slots__ = (
+        "_keywords_told",
+        "_opened",
+        "aware",
+        "mailbox",
+        "mask",
+        "personal",
+        "read_only",
+        "rights",
+        "uids_vanish",
+        "view",
+    )
 
     def __init__(self, opened: Opened, view: View, read_only: bool) -> None:
         self._opened = opened
@@ -38,6 +50,22 @@ class Selected:
         self.mask = flag_mask(self.rights)
         """The flag bits that the client may change, unless it is read-only."""
         self._keywords_told = 0
+        self.aware = self.uids_vanish = False
+
+    def adapt(self, aware: bool, uids_vanish: bool) -> None:
+        """Tell news in the way that the client has asked for.
+
+        An ``aware`` client is told the MODSEQ of what changes (RFC 7162 §3.1); with ``uids_vanish`` what is
+        expunged is told by UID (RFC 7162 §3.2.10).
+        """
+        self.aware, self.uids_vanish = aware, uids_vanish
+        self.view.tells_modseq = aware
+
+    def news_items(self, uid: bool) -> tuple[bytes, ...]:
+        """What a FETCH response that was not asked for carries (RFC 7162 §3.2.4)."""
+        if self.aware:
+            return (b"UID", b"MODSEQ", b"FLAGS")
+        return (b"UID", b"FLAGS") if uid else (b"FLAGS",)
 
     def follow_rights(self, stream: Stream) -> None:
         """Go by the rights as they are now; tell the client which flags it may set, when that has changed.
@@ -89,10 +117,11 @@ class Selected:
             self.follow_rights(stream)
 
     def report(self, stream: Stream, expunges: bool, uid: bool = False) -> None:
-        """Tell the client what has changed: EXPUNGE, EXISTS, RECENT, FLAGS, FETCH, in this order.
+        """Tell the client what has changed: EXPUNGE or VANISHED, EXISTS, RECENT, FLAGS, FETCH, in this order.
 
-        Without ``expunges`` removals stay hidden, and sequence numbers as they are. With ``uid`` every
-        FETCH carries the UID.
+        Without ``expunges`` removals stay hidden, and sequence numbers as they are; a client that resumes
+        by MODSEQ is then told one from which it learns of them (RFC 7162 §3.2). With ``uid`` every FETCH
+        carries the UID.
         Raises: Bye when the mailbox is no more (RFC 2180 §3.3) or not to be read any more, Moved.
         """
         mailbox = self.mailbox
@@ -102,7 +131,9 @@ class Selected:
         if mailbox.deleted:
             self._check_is_there()
         changes = self.view.pending(expunges)
-        if changes.expunged_seqs:
+        if changes.expunged_seqs and self.uids_vanish:
+            stream.write(b"* VANISHED " + format_numset(changes.expunged_uids[::-1]) + b"\r\n")
+        elif changes.expunged_seqs:
             stream.writelines(b"* %d EXPUNGE\r\n" % seq for seq in changes.expunged_seqs)
         if changes.exists is not None:
             stream.write(b"* %d EXISTS\r\n" % changes.exists)
@@ -111,10 +142,21 @@ class Selected:
         if changes.keywords_changed:
             self.announce_keywords(stream)
         if len(changes.fetch_rows):
-            for piece in format_flags_lines(
-                self.mailbox, self.view, changes.fetch_seqs, changes.fetch_rows, uid
+            for piece in format_lines(
+                self.mailbox, self.view, changes.fetch_seqs, changes.fetch_rows, *self.news_items(uid)
             ):
                 stream.write(piece)
+        if self.aware and not expunges:
+            held_back = self.view.held_back()
+            if held_back:
+                stream.write(b"* OK [HIGHESTMODSEQ %d] Removals are yet to be told\r\n" % (held_back - 1))
+
+    def format_modseq(self) -> bytes:
+        """The HIGHESTMODSEQ up to which the client knows all changes (RFC 7162 §3.1.2.1)."""
+        modseq, held_back = self.view.modseq, self.view.held_back()
+        if held_back:
+            modseq = min(modseq, held_back - 1)
+        return b"HIGHESTMODSEQ %d" % modseq
 
     def announce_keywords(self, stream: Stream) -> None:
         """Tell of keywords that are new to the client; before any message is said to have one of them."""

@@ -41,6 +41,7 @@ EARLY_BAD_LIMIT = 10
 BAD_LIMIT = 50
 """So many commands in a row that are no commands end the session."""
 STOPPING = "Server shutting down"
+CONDSTORE, QRESYNC = b"CONDSTORE", b"QRESYNC"
 FAULT_LIMIT = 3
 """So many faults of ours do."""
 
@@ -61,6 +62,7 @@ class Session:
         "_said_goodbye",
         "_stopping",
         "access",
+        "enabled",
         "idle",
         "idling",
         "penalty",
@@ -82,6 +84,8 @@ class Session:
         self.record: Any = None
         self.access: Access | None = None
         self.selected: Selected | None = None
+        self.enabled: frozenset[bytes] = frozenset()
+        """The extensions that the client has enabled (RFC 5161)."""
         self.idling: Any = None
         """What pushes news, during IDLE."""
         self.penalty: Penalty | None = None
@@ -169,6 +173,24 @@ class Session:
         self.penalty = None
         self.stream.timeout_s = self.service.settings.imapd_autologout
         self.service.counters.add("logins")
+
+    def enable(self, *words: bytes) -> None:
+        """The client uses an extension from now on.
+
+        The first time it shows that it knows of MODSEQs it is told the selected mailbox's (RFC 7162 §3.1).
+        """
+        if self.enabled.issuperset(words):
+            return
+        was_aware = CONDSTORE in self.enabled
+        self.enabled |= set(words)
+        if self.selected is not None:
+            self.adapt(self.selected)
+            if CONDSTORE in self.enabled and not was_aware:
+                self.send(b"* OK [" + self.selected.format_modseq() + b"] Highest\r\n")
+
+    def adapt(self, selected: Selected) -> None:
+        """Have the news of a mailbox told as the extensions in use want it."""
+        selected.adapt(CONDSTORE in self.enabled, QRESYNC in self.enabled)
 
     def leave_mailbox(self) -> None:
         """No mailbox is selected any more."""

@@ -201,6 +201,8 @@ def recover(
     lost.find_moved(index, segments)
     lost.take_stock(index, directory, rebuilt)
     _forget_lost_blobs(index, directory)
+    if rebuilt or from_segments:
+        index.expunges.forget(index.highest_modseq)
     index.highest_modseq += MODSEQ_STEP
     index.generation = newest + 1
     try:
@@ -335,6 +337,7 @@ def _replay(index: Index, segments: Segments, generations: list[int], directory:
             rest = (record for later, _ in groups[place:] for record in later.records)
             below = next((_first_uid(payload) for kind, _, payload in rest if kind == TYPE_APPENDED), 1 << 32)
             _adopt_lost(index, segments, index.highest_modseq, below)
+            index.expunges.forget(group.modseq)  # one may be among what is missing
         for kind, flags, payload in group.records:
             try:
                 if kind != TYPE_SEALED:

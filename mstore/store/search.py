@@ -26,6 +26,7 @@ from mstore.store import searchtext
 from mstore.store.searchkeys import (
     All,
     And,
+    Column,
     Flag,
     Header,
     InternalDate,
@@ -204,6 +205,8 @@ class _Search:
             return self._sent(key, at)
         if isinstance(key, Size):
             return _within(self._column("size", at), key.low, key.high)
+        if isinstance(key, Column):
+            return _within(self._column(key.name, at), key.low, key.high)
         if isinstance(key, Recent):
             return self._view.recent_mask(self._rows[at])
         if isinstance(key, Keyword):

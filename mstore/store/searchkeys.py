@@ -74,6 +74,15 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """Messages with a number in this column of the index that is in the range."""
+
+    name: str
+    low: int | None
+    high: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """Messages with a field of this (lower case) name whose decoded value contains the text.
 
@@ -123,9 +132,19 @@ SearchKey = (
     | InternalDate
     | SentDay
     | Size
+    | Column
     | Header
     | Text
     | Not
     | And
     | Or
 )
+
+
+def asks_modseq(key: SearchKey) -> bool:
+    """Whether a MODSEQ is asked for anywhere in the tree (RFC 7162 §3.1.5)."""
+    if isinstance(key, Not):
+        return asks_modseq(key.key)
+    if isinstance(key, And | Or):
+        return any(map(asks_modseq, key.keys))
+    return isinstance(key, Column) and key.name == "modseq"

@@ -46,6 +46,7 @@ class View:
         "mailbox",
         "modseq",
         "recent_ranges",
+        "tells_modseq",
     )
 
     def __init__(self, mailbox: Mailbox, claims: bool) -> None:
@@ -57,6 +58,8 @@ class View:
         self.modseq = index.highest_modseq
         self._told = self._expunges_told = index.version
         self._silenced: dict[int, npt.NDArray[Any]] | None = None
+        self.tells_modseq = False
+        """Whether a change of a MODSEQ alone is told, as one of flags (RFC 7162 §3.2)."""
         self.recent_ranges: tuple[tuple[int, int], ...] = ()
         """UIDs that are \\Recent for this session, as ranges."""
         if self.count:
@@ -149,6 +152,15 @@ class View:
             return rows + 1
         return self.rows.searchsorted(rows) + 1
 
+    def held_back(self) -> int:
+        """The lowest MODSEQ of the expunges that were held back; 0 when there is none."""
+        index, snapshot = self.mailbox.index, self._snapshot
+        if snapshot is index.snapshot:
+            return 0
+        full, rows = index.columns.full, self.rows
+        gone = rows[full.flags[rows] & _TOMB != 0]
+        return int(full.modseq[gone].min()) if len(gone) else 0
+
     # -- what is new
 
     def silence(self, rows: npt.NDArray[Any], modseq: int) -> None:
@@ -175,7 +187,9 @@ class View:
         elif self._snapshot is not index.snapshot:
             self._snapshot.extend()
         before, self.count = told - len(gone) if expunges else told, self._snapshot.count
-        fetch_rows, fetch_seqs = self._changed(known, before) if "F" in kinds else (_NONE, _NONE)
+        changes = "FM" if self.tells_modseq else "F"
+        told_rows = not kinds.isdisjoint(changes)
+        fetch_rows, fetch_seqs = self._changed(known, before, changes) if told_rows else (_NONE, _NONE)
         grew = self.count > before
         self._told, self.modseq, self._silenced = index.version, index.highest_modseq, None
         if grew:
@@ -206,10 +220,10 @@ class View:
         places = np.flatnonzero(full.flags[rows] & _TOMB)
         return (places[::-1] + 1).tolist(), full.uid[rows[places]][::-1].tolist()
 
-    def _changed(self, known: list[Change] | None, before: int) -> tuple[Rows, Rows]:
-        """Rows among the first ``before`` whose flags changed, but for what the session itself did silently,
-        and their sequence numbers."""
-        few = _few_rows(known, "F", self._silenced)
+    def _changed(self, known: list[Change] | None, before: int, kinds: str) -> tuple[Rows, Rows]:
+        """Rows among the first ``before`` that have such changes, but for what the session itself did
+        silently, and their sequence numbers."""
+        few = _few_rows(known, kinds, self._silenced)
         if few is not None:
             place, flags = self._snapshot.place, self.mailbox.index.columns.full.flags
             pairs = [(row, place(row, before) + 1) for row in sorted(few) if not flags.item(row) & TOMBSTONE]
@@ -219,14 +233,14 @@ class View:
             return np.array([row for row, _ in pairs], np.int32), np.array(
                 [seq for _, seq in pairs], np.int32
             )
-        marked = self._marked(known)
+        marked = self._marked(known, kinds)
         marked &= self.mailbox.index.columns.flags & _TOMB == 0
         told = self._snapshot.rows(before)
         places = np.flatnonzero(marked[told])
         return told[places], places.astype(np.int32) + np.int32(1)
 
-    def _marked(self, known: list[Change] | None) -> npt.NDArray[np.bool_]:
-        """For every row whether there is a change of its flags to be told.
+    def _marked(self, known: list[Change] | None, kinds: str) -> npt.NDArray[np.bool_]:
+        """For every row whether there is such a change to be told.
 
         Where too much was missed to know who changed what, nothing is silenced: another's change may lie
         under the session's own.
@@ -237,7 +251,7 @@ class View:
             return newer
         marked = np.zeros(columns.count, np.bool_)
         for change in known:
-            if change.kind == "F":
+            if change.kind in kinds:
                 own = silenced.get(change.modseq)
                 if own is None:
                     marked[change.rows] = True
@@ -250,14 +264,14 @@ class View:
 
 
 def _few_rows(
-    changes: list[Change] | None, kind: str, silenced: dict[int, npt.NDArray[Any]] | None = None
+    changes: list[Change] | None, kinds: str, silenced: dict[int, npt.NDArray[Any]] | None = None
 ) -> set[int] | None:
-    """The rows of the changes of one kind, those silenced left out; None when they are not few."""
+    """The rows of the changes of these kinds, those silenced left out; None when they are not few."""
     if changes is None or len(changes) > _FEW:
         return None
     rows: set[int] = set()
     for change in changes:
-        if change.kind != kind:
+        if change.kind not in kinds:
             continue
         if isinstance(change.rows, int):
             found = {change.rows}

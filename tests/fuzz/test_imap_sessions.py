@@ -49,6 +49,13 @@ FURTHER = (
     b"a LIST user/%/ *\r\n",
     b"a SETQUOTA user/joe (STORAGE 9000 MESSAGE 200)\r\n",
     b"a GETQUOTAROOT user/joe/work\r\n",
+    b"a ENABLE QRESYNC CONDSTORE\r\n",
+    b"a SELECT INBOX (QRESYNC (7 1 1:9,12 (1,3:4 1,3:4)) CONDSTORE)\r\n",
+    b"a EXAMINE user/joe/work (QRESYNC (7 3))\r\n",
+    b"a UID FETCH 1:* (FLAGS MODSEQ) (CHANGEDSINCE 2 VANISHED)\r\n",
+    b"a STORE 1:* (UNCHANGEDSINCE 3) +FLAGS.SILENT (\\Seen x)\r\n",
+    b"a SEARCH OR MODSEQ \"/flags/\\\\seen\" all 3 NOT MODSEQ 4\r\n",
+    b"a STATUS INBOX (HIGHESTMODSEQ UIDNEXT)\r\n",
 )
 
 

@@ -27,12 +27,15 @@ _SECTION = re.compile(rb"([1-9][0-9]*(?:\.[1-9][0-9]*)*)?(\.)?(HEADER\.FIELDS(?:
 PLAIN_CODES = frozenset(
     b"ALERT PARSE READ-ONLY READ-WRITE TRYCREATE UIDNOTSTICKY TOOBIG "
     b"UNAVAILABLE AUTHENTICATIONFAILED AUTHORIZATIONFAILED EXPIRED PRIVACYREQUIRED CONTACTADMIN NOPERM INUSE "
-    b"EXPUNGEISSUED CORRUPTION SERVERBUG CLIENTBUG CANNOT LIMIT OVERQUOTA ALREADYEXISTS NONEXISTENT".split()
+    b"EXPUNGEISSUED CORRUPTION SERVERBUG CLIENTBUG CANNOT LIMIT OVERQUOTA ALREADYEXISTS NONEXISTENT "
+    b"CLOSED".split()
 )
 MAILBOX_ATTRIBUTES = frozenset(
     rb"\Noselect \Noinferiors \Marked \Unmarked \HasChildren \HasNoChildren".lower().split()
 )
-STATUS_ITEMS = frozenset(b"MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED DELETED-STORAGE".split())
+WIDE_STATUS_ITEMS = frozenset(b"DELETED-STORAGE HIGHESTMODSEQ".split())
+STATUS_ITEMS = WIDE_STATUS_ITEMS.union(b"MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED".split())
+ENABLED = frozenset(b"CONDSTORE QRESYNC".split())
 SYSTEM_FLAGS = frozenset(rb"\answered \flagged \deleted \seen \draft".split())
 
 
@@ -143,6 +146,8 @@ class Checker:
         name = word[0] if word is not None else b""
         table: dict[bytes, Callable[[], object]] = {
             b"CAPABILITY": self.capability,
+            b"ENABLED": self.enabled,
+            b"VANISHED": self.vanished,
             b"LIST": self.mailbox_list,
             b"LSUB": self.mailbox_list,
             b"STATUS": self.status,
@@ -187,6 +192,12 @@ class Checker:
         elif name in (b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN"):
             self.expect(b" ")
             self.number(1)
+        elif name == b"HIGHESTMODSEQ":
+            self.expect(b" ")
+            self.number(1, 2**63 - 1)
+        elif name == b"MODIFIED":
+            self.expect(b" ")
+            self.match(_UID_SET, "sequence-set")
         elif name == b"APPENDUID":
             self.expect(b" ")
             self.number(1)
@@ -211,6 +222,16 @@ class Checker:
         if b"IMAP4rev1" not in names or len(set(names)) != len(names):
             self.fail("capabilities without IMAP4rev1, or twice the same")
 
+    def enabled(self) -> None:
+        while self.take(b" "):
+            if self.match(_ATOM, "capability") not in ENABLED:
+                self.fail("what cannot be enabled before here")
+
+    def vanished(self) -> None:
+        self.take(b" (EARLIER)")
+        self.expect(b" ")
+        self.match(_UID_SET, "known-uids")
+
     def mailbox_list(self) -> None:
         self.expect(b" (")
         while not self.take(b")"):
@@ -233,10 +254,14 @@ class Checker:
         if name not in STATUS_ITEMS:
             self.fail("unknown status item")
         self.expect(b" ")
-        self.number(highest=2**63 - 1 if name == b"DELETED-STORAGE" else 2**32 - 1)
+        self.number(highest=2**63 - 1 if name in WIDE_STATUS_ITEMS else 2**32 - 1)
 
     def search(self) -> None:
         while self.take(b" "):
+            if self.take(b"(MODSEQ "):
+                self.number(1, 2**63 - 1)
+                self.expect(b")")
+                return
             self.number(1)
 
     def flags(self) -> None:
@@ -364,6 +389,10 @@ class Checker:
         self.expect(b" ")
         if name == b"FLAGS":
             self.list_of(self.flag_fetch, may_be_empty=True)
+        elif name == b"MODSEQ":
+            self.expect(b"(")
+            self.number(1, 2**63 - 1)
+            self.expect(b")")
         elif name == b"INTERNALDATE":
             self.match(_DATE_TIME, "date-time")
         elif name == b"RFC822.SIZE":

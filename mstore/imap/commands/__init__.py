@@ -20,6 +20,7 @@ from mstore.imap.commands import (
     any,
     append,
     copy,
+    enable,
     expunge,
     fetch,
     idle,
@@ -81,6 +82,7 @@ COMMANDS = make_table(
         Command(b"STARTTLS", login.run_starttls, NOT_AUTHENTICATED, "none", "RFC 3501 §6.2.1"),
         Command(b"AUTHENTICATE", login.run_authenticate, NOT_AUTHENTICATED, "none", "RFC 3501 §6.2.2"),
         Command(b"LOGIN", login.run_login, NOT_AUTHENTICATED, "none", "RFC 3501 §6.2.3"),
+        Command(b"ENABLE", enable.run_enable, LOGGED_IN, "none", "RFC 5161 §3.1"),
         Command(b"SELECT", select.run_select, LOGGED_IN, "none", "RFC 3501 §6.3.1"),
         Command(b"EXAMINE", select.run_examine, LOGGED_IN, "none", "RFC 3501 §6.3.2"),
         Command(b"CREATE", mailbox.run_create, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.3"),
@@ -112,9 +114,7 @@ COMMANDS = make_table(
         Command(b"FETCH", fetch.run_fetch, SELECTED, "uses", "RFC 3501 §6.4.5"),
         Command(b"COPY", copy.run_copy, SELECTED, "may-expunge", "RFC 3501 §6.4.7"),
         Command(b"STORE", store.run_store, SELECTED, "uses", "RFC 3501 §6.4.6"),
-        Command(
-            b"UID EXPUNGE", expunge.run_uid_expunge, SELECTED, "may-expunge", "RFC 4315 §2.1", uid=True
-        ),
+        Command(b"UID EXPUNGE", expunge.run_uid_expunge, SELECTED, "may-expunge", "RFC 4315 §2.1", uid=True),
         Command(b"UID COPY", copy.run_uid_copy, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),
         Command(b"UID SEARCH", search.run_uid_search, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),
         Command(b"UID FETCH", fetch.run_uid_fetch, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),

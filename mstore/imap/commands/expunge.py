@@ -31,8 +31,7 @@ def run_expunge(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
     cursor.end()
     selected = session.mailbox
     selected.check_may_expunge(session.stream)
-    expunge_deleted(selected)
-    return None
+    return _finish(selected, expunge_deleted(selected), b"EXPUNGE")
 
 
 def run_uid_expunge(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
@@ -47,14 +46,23 @@ def run_uid_expunge(session: Session, tag: bytes, cursor: Cursor) -> bytes | Non
     cursor.end()
     selected = session.mailbox
     selected.check_may_expunge(session.stream)
-    expunge_deleted(selected, choose(selected, numbers, uid=True).rows)
-    return None
+    return _finish(
+        selected, expunge_deleted(selected, choose(selected, numbers, uid=True).rows), b"UID EXPUNGE"
+    )
 
 
-def expunge_deleted(selected: Selected, rows: Array | None = None) -> None:
+def _finish(selected: Selected, modseq: int, name: bytes) -> bytes | None:
+    """The reply; an aware client is told the MODSEQ of the removal (RFC 7162 §3.2.7)."""
+    if not modseq or not selected.aware:
+        return None
+    return b"[HIGHESTMODSEQ %d] %b completed" % (modseq, name)
+
+
+def expunge_deleted(selected: Selected, rows: Array | None = None) -> int:
     """Remove messages that have \\Deleted, of all those the client knows or of some rows.
 
-    Which have it is decided under the lock: another session may just have taken it back.
+    Gives the MODSEQ of the removal, 0 when there was nothing to remove. Which have it is decided
+    under the lock: another session may just have taken it back.
     """
     mailbox = selected.mailbox
     if rows is None:
@@ -62,11 +70,12 @@ def expunge_deleted(selected: Selected, rows: Array | None = None) -> None:
     if not len(_deleted(mailbox.columns.full.flags, rows)):
         mailbox.refresh()
         if not len(_deleted(mailbox.columns.full.flags, rows)):
-            return
+            return 0
     with mailbox.transaction() as tx:
         doomed = _deleted(mailbox.columns.full.flags, rows)
         if len(doomed):
             tx.expunge(doomed)
+    return tx.modseq
 
 
 def _deleted(flags: Array, rows: Array) -> Array:

@@ -1,4 +1,4 @@
-"""FETCH and UID FETCH (RFC 3501 §6.4.5, §6.4.8).
+"""FETCH and UID FETCH (RFC 3501 §6.4.5, §6.4.8; RFC 7162 §3.1.4, §3.2.6).
 
 Items that read a body set \\Seen, where the client may set it: in one transaction for all messages of the
 set, before the first response, so that the flags stand in the same responses. No lock is held while anything
@@ -17,16 +17,19 @@ import numpy as np
 from mstore.base.errors import Busy, StorageFailed
 from mstore.base.flags import SEEN
 from mstore.imap.chosen import Array, choose
-from mstore.imap.errors import no_for
+from mstore.imap.errors import Bad, no_for
 from mstore.imap.grammar.cursor import Cursor
-from mstore.imap.grammar.fetchitems import parse_fetch_items
+from mstore.imap.grammar.fetchitems import FetchItem, parse_fetch_items
+from mstore.imap.grammar.modifiers import FetchModifiers, parse_fetch_modifiers
 from mstore.imap.render.messages import Messages, Program
+from mstore.imap.resync import changed_since, tell_vanished
 from mstore.imap.selected import Selected
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
 
 LONGEST_KEPT = 400
+MODSEQ = FetchItem(b"MODSEQ")
 
 
 def run_fetch(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
@@ -43,15 +46,23 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     cursor.space()
     numbers = cursor.sequence_set()
     cursor.space()
-    program = _parse(cursor)
+    program, modifiers = _parse(cursor)
+    if modifiers.vanished and not (uid and b"QRESYNC" in session.enabled):
+        raise Bad("VANISHED is for UID FETCH, after ENABLE QRESYNC")
+    if MODSEQ.name in program.columns:
+        session.enable(b"CONDSTORE")
     selected = session.mailbox
     chosen = choose(selected, numbers, uid)
     rows = chosen.rows
+    if modifiers.changed_since is not None:
+        rows = changed_since(selected, rows, modifiers.changed_since)
+        if modifiers.vanished:
+            tell_vanished(selected, modifiers.changed_since, numbers, session.send)
     if len(rows):
         selected.announce_keywords(session.stream)
         messages = Messages(program, selected.mailbox, selected.view, uid)
         if program.reads and not selected.read_only and selected.mask & SEEN and _set_seen(selected, rows):
-            messages.tell_flags()
+            messages.tell(*selected.news_items(uid))
         messages.send(selected.view.seqs_of_rows(rows), rows, session.send)
         if messages.failure is not None:
             raise no_for(messages.failure)
@@ -59,22 +70,25 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     return None
 
 
-def _parse(cursor: Cursor) -> Program:
-    """The items up to the end of the command; clients send the same ones over and over."""
+def _parse(cursor: Cursor) -> tuple[Program, FetchModifiers]:
+    """The items and modifiers up to the end of the command; clients send the same ones over and over."""
     text = cursor.data[cursor.pos :]
     if len(text) <= LONGEST_KEPT and b"{" not in text:
         return _compile(text)
-    program = Program(parse_fetch_items(cursor))
-    cursor.end()
-    return program
+    return _compile_at(cursor)
 
 
 @lru_cache(maxsize=256)
-def _compile(text: bytes) -> Program:
-    cursor = Cursor(text)
-    program = Program(parse_fetch_items(cursor))
-    cursor.end()
-    return program
+def _compile(text: bytes) -> tuple[Program, FetchModifiers]:
+    return _compile_at(Cursor(text))
+
+
+def _compile_at(cursor: Cursor) -> tuple[Program, FetchModifiers]:
+    items = parse_fetch_items(cursor)
+    modifiers = parse_fetch_modifiers(cursor)
+    if modifiers.changed_since is not None:
+        items = (*items, MODSEQ)
+    return Program(items), modifiers
 
 
 def _set_seen(selected: Selected, rows: Array) -> bool:

@@ -11,7 +11,10 @@ import numpy as np
 
 from mstore.base.flags import DELETED, SEEN, TOMBSTONE
 from mstore.imap import state
+from mstore.imap.errors import Bad
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.modifiers import parse_select_parameters
+from mstore.imap.resync import tell_missed
 from mstore.imap.selected import Selected
 from mstore.store.rights import is_read_only
 
@@ -33,15 +36,24 @@ def open_mailbox(session: Session, cursor: Cursor, read_only: bool) -> bytes:
     """Leave the mailbox selected so far, whatever comes of it, and open another."""
     cursor.space()
     name = cursor.mailbox()
-    cursor.end()
-    session.leave_mailbox()
+    parameters = parse_select_parameters(cursor)
+    if parameters.resync is not None and b"QRESYNC" not in session.enabled:
+        raise Bad("ENABLE QRESYNC first")
+    if session.selected is not None:
+        session.leave_mailbox()
+        session.send(b"* OK [CLOSED] The mailbox selected before is closed\r\n")
+    if parameters.condstore:
+        session.enable(b"CONDSTORE")
     opened = session.mailstore.open(name, "r")
     mailbox = opened.mailbox
     try:
         # Who may change nothing that others see does not take \Recent from them either.
         changes_nothing = read_only or is_read_only(opened.rights, opened.personal)
         selected = Selected(opened, mailbox.view(not changes_nothing), read_only)
+        session.adapt(selected)
         session.send(format_opening(selected))
+        if parameters.resync is not None:
+            tell_missed(selected, parameters.resync, session.send)
     except BaseException:
         mailbox.release()
         raise
@@ -65,6 +77,8 @@ def format_opening(selected: Selected) -> bytes:
         b"* OK [UIDVALIDITY %d] UIDs valid\r\n* OK [UIDNEXT %d] Predicted next UID\r\n"
         % (mailbox.uid_validity, mailbox.uid_next)
     )
+    if selected.aware:
+        lines.append(b"* OK [" + selected.format_modseq() + b"] Highest\r\n")
     return b"".join(lines)
 
 

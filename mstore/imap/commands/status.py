@@ -26,6 +26,7 @@ ITEMS: Mapping[bytes, Callable[[MailboxStatus], int]] = MappingProxyType(
         b"UIDVALIDITY": lambda status: status.uid_validity,
         b"UNSEEN": lambda status: status.unseen,
         b"DELETED": lambda status: status.deleted,
+        b"HIGHESTMODSEQ": lambda status: status.highest_modseq,
     }
 )
 DELETED_STORAGE = b"DELETED-STORAGE"
@@ -44,6 +45,8 @@ def run_status(session: Session, tag: bytes, cursor: Cursor) -> None:
             raise Bad(f"unknown status item {item.decode()[:40]}")
     mailbox = session.mailstore.open(name, "r").mailbox
     try:
+        if b"HIGHESTMODSEQ" in items:
+            session.enable(b"CONDSTORE")
         mailbox.refresh()
         values = _count(mailbox, items)
         selected = session.selected

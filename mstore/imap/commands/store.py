@@ -1,19 +1,24 @@
-"""STORE and UID STORE (RFC 3501 §6.4.6, §6.4.8).
+"""STORE and UID STORE (RFC 3501 §6.4.6, §6.4.8; RFC 7162 §3.1.3).
 
 The change is one transaction for all messages of the set. The client is told the flags of every message of
-the set, unless it asked for silence; other sessions learn of it as news.
+the set, unless it asked for silence; other sessions learn of it as news. Of messages that were not to be
+changed, because they had been, those are told that the client has not been told of yet, as news too.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from mstore.base.errors import Denied
-from mstore.base.flags import FIRST_KEYWORD_BIT, USER_BITS
-from mstore.imap.chosen import Chosen, choose
-from mstore.imap.errors import Bad
+from mstore.base.flags import FIRST_KEYWORD_BIT, TOMBSTONE, USER_BITS
+from mstore.base.numset import format_numset
+from mstore.imap.chosen import Array, Chosen, choose
+from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor
-from mstore.imap.render.lines import format_flags_lines
+from mstore.imap.grammar.modifiers import parse_store_modifiers
+from mstore.imap.render.lines import format_lines
 
 if TYPE_CHECKING:
     from mstore.imap.selected import Selected
@@ -48,6 +53,7 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     cursor.space()
     numbers = cursor.sequence_set()
     cursor.space()
+    unchanged_since = parse_store_modifiers(cursor)
     attribute = ATTRIBUTES.get(cursor.atom().upper())
     if attribute is None:
         raise Bad("FLAGS, +FLAGS or -FLAGS expected")
@@ -56,24 +62,44 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     bits, keywords = cursor.flags()
     cursor.end()
     selected = session.mailbox
+    if unchanged_since is not None:
+        session.enable(b"CONDSTORE")
     selected.check_may_change(session.stream)
     mask = _check_rights(selected, operation, bits, keywords)
     chosen = choose(selected, numbers, uid)
-    rows = chosen.rows
+    rows, modified = chosen.rows, chosen.rows[:0]
     if not len(rows):
-        return _finish(chosen, silent, uid)
+        return _finish(chosen, silent, uid, b"")
     mailbox, view = selected.mailbox, selected.view
     with mailbox.transaction() as tx:
-        if keywords and mask >> FIRST_KEYWORD_BIT:
+        if unchanged_since is not None:
+            rows, modified = _split(selected, rows, unchanged_since)
+        if len(rows) and keywords and mask >> FIRST_KEYWORD_BIT:
             bits |= tx.keyword_bits(keywords, create=operation != "remove")
         changed = tx.flags(rows, operation, bits, mask=mask)
     if len(changed):
         view.silence(changed, tx.modseq)
-    if not silent:
+    items = selected.news_items(uid)
+    if silent:
+        # Its MODSEQ is told in any case, and of a conditional change that it has been made.
+        items = (b"UID", b"MODSEQ") if selected.aware else ()
+        rows = changed if unchanged_since is None else rows
+    if items:
         selected.announce_keywords(session.stream)
-        for piece in format_flags_lines(mailbox, view, view.seqs_of_rows(rows), rows, uid):
+        for piece in format_lines(mailbox, view, view.seqs_of_rows(rows), rows, *items):
             session.send(piece)
-    return _finish(chosen, silent, uid)
+    if not len(modified):
+        return _finish(chosen, silent, uid, b"")
+    left = mailbox.columns.full.uid[modified] if uid else view.seqs_of_rows(modified)
+    return _finish(chosen, silent, uid, b"MODIFIED " + format_numset(left))
+
+
+def _split(selected: Selected, rows: Array, unchanged_since: int) -> tuple[Array, Array]:
+    """Those of the rows that have not been changed since, and those that have been; without those gone."""
+    full = selected.mailbox.columns.full
+    there = rows[full.flags[rows] & np.uint64(TOMBSTONE) == 0]
+    newer = full.modseq[there] > np.uint64(unchanged_since)
+    return there[~newer], there[newer]
 
 
 def _check_rights(selected: Selected, operation: Operation, bits: int, keywords: tuple[bytes, ...]) -> int:
@@ -89,8 +115,15 @@ def _check_rights(selected: Selected, operation: Operation, bits: int, keywords:
     return mask
 
 
-def _finish(chosen: Chosen, silent: bool, uid: bool) -> bytes | None:
-    """The reply: a silent change of what is left is a success (RFC 2180 §4.2.1), others say what is gone."""
+def _finish(chosen: Chosen, silent: bool, uid: bool, modified: bytes) -> bytes | None:
+    """The reply: a silent change of what is left is a success (RFC 2180 §4.2.1), others say what is gone.
+
+    ``modified`` is the code that tells what was left alone (RFC 7162 §3.1.3).
+    """
+    if modified and chosen.gone and not uid:
+        raise No("Some of the messages have been deleted", modified)
+    if modified:
+        return b"[" + modified + b"] Some of the messages have been changed meanwhile"
     if silent and chosen.gone and not uid:
         return b"[EXPUNGEISSUED] STORE completed for the messages that are left"
     chosen.check_none_gone(uid)

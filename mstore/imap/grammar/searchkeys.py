@@ -6,6 +6,7 @@ become one flat node; nesting and the number of keys are limited, so that no com
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date
 
@@ -15,6 +16,7 @@ from mstore.mail.decode import decode_text, is_charset
 from mstore.store.searchkeys import (
     All,
     And,
+    Column,
     Flag,
     Header,
     InternalDate,
@@ -35,6 +37,8 @@ MAX_KEYS = 2000
 DAY_S = 86_400
 EPOCH = date(1970, 1, 1).toordinal()
 SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = (1 << bit for bit in range(5))
+ENTRY = re.compile(rb"(?i:/flags/)\\?[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
+"""A flag as an item of metadata (RFC 7162 §7 "entry-flag-name")."""
 BADCHARSET = b"BADCHARSET (US-ASCII UTF-8)"
 
 PLAIN: dict[bytes, SearchKey] = {
@@ -63,7 +67,7 @@ DATES: dict[bytes, Callable[[int], SearchKey]] = {
     b"SENTSINCE": lambda day: SentDay(day, None),
 }
 
-OTHERS = (b"BODY", b"HEADER", b"KEYWORD", b"LARGER", b"NOT", b"SMALLER", b"TEXT", b"UID", b"UNKEYWORD")
+OTHERS = frozenset(b"BODY HEADER KEYWORD LARGER MODSEQ NOT SMALLER TEXT UID UNKEYWORD".split())
 WITH_ARGUMENT = frozenset((*OTHERS, *DATES, *FIELDS))
 
 
@@ -171,7 +175,22 @@ class _Parser:
             return Size(cursor.number() + 1, None)
         if word == b"SMALLER":
             return Size(None, cursor.number())
+        if word == b"MODSEQ":
+            return Column("modseq", self._modseq(), None)
         return Uids(cursor.sequence_set())
+
+    def _modseq(self) -> int:
+        """The lowest MODSEQ wanted; a message has one for all its metadata, whichever of them is named."""
+        cursor = self._cursor
+        if cursor.peek() == 34:
+            entry = cursor.string()
+            if not ENTRY.fullmatch(entry):
+                raise Bad("Unknown metadata item")
+            cursor.space()
+            if cursor.word() not in (b"PRIV", b"SHARED", b"ALL"):
+                raise Bad("priv, shared or all expected")
+            cursor.space()
+        return cursor.number64()
 
     def _text(self) -> str:
         text = decode_text(self._cursor.astring(), self.charset)

@@ -1,9 +1,9 @@
-"""FETCH responses of what stands in columns: sequence number, UID, FLAGS, INTERNALDATE, RFC822.SIZE.
+"""FETCH responses of what stands in columns: sequence number, UID, MODSEQ, FLAGS, INTERNALDATE, RFC822.SIZE.
 
 ``Lines`` is made once per command from the items asked; it then turns any number of rows into response lines
 or into the beginnings of lines, window by window, without a Python statement per message. The order of items
 in a response is the server's to choose (RFC 3501 §7.4.2): columns come first, whatever the client's order.
-``format_flags_lines`` tells flags and nothing else, for STORE and for changes made by others.
+``format_lines`` is the same for the few items of STORE and of changes made by others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FEW_ROWS = 6
 WIDEST_FLAGS = 256
 RECENT_BIT = 5
 SMALL_KEYS = 64
-COLUMN_ITEMS = (b"UID", b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE")
+COLUMN_ITEMS = (b"UID", b"MODSEQ", b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE")
 
 
 class Arrays(Protocol):
@@ -36,6 +36,8 @@ class Arrays(Protocol):
 
     @property
     def uid(self) -> Array: ...
+    @property
+    def modseq(self) -> Array: ...
     @property
     def flags(self) -> Array: ...
     @property
@@ -100,11 +102,11 @@ class Lines:
         """Whether no item comes from a column, so that a line begins with its parenthesis alone."""
         return not self._items
 
-    def with_flags(self) -> Lines:
-        """The same lines, telling flags as well."""
-        if b"FLAGS" in self._items:
+    def with_items(self, *items: bytes) -> Lines:
+        """The same lines, telling these items as well."""
+        if set(items).issubset(self._items):
             return self
-        return Lines((*self._items, b"FLAGS"), self._mailbox, self._view)
+        return Lines((*self._items, *items), self._mailbox, self._view)
 
     def whole(self, seqs: Array, rows: Array) -> Iterator[bytes]:
         """Complete response lines, in pieces of some thousand rows."""
@@ -137,6 +139,8 @@ class Lines:
                 if uid >= self._view.recent_from and self._view.recent_mask(np.array([row])).item():
                     word |= 1 << RECENT_BIT
                 parts.append(b"FLAGS (" + self._texts[word] + b")")
+            elif name == b"MODSEQ":
+                parts.append(b"MODSEQ (%d)" % arrays.modseq.item(row))
             elif name == b"INTERNALDATE":
                 parts.append(b'INTERNALDATE "' + format_date_time(arrays.internal_date.item(row)) + b'"')
             else:
@@ -162,6 +166,10 @@ class Lines:
                     return first + self._vector(seqs[half:], rows[half:], ending)
                 layout.text(b"(")
                 layout.field(texts)
+                layout.text(b")")
+            elif name == b"MODSEQ":
+                layout.text(b"(")
+                layout.number(arrays.modseq[rows].astype(np.int64))
                 layout.text(b")")
             elif name == b"INTERNALDATE":
                 layout.text(b'"')
@@ -228,6 +236,6 @@ class _Layout:
         return bytes(lines.translate(None, b"\0"))
 
 
-def format_flags_lines(mailbox: Mailbox, view: View, seqs: Array, rows: Array, uid: bool) -> Iterator[bytes]:
-    """Untagged FETCH responses with the flags of rows, with their UIDs when ``uid`` is true."""
-    return Lines((b"UID", b"FLAGS") if uid else (b"FLAGS",), mailbox, view).whole(seqs, rows)
+def format_lines(mailbox: Mailbox, view: View, seqs: Array, rows: Array, *items: bytes) -> Iterator[bytes]:
+    """Untagged FETCH responses with these items of rows."""
+    return Lines(items, mailbox, view).whole(seqs, rows)

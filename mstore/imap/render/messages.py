@@ -97,9 +97,9 @@ class Messages:
         self.failure: MStoreError | None = None
         """Why a message was left out, when one was."""
 
-    def tell_flags(self) -> None:
-        """Send the flags of all messages, asked or not."""
-        self._lines = self._lines.with_flags()
+    def tell(self, *items: bytes) -> None:
+        """Send these items, which stand in columns, asked or not."""
+        self._lines = self._lines.with_items(*items)
 
     def send(self, seqs: Array, rows: Array, send: Send) -> None:
         """Send one response per row; ``seqs`` are the sequence numbers of the rows."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mstore.imap.render.lines import FEW_ROWS, WINDOW_ROWS, FlagTexts, Lines, format_flags_lines
+from mstore.imap.render.lines import FEW_ROWS, WINDOW_ROWS, FlagTexts, Lines, format_lines
 from mstore.store.append import NewMessage, append
 from mstore.store.mailbox import Mailbox
 from mstore.store.view import View
@@ -58,7 +58,7 @@ def test_the_exact_form(view: View) -> None:
 
 def test_recent_is_told_of_those_that_are(view: View) -> None:
     rows, seqs = view.rows, view.seqs_of_rows(view.rows)
-    lines = b"".join(format_flags_lines(view.mailbox, view, seqs, rows, uid=True)).splitlines()
+    lines = b"".join(format_lines(view.mailbox, view, seqs, rows, b"UID", b"FLAGS")).splitlines()
     assert [b"\\Recent" in line for line in lines] == [False] * 57 + [True] * 40
 
 
