@@ -53,6 +53,31 @@ class Spool:
         if self._pending_bytes > MEMORY_BYTES:
             self._write_out()
 
+    def append_part(self, data: bytes) -> Part:
+        """Add bytes at the end that are to be read by themselves.
+
+        Raises: as ``append``.
+        """
+        start = self.size
+        self.append(data)
+        return Part(self, start, len(data))
+
+    def read(self, offset: int, length: int) -> bytes:
+        """A stretch of the bytes.
+
+        Raises: StorageFailed.
+        """
+        if self._fd < 0:
+            return bytes(self.buffer()[offset : offset + length])
+        self._write_out()
+        try:
+            data = os.pread(self._fd, length, offset)
+        except OSError as error:
+            raise StorageFailed(f"cannot read a spool file: {error.strerror}") from error
+        if len(data) != length:
+            raise StorageFailed("a spool file is shorter than what was written to it")
+        return data
+
     def buffer(self) -> bytes | mmap.mmap:
         """All bytes as one buffer: the bytes themselves while small, a private mapping of the file otherwise.
 
@@ -125,6 +150,28 @@ class Spool:
             raise StorageFailed(f"cannot write a spool file: {error.strerror}") from error
         self._parts = []
         self._pending_bytes = 0
+
+
+class Part:
+    """One of several small messages that are gathered in a spool; read anew each time."""
+
+    __slots__ = ("_spool", "_start", "size")
+
+    def __init__(self, spool: Spool, start: int, size: int) -> None:
+        self._spool = spool
+        self._start = start
+        self.size = size
+
+    def buffer(self) -> bytes:
+        """All of it.
+
+        Raises: StorageFailed.
+        """
+        return self._spool.read(self._start, self.size)
+
+    def chunks(self) -> Iterator[bytes]:
+        """All of it, in one piece."""
+        yield self.buffer()
 
 
 def _open_unnamed(directory: Path | str) -> int:

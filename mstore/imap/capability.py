@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from mstore.base.numset import MAX_NUMBER
 from mstore.imap.state import NOT_AUTHENTICATED
 from mstore.net.service import Service
 
 ALWAYS = b" ".join(
     (
         b"IMAP4rev1 LITERAL+ SASL-IR ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN",
-        b"ENABLE CONDSTORE QRESYNC",
+        b"ENABLE CONDSTORE QRESYNC MOVE MULTIAPPEND UNAUTHENTICATE SAVEDATE OBJECTID",
         b"ACL RIGHTS=texk QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTASET",
     )
 )
@@ -22,6 +23,11 @@ ALWAYS = b" ".join(
 def may_send_password(service: Service, tls: bool) -> bool:
     """Whether a password may come over this connection as it is."""
     return tls or service.settings.cleartext_login_enable
+
+
+def append_limit(service: Service) -> int:
+    """The size of a message that APPEND takes (RFC 7889 §2)."""
+    return min(service.settings.message_size_limit, MAX_NUMBER)
 
 
 def mechanisms(service: Service, tls: bool) -> tuple[bytes, ...]:
@@ -34,7 +40,7 @@ def mechanisms(service: Service, tls: bool) -> tuple[bytes, ...]:
 @lru_cache(maxsize=16)
 def capabilities(service: Service, tls: bool, state: int) -> bytes:
     """The capability list, as it stands behind ``CAPABILITY``."""
-    words = [ALWAYS]
+    words = [ALWAYS, b"APPENDLIMIT=%d" % append_limit(service)]
     if state == NOT_AUTHENTICATED:
         if service.tls is not None and not tls:
             words.append(b"STARTTLS")

@@ -23,6 +23,12 @@ LITERALS_BYTES = 1 << 20
 EARLY_LITERALS_BYTES = 8192
 """Before login."""
 SPOOL_ABOVE_BYTES = 256 * 1024
+HELD_BYTES = 4 << 20
+"""So much of small messages of one command is held in memory; more of them are gathered in a spool."""
+MESSAGES_BYTES = 256 << 20
+"""All messages of one command together, unless a single one may be larger."""
+MOST_SPOOLS = 100
+"""So many large messages may come in one command."""
 DISCARD_BYTES = 256 << 20
 """The longest unasked literal that is read only to be refused; a longer one ends the session."""
 EARLY_DISCARD_BYTES = 64 << 10
@@ -48,7 +54,18 @@ COMMAND_LIMITS = Limits(LINE_BYTES, LITERALS_BYTES, DISCARD_BYTES)
 class Reader:
     """Reads the literals of one command, and the lines behind them; made only for commands with literals."""
 
-    __slots__ = ("_limits", "_make_spool", "_refusal", "_stream", "_taken_bytes", "data", "literals")
+    __slots__ = (
+        "_gathered",
+        "_held_bytes",
+        "_limits",
+        "_make_spool",
+        "_refusal",
+        "_spools",
+        "_stream",
+        "_taken_bytes",
+        "data",
+        "literals",
+    )
 
     def __init__(
         self,
@@ -61,7 +78,10 @@ class Reader:
         self._limits = limits
         self._make_spool = make_spool
         self._refusal = refusal
-        self._taken_bytes = 0
+        self._taken_bytes = self._held_bytes = 0
+        self._spools: list[Spool] = []
+        self._gathered: Spool | None = None
+        """Holds small messages."""
         self.data = b""
         self.literals: list[Literal] = []
 
@@ -97,9 +117,9 @@ class Reader:
 
     def close(self) -> None:
         """Give back what large literals hold."""
-        for literal in self.literals:
-            if isinstance(literal, Spool):
-                literal.close()
+        for spool in self._spools:
+            spool.close()
+        self._spools = []
         self.literals = []
 
     def _refuse(self, refusal: Exception) -> None:
@@ -112,7 +132,12 @@ class Reader:
         if limits.message_bytes and size > limits.message_bytes:
             self._refuse(No("Message too big", b"TOOBIG"))
         elif self._taken_bytes > limits.literals_bytes + limits.message_bytes:
-            self._refuse(Bad("literal too long"))
+            if not limits.message_bytes:
+                self._refuse(Bad("literal too long"))
+            elif self._taken_bytes > limits.literals_bytes + max(limits.message_bytes, MESSAGES_BYTES):
+                self._refuse(No("Too much for one command", b"LIMIT"))
+        if size > SPOOL_ABOVE_BYTES and limits.message_bytes and len(self._spools) >= MOST_SPOOLS:
+            self._refuse(No("Too many large messages for one command", b"LIMIT"))
         if asks:
             if self._refusal is not None:
                 # A client that asks is told no; it then sends neither the literal nor the rest.
@@ -122,13 +147,30 @@ class Reader:
         self._stream.flush()
         if self._refusal is not None:
             self._discard(size)
-        elif size <= SPOOL_ABOVE_BYTES or not limits.message_bytes:
+        elif not limits.message_bytes:
             self.literals.append(self._stream.read_exact(size))
+        elif size <= SPOOL_ABOVE_BYTES:
+            self._read_small_message(size)
         else:
             self._read_message(size)
 
+    def _read_small_message(self, size: int) -> None:
+        data = self._stream.read_exact(size)
+        if self._held_bytes + size <= HELD_BYTES:
+            self._held_bytes += size
+            self.literals.append(data)
+            return
+        try:
+            if self._gathered is None or self._gathered.size + size > self._limits.message_bytes:
+                self._gathered = self._make_spool()
+                self._spools.append(self._gathered)
+            self.literals.append(self._gathered.append_part(data))
+        except MStoreError as error:
+            self._refuse(error)
+
     def _read_message(self, size: int) -> None:
         spool = self._make_spool()
+        self._spools.append(spool)
         self.literals.append(spool)
         left = size
         try:

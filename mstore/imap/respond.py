@@ -14,6 +14,7 @@ __all__ = [
     "continue_req",
     "format_astring",
     "format_mailbox",
+    "format_mailbox_id",
     "format_string",
     "format_text",
     "status",
@@ -33,7 +34,15 @@ def format_text(text: str | bytes) -> bytes:
     if data.startswith(b"["):
         # Must not be taken for a response code.
         data = b" " + data
+    if data.endswith(b"}"):
+        # Nor its end for the announcement of a literal.
+        data += b"."
     return data or b"-"
+
+
+def format_mailbox_id(identifier: str) -> bytes:
+    """A MAILBOXID (RFC 8474 §4)."""
+    return b"F" + identifier.encode("ascii")
 
 
 def status(kind: bytes, text: str | bytes, code: bytes | None = None) -> bytes:

@@ -174,6 +174,14 @@ class Session:
         self.stream.timeout_s = self.service.settings.imapd_autologout
         self.service.counters.add("logins")
 
+    def leave(self) -> None:
+        """The client has logged out, and may log in again: nothing of before is left (RFC 8437 §4)."""
+        self.leave_mailbox()
+        self.state = state.NOT_AUTHENTICATED
+        self.access = self._account = self.record = self.user = None
+        self.enabled = frozenset()
+        self.stream.timeout_s = self.service.settings.login_timeout
+
     def enable(self, *words: bytes) -> None:
         """The client uses an extension from now on.
 

@@ -66,28 +66,28 @@ def copy(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox, mask: int = U
         return again(target.quota, refusal, attempt)
 
 
-def move(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox) -> Pairs:
+def move(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox, mask: int = USER_BITS) -> Pairs:
     """Move messages into another mailbox; those that are gone already are left out (RFC 6851 §3.3).
 
-    Within an account that is possible whatever its quota says.
+    Flags outside ``mask`` are not kept. Within an account that is possible whatever its quota says.
     Locks: takes both, in order. Durable: the move. Should we die between the two commits, the messages are in
     both mailboxes.
     Raises: OverQuota, StorageFailed, Busy, NotFound, LimitReached, Corrupt, Expunged.
     """
     rows = np.unique(np.asarray(rows)).astype(np.int64)
     try:
-        return _move(rows, source, target)
+        return _move(rows, source, target, mask)
     except (OverQuota, Uncounted) as refusal:
-        return again(target.quota, refusal, lambda: _move(rows, source, target))
+        return again(target.quota, refusal, lambda: _move(rows, source, target, mask))
 
 
-def _move(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox) -> Pairs:
+def _move(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox, mask: int) -> Pairs:
     if source is target or source.path == target.path:
         with source.transaction() as tx:
             rows = _alive(rows, source)
             if not len(rows):
                 return []
-            pairs = _copy_rows(tx, rows, source, over_quota=True)
+            pairs = _copy_rows(tx, rows, source, mask, over_quota=True)
             tx.expunge(rows)
             return pairs
     with ExitStack() as stack:
@@ -98,7 +98,7 @@ def _move(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox) -> Pairs:
             return []
         if source.quota is target.quota:
             transactions[source].announce(losing=True)
-        pairs = _copy_rows(transactions[target], rows, source, over_quota=source.quota is target.quota)
+        pairs = _copy_rows(transactions[target], rows, source, mask, over_quota=source.quota is target.quota)
         transactions[target].commit()
         transactions[source].expunge(rows)
         transactions[source].commit()

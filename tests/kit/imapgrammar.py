@@ -34,7 +34,9 @@ MAILBOX_ATTRIBUTES = frozenset(
     rb"\Noselect \Noinferiors \Marked \Unmarked \HasChildren \HasNoChildren".lower().split()
 )
 WIDE_STATUS_ITEMS = frozenset(b"DELETED-STORAGE HIGHESTMODSEQ".split())
-STATUS_ITEMS = WIDE_STATUS_ITEMS.union(b"MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED".split())
+STATUS_ITEMS = WIDE_STATUS_ITEMS.union(
+    b"MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED APPENDLIMIT MAILBOXID".split()
+)
 ENABLED = frozenset(b"CONDSTORE QRESYNC".split())
 SYSTEM_FLAGS = frozenset(rb"\answered \flagged \deleted \seen \draft".split())
 
@@ -195,6 +197,9 @@ class Checker:
         elif name == b"HIGHESTMODSEQ":
             self.expect(b" ")
             self.number(1, 2**63 - 1)
+        elif name == b"MAILBOXID":
+            self.expect(b" ")
+            self.object_id()
         elif name == b"MODIFIED":
             self.expect(b" ")
             self.match(_UID_SET, "sequence-set")
@@ -221,6 +226,9 @@ class Checker:
             names.append(self.match(_ATOM, "capability"))
         if b"IMAP4rev1" not in names or len(set(names)) != len(names):
             self.fail("capabilities without IMAP4rev1, or twice the same")
+
+    def object_id(self) -> None:
+        self.match(re.compile(rb"\([A-Za-z0-9_\-]{1,255}\)"), "objectid")
 
     def enabled(self) -> None:
         while self.take(b" "):
@@ -254,6 +262,9 @@ class Checker:
         if name not in STATUS_ITEMS:
             self.fail("unknown status item")
         self.expect(b" ")
+        if name == b"MAILBOXID":
+            self.object_id()
+            return
         self.number(highest=2**63 - 1 if name in WIDE_STATUS_ITEMS else 2**32 - 1)
 
     def search(self) -> None:
@@ -389,11 +400,15 @@ class Checker:
         self.expect(b" ")
         if name == b"FLAGS":
             self.list_of(self.flag_fetch, may_be_empty=True)
+        elif name == b"EMAILID" or (name == b"THREADID" and not self.take(b"NIL")):
+            self.object_id()
+        elif name == b"THREADID":
+            pass
         elif name == b"MODSEQ":
             self.expect(b"(")
             self.number(1, 2**63 - 1)
             self.expect(b")")
-        elif name == b"INTERNALDATE":
+        elif name in (b"INTERNALDATE", b"SAVEDATE"):
             self.match(_DATE_TIME, "date-time")
         elif name == b"RFC822.SIZE":
             self.number()

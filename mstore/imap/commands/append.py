@@ -1,14 +1,18 @@
-"""APPEND: one message into a mailbox (RFC 3501 §6.3.11, APPENDUID of RFC 4315 §3)."""
+"""APPEND: messages into a mailbox (RFC 3501 §6.3.11, RFC 3502; APPENDUID of RFC 4315 §3)."""
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mstore.base.errors import Invalid, NotFound
 from mstore.base.flags import FIRST_KEYWORD_BIT
-from mstore.files.spool import Spool
+from mstore.base.numset import format_numset
+from mstore.files.spool import Part, Spool
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor, Literal
 from mstore.imap.grammar.flags import split_flags
@@ -16,20 +20,51 @@ from mstore.store.append import NewMessage, append
 from mstore.store.rights import flag_mask
 
 if TYPE_CHECKING:
+    from mstore.base.ids import Uid
     from mstore.imap.session import Session
     from mstore.store.place import Opened
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
-def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
-    """RFC 3501 §6.3.11. Flags that the client may not set there are left out (RFC 4314 §4).
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One message as the client sends it, with what it says of it."""
 
-    Durable: the message is on disk before the tagged OK.
+    content: Literal
+    internal_date: int
+    bits: int
+    keywords: tuple[bytes, ...]
+
+
+def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
+    """Add one or more messages, all or none. RFC 3501 §6.3.11, RFC 3502.
+
+    Flags that the client may not set there are left out (RFC 4314 §4).
+    Durable: the messages are on disk before the tagged OK.
     """
     cursor.space()
     name = cursor.mailbox()
-    cursor.space()
+    uploads = []
+    while True:
+        cursor.space()
+        uploads.append(parse_upload(cursor))
+        if cursor.at_end():
+            break
+    for upload in uploads:
+        if not size_of(upload.content):
+            raise No("An empty message cannot be stored", b"CANNOT")
+    opened = open_target(session, name)
+    try:
+        uids = add_uploads(session, opened, uploads)
+        uid_validity = opened.mailbox.uid_validity
+    finally:
+        opened.mailbox.release()
+    return b"[APPENDUID %d %b] APPEND completed" % (uid_validity, format_numset(uids))
+
+
+def parse_upload(cursor: Cursor) -> Upload:
+    """Flags and date, both of which may be missing, and the message."""
     bits = 0
     keywords: tuple[bytes, ...] = ()
     if cursor.peek() == 40:
@@ -42,26 +77,33 @@ def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
     if cursor.peek() == 34:
         internal_date = cursor.date_time()
         cursor.space()
-    content = cursor.literal()
-    cursor.end()
-    if not (len(content) if isinstance(content, bytes) else content.size):
-        raise No("An empty message cannot be stored", b"CANNOT")
-    opened = open_target(session, name)
-    mailbox = opened.mailbox
+    return Upload(cursor.literal(), internal_date, bits, keywords)
+
+
+def size_of(content: Literal) -> int:
+    """How many octets there are."""
+    return len(content) if isinstance(content, bytes) else content.size
+
+
+def add_uploads(session: Session, opened: Opened, uploads: Sequence[Upload]) -> list[Uid]:
+    """Add messages to an open mailbox, with the flags that the client may set there; gives their UIDs."""
     mask = flag_mask(opened.rights)
-    bits &= mask
-    if not mask >> FIRST_KEYWORD_BIT:
-        keywords = ()
-    spool: Spool | None = None
-    try:
-        whole = normalize(content, session)
-        spool = whole if isinstance(whole, Spool) and whole is not content else None
-        (uid,) = append(mailbox, [NewMessage(whole, internal_date, bits, keywords)])
-        return b"[APPENDUID %d %d] APPEND completed" % (mailbox.uid_validity, uid)
-    finally:
-        if spool is not None:
-            spool.close()
-        mailbox.release()
+    with ExitStack() as stack:
+        messages = []
+        gathered: Spool | None = None
+        for upload in uploads:
+            whole = normalize(upload.content, session)
+            if isinstance(whole, Spool) and whole is not upload.content:
+                stack.callback(whole.close)
+            elif isinstance(upload.content, Part) and isinstance(whole, bytes):
+                # There are many small messages, which are not to be in memory all at once.
+                if gathered is None:
+                    gathered = Spool(session.service.settings.spool_path)
+                    stack.callback(gathered.close)
+                whole = gathered.append_part(whole)
+            keywords = upload.keywords if mask >> FIRST_KEYWORD_BIT else ()
+            messages.append(NewMessage(whole, upload.internal_date, upload.bits & mask, keywords))
+        return append(opened.mailbox, messages)
 
 
 def open_target(session: Session, name: str) -> Opened:
@@ -85,6 +127,9 @@ def normalize(content: Literal, session: Session) -> Literal:
         if content.count(b"\n") == content.count(b"\r\n"):
             return content
         return _BARE_LF.sub(b"\r\n", content)
+    if isinstance(content, Part):
+        data = content.buffer()
+        return content if data.count(b"\n") == data.count(b"\r\n") else _BARE_LF.sub(b"\r\n", data)
     last, bare = b"", 0
     for chunk in content.chunks():
         bare += chunk.count(b"\n") - chunk.count(b"\r\n") - (last == b"\r" and chunk[:1] == b"\n")

@@ -1,18 +1,19 @@
-"""COPY and UID COPY (RFC 3501 §6.4.7, §6.4.8), with the UIDs of both sides (RFC 4315 §3).
+"""COPY, MOVE and their UID forms (RFC 3501 §6.4.7, RFC 6851), with the UIDs of both sides (RFC 4315 §3).
 
-All messages are copied or none, with those flags that the client may set there (RFC 4314 §4). A set with
-messages that are gone is refused when it is one of sequence numbers (RFC 2180 §4.4.1).
+All messages are copied or moved, or none, with those flags that the client may set there (RFC 4314 §4). A set
+with messages that are gone is refused when it is one of sequence numbers (RFC 2180 §4.4.1).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mstore.base.errors import Denied
 from mstore.base.numset import format_numset
 from mstore.imap.chosen import choose
 from mstore.imap.commands.append import open_target
 from mstore.imap.grammar.cursor import Cursor
-from mstore.store.copy import copy
+from mstore.store.copy import Pairs, copy, move
 from mstore.store.rights import flag_mask
 
 if TYPE_CHECKING:
@@ -49,7 +50,53 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     finally:
         target.release()
     done = b"UID COPY completed" if uid else b"COPY completed"
+    return b"[" + _format_copyuid(uid_validity, pairs) + b"] " + done if pairs else done
+
+
+def _format_copyuid(uid_validity: int, pairs: Pairs) -> bytes:
+    """The response code that tells which UIDs the copies have (RFC 4315 §3)."""
+    sources, targets = zip(*pairs, strict=True)
+    return b"COPYUID %d %b %b" % (uid_validity, format_numset(sources), format_numset(targets))
+
+
+def run_move(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
+    """Move messages named by sequence number to the end of another mailbox. RFC 6851 §3.1.
+
+    Locks: takes both mailboxes' locks; nothing is sent while they are held.
+    Durable: the move is on disk before the reply.
+    """
+    return _move(session, cursor, uid=False)
+
+
+def run_uid_move(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
+    """Move messages named by UID. RFC 6851 §3.2."""
+    return _move(session, cursor, uid=True)
+
+
+def _move(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
+    cursor.space()
+    numbers = cursor.sequence_set()
+    cursor.space()
+    name = cursor.mailbox()
+    cursor.end()
+    selected = session.mailbox
+    selected.check_may_expunge(session.stream)
+    if "t" not in selected.rights:
+        raise Denied("you have no right to mark messages as deleted here")
+    chosen = choose(selected, numbers, uid)
+    chosen.check_none_gone(uid)
+    opened = open_target(session, name)
+    target = opened.mailbox
+    try:
+        pairs = move(chosen.rows, selected.mailbox, target, flag_mask(opened.rights))
+        uid_validity = target.uid_validity
+    finally:
+        target.release()
+    done = b"UID MOVE completed" if uid else b"MOVE completed"
     if not pairs:
         return done
-    sources, targets = zip(*pairs, strict=True)
-    return b"[COPYUID %d %b %b] " % (uid_validity, format_numset(sources), format_numset(targets)) + done
+    # Told before the messages are told to be gone (RFC 6851 §4.3).
+    session.send(b"* OK [" + _format_copyuid(uid_validity, pairs) + b"] Moved\r\n")
+    if selected.aware:
+        return b"[HIGHESTMODSEQ %d] " % selected.mailbox.highest_modseq + done
+    return done

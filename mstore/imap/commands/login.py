@@ -1,4 +1,4 @@
-"""Getting in: STARTTLS, LOGIN, AUTHENTICATE (RFC 3501 §6.2, RFC 4959, RFC 4616).
+"""Getting in: STARTTLS, LOGIN, AUTHENTICATE (RFC 3501 §6.2, RFC 4959, RFC 4616); and out: UNAUTHENTICATE.
 
 Passwords go to authproxyd and nowhere else. Whether the name or the password was wrong is never told.
 """
@@ -83,6 +83,13 @@ def run_authenticate(session: Session, tag: bytes, cursor: Cursor) -> bytes:
         if line == b"*":
             raise Bad("authentication cancelled")
         response = _parse_base64(line)
+
+
+def run_unauthenticate(session: Session, tag: bytes, cursor: Cursor) -> None:
+    """RFC 8437 §3: the connection is as it was before login; \\Deleted messages stay."""
+    cursor.end()
+    session.service.log.info("unauthenticate", session=session.id, user=session.user)
+    session.leave()
 
 
 def log_in(session: Session, credentials: Credentials) -> bytes:

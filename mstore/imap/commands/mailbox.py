@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.respond import format_mailbox_id
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
 
 
-def run_create(session: Session, tag: bytes, cursor: Cursor) -> None:
-    """RFC 3501 §6.3.3.
+def run_create(session: Session, tag: bytes, cursor: Cursor) -> bytes:
+    """RFC 3501 §6.3.3, with the identifier of the new mailbox (RFC 8474 §4.1).
 
     Durable: the mailbox, and the levels above it.
     """
-    session.mailstore.create(_one_mailbox(cursor))
+    entry = session.mailstore.create(_one_mailbox(cursor))
+    return b"[MAILBOXID (" + format_mailbox_id(entry.id) + b")] CREATE completed"
 
 
 def run_delete(session: Session, tag: bytes, cursor: Cursor) -> None:

@@ -14,6 +14,7 @@ from mstore.imap import state
 from mstore.imap.errors import Bad
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.modifiers import parse_select_parameters
+from mstore.imap.respond import format_mailbox_id
 from mstore.imap.resync import tell_missed
 from mstore.imap.selected import Selected
 from mstore.store.rights import is_read_only
@@ -75,7 +76,8 @@ def format_opening(selected: Selected) -> bytes:
         lines.append(b"* OK [UNSEEN %d] First unseen\r\n" % first)
     lines.append(
         b"* OK [UIDVALIDITY %d] UIDs valid\r\n* OK [UIDNEXT %d] Predicted next UID\r\n"
-        % (mailbox.uid_validity, mailbox.uid_next)
+        b"* OK [MAILBOXID (%b)] Its lasting name\r\n"
+        % (mailbox.uid_validity, mailbox.uid_next, format_mailbox_id(mailbox.id))
     )
     if selected.aware:
         lines.append(b"* OK [" + selected.format_modseq() + b"] Highest\r\n")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mstore.base.flags import DELETED, TOMBSTONE
+from mstore.imap.capability import append_limit
 from mstore.imap.errors import Bad
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.names import format_mailbox
+from mstore.imap.respond import format_mailbox_id
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
@@ -30,6 +32,13 @@ ITEMS: Mapping[bytes, Callable[[MailboxStatus], int]] = MappingProxyType(
     }
 )
 DELETED_STORAGE = b"DELETED-STORAGE"
+OTHERS: Mapping[bytes, Callable[[Session, Mailbox], bytes]] = MappingProxyType(
+    {
+        DELETED_STORAGE: lambda session, mailbox: b"%d" % _deleted_bytes(mailbox),
+        b"APPENDLIMIT": lambda session, mailbox: _format_limit(session),
+        b"MAILBOXID": lambda session, mailbox: b"(" + format_mailbox_id(mailbox.id) + b")",
+    }
+)
 _MASK = np.uint64(DELETED | TOMBSTONE)
 
 
@@ -41,30 +50,31 @@ def run_status(session: Session, tag: bytes, cursor: Cursor) -> None:
     items = cursor.words()
     cursor.end()
     for item in items:
-        if item not in ITEMS and item != DELETED_STORAGE:
+        if item not in ITEMS and item not in OTHERS:
             raise Bad(f"unknown status item {item.decode()[:40]}")
     mailbox = session.mailstore.open(name, "r").mailbox
     try:
         if b"HIGHESTMODSEQ" in items:
             session.enable(b"CONDSTORE")
         mailbox.refresh()
-        values = _count(mailbox, items)
+        values = _count(session, mailbox, items)
         selected = session.selected
         if selected is not None and selected.mailbox is mailbox and b"RECENT" in items:
             # Those that this session was the first to see are recent here, and nowhere else.
             selected.report(session.stream, expunges=True)
-            values[b"RECENT"] = selected.recent_count()
+            values[b"RECENT"] = b"%d" % selected.recent_count()
     finally:
         mailbox.release()
-    pairs = b" ".join([b"%b %d" % pair for pair in values.items()])
+    pairs = b" ".join([b"%b %b" % pair for pair in values.items()])
     session.send(b"* STATUS %b (%b)\r\n" % (format_mailbox(name), pairs))
 
 
-def _count(mailbox: Mailbox, items: list[bytes]) -> dict[bytes, int]:
-    """Each item asked for, once, and its number."""
+def _count(session: Session, mailbox: Mailbox, items: list[bytes]) -> dict[bytes, bytes]:
+    """Each item asked for, once, and its value."""
     status = mailbox.status()
     return {
-        item: _deleted_bytes(mailbox) if item == DELETED_STORAGE else ITEMS[item](status) for item in items
+        item: b"%d" % ITEMS[item](status) if item in ITEMS else OTHERS[item](session, mailbox)
+        for item in items
     }
 
 
@@ -72,3 +82,8 @@ def _deleted_bytes(mailbox: Mailbox) -> int:
     """How many bytes EXPUNGE would set free."""
     columns = mailbox.columns
     return int(columns.size[(columns.flags & _MASK) == np.uint64(DELETED)].sum(dtype=np.uint64))
+
+
+def _format_limit(session: Session) -> bytes:
+    """The size of a message that APPEND takes, for this mailbox as for any (RFC 7889 §3)."""
+    return b"%d" % append_limit(session.service)

@@ -14,12 +14,12 @@ from typing import TypeVar
 
 from mstore.base.errors import Invalid
 from mstore.base.numset import MAX_NUMBER, NumSet, parse_numset
-from mstore.files.spool import Spool
+from mstore.files.spool import Part, Spool
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar import dates, flags, names
 
 T = TypeVar("T")
-Literal = bytes | Spool
+Literal = bytes | Spool | Part
 
 MAX_STRING_BYTES = 1 << 20
 """The longest string argument; messages alone may be longer."""

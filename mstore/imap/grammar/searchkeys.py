@@ -39,6 +39,8 @@ EPOCH = date(1970, 1, 1).toordinal()
 SEEN, ANSWERED, FLAGGED, DELETED, DRAFT = (1 << bit for bit in range(5))
 ENTRY = re.compile(rb"(?i:/flags/)\\?[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
 """A flag as an item of metadata (RFC 7162 §7 "entry-flag-name")."""
+OBJECT_ID = re.compile(rb"[A-Za-z0-9_\-]{1,255}")
+EMAIL_ID = re.compile(rb"M[0-9a-f]{16}")
 BADCHARSET = b"BADCHARSET (US-ASCII UTF-8)"
 
 PLAIN: dict[bytes, SearchKey] = {
@@ -50,6 +52,7 @@ PLAIN: dict[bytes, SearchKey] = {
     b"NEW": And((Recent(), Not(Flag(SEEN)))),
     b"OLD": Not(Recent()),
     b"RECENT": Recent(),
+    b"SAVEDATESUPPORTED": All(),
     b"SEEN": Flag(SEEN),
     b"UNANSWERED": Not(Flag(ANSWERED)),
     b"UNDELETED": Not(Flag(DELETED)),
@@ -65,9 +68,14 @@ DATES: dict[bytes, Callable[[int], SearchKey]] = {
     b"SENTBEFORE": lambda day: SentDay(None, day),
     b"SENTON": lambda day: SentDay(day, day + 1),
     b"SENTSINCE": lambda day: SentDay(day, None),
+    b"SAVEDBEFORE": lambda day: Column("save_date", None, day * DAY_S),
+    b"SAVEDON": lambda day: Column("save_date", day * DAY_S, (day + 1) * DAY_S),
+    b"SAVEDSINCE": lambda day: Column("save_date", day * DAY_S, None),
 }
 
-OTHERS = frozenset(b"BODY HEADER KEYWORD LARGER MODSEQ NOT SMALLER TEXT UID UNKEYWORD".split())
+OTHERS = frozenset(
+    b"BODY EMAILID HEADER KEYWORD LARGER MODSEQ NOT SMALLER TEXT THREADID UID UNKEYWORD".split()
+)
 WITH_ARGUMENT = frozenset((*OTHERS, *DATES, *FIELDS))
 
 
@@ -175,9 +183,21 @@ class _Parser:
             return Size(cursor.number() + 1, None)
         if word == b"SMALLER":
             return Size(None, cursor.number())
+        if word in (b"EMAILID", b"THREADID"):
+            return self._object(word)
         if word == b"MODSEQ":
             return Column("modseq", self._modseq(), None)
         return Uids(cursor.sequence_set())
+
+    def _object(self, word: bytes) -> SearchKey:
+        """What has an object identifier; one that was never given is nobody's (RFC 8474 §6)."""
+        identifier = self._cursor.atom()
+        if not OBJECT_ID.fullmatch(identifier):
+            raise Bad("Not an object identifier")
+        if word == b"THREADID" or not EMAIL_ID.fullmatch(identifier):
+            return Not(All())
+        number = int(identifier[1:], 16)
+        return Column("email_id", number, number + 1)
 
     def _modseq(self) -> int:
         """The lowest MODSEQ wanted; a message has one for all its metadata, whichever of them is named."""

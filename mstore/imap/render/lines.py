@@ -1,4 +1,4 @@
-"""FETCH responses of what stands in columns: sequence number, UID, MODSEQ, FLAGS, INTERNALDATE, RFC822.SIZE.
+"""FETCH responses of what stands in columns: sequence number, UID, MODSEQ, FLAGS, dates, sizes, ids.
 
 ``Lines`` is made once per command from the items asked; it then turns any number of rows into response lines
 or into the beginnings of lines, window by window, without a Python statement per message. The order of items
@@ -28,7 +28,25 @@ FEW_ROWS = 6
 WIDEST_FLAGS = 256
 RECENT_BIT = 5
 SMALL_KEYS = 64
-COLUMN_ITEMS = (b"UID", b"MODSEQ", b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE")
+COLUMN_ITEMS = (
+    b"UID",
+    b"MODSEQ",
+    b"FLAGS",
+    b"INTERNALDATE",
+    b"SAVEDATE",
+    b"RFC822.SIZE",
+    b"EMAILID",
+    b"THREADID",
+)
+
+
+NO_THREAD = b"THREADID NIL"
+"""Messages are not grouped here (RFC 8474 §5.2)."""
+
+
+def format_email_id(number: int) -> bytes:
+    """An EMAILID (RFC 8474 §5.1)."""
+    return b"M%016x" % number
 
 
 class Arrays(Protocol):
@@ -43,7 +61,11 @@ class Arrays(Protocol):
     @property
     def internal_date(self) -> Array: ...
     @property
+    def save_date(self) -> Array: ...
+    @property
     def size(self) -> Array: ...
+    @property
+    def email_id(self) -> Array: ...
 
 
 class Columns(Protocol):
@@ -143,6 +165,12 @@ class Lines:
                 parts.append(b"MODSEQ (%d)" % arrays.modseq.item(row))
             elif name == b"INTERNALDATE":
                 parts.append(b'INTERNALDATE "' + format_date_time(arrays.internal_date.item(row)) + b'"')
+            elif name == b"SAVEDATE":
+                parts.append(b'SAVEDATE "' + format_date_time(arrays.save_date.item(row)) + b'"')
+            elif name == b"EMAILID":
+                parts.append(b"EMAILID (%b)" % format_email_id(arrays.email_id.item(row)))
+            elif name == b"THREADID":
+                parts.append(NO_THREAD)
             else:
                 parts.append(b"RFC822.SIZE %d" % arrays.size.item(row))
         return b"* %d FETCH (" % seq + b" ".join(parts)
@@ -171,10 +199,18 @@ class Lines:
                 layout.text(b"(")
                 layout.number(arrays.modseq[rows].astype(np.int64))
                 layout.text(b")")
-            elif name == b"INTERNALDATE":
+            elif name in (b"INTERNALDATE", b"SAVEDATE"):
+                dates = arrays.internal_date if name == b"INTERNALDATE" else arrays.save_date
                 layout.text(b'"')
-                layout.field(format_date_times(arrays.internal_date[rows]), DATE_TIME_TEMPLATE)
+                layout.field(format_date_times(dates[rows]), DATE_TIME_TEMPLATE)
                 layout.text(b'"')
+            elif name == b"EMAILID":
+                digits = arrays.email_id[rows].astype(">u8").tobytes().hex().encode()
+                layout.text(b"(M")
+                layout.field(np.frombuffer(digits, "S16"))
+                layout.text(b")")
+            elif name == b"THREADID":
+                layout.text(b"NIL")
             else:
                 layout.number(arrays.size[rows])
         layout.text(ending)

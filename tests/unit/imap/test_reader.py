@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mstore.base.errors import StorageFailed
-from mstore.files.spool import Spool
+from mstore.files.spool import Part, Spool
 from mstore.imap import reader
 from mstore.imap.errors import Bad, Bye, No
 from mstore.imap.reader import Limits, Reader
@@ -128,3 +128,41 @@ def test_what_announces_a_literal() -> None:
     assert reader.announces_literal(b"a {3+}\n")
     for line in (b"a {3}", b"a {}\r\n", b"a {-1}\r\n", b"a {3} \r\n", b"a {3-}\r\n", b"a {x}\r\n"):
         assert not reader.announces_literal(line)
+
+
+MESSAGES = Limits(line_bytes=10000, literals_bytes=20, discard_bytes=1 << 30, message_bytes=1 << 20)
+
+
+def test_small_messages_beyond_what_is_held_are_gathered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "HELD_BYTES", 250_000)
+    pieces = [b"%d" % number * 100_000 for number in range(5)]
+    sent = b"".join(b"%b {100000+}\r\n" % piece for piece in pieces[:-1]) + pieces[-1] + b"\r\n"
+    made, _, _ = read(b"a X {100000+}\r\n", sent, limits=MESSAGES, root=tmp_path)
+    assert [type(literal) for literal in made.literals] == [bytes, bytes, Part, Part, Part]
+    assert [
+        bytes(getattr(literal, "buffer", lambda one=literal: one)()) for literal in made.literals
+    ] == pieces
+    part = made.literals[3]
+    assert isinstance(part, Part) and part.size == 100_000 and b"".join(part.chunks()) == pieces[3]
+    made.close()
+    assert not made.literals
+
+
+def test_large_messages_of_one_command_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MOST_SPOOLS", 1)
+    large = b"x" * 300_000
+    sent = large + b" {300000+}\r\n" + large + b"\r\nnext"
+    stream = Stream(Pieces(sent))
+    with pytest.raises(No, match="Too many large"):
+        Reader(stream, MESSAGES, lambda: Spool(tmp_path)).read(b"a X {300000+}\r\n")
+    assert stream.read_exact(4) == b"next"
+
+
+def test_all_messages_of_one_command_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MESSAGES_BYTES", 10)
+    small = Limits(line_bytes=100, literals_bytes=2, discard_bytes=1000, message_bytes=8)
+    stream = Stream(Pieces(b"12345678 {5}\r\n"))
+    with pytest.raises(No, match="Too much"):
+        Reader(stream, small, lambda: Spool(tmp_path)).read(b"a X {8+}\r\n")

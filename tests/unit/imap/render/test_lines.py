@@ -12,6 +12,7 @@ from mstore.store.mailbox import Mailbox
 from mstore.store.view import View
 
 ALL = (b"UID", b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE")
+LATER = (b"MODSEQ", b"EMAILID", b"THREADID", b"SAVEDATE")
 LONG = [b"k%02d-" % number + b"x" * 200 for number in range(8)]
 
 
@@ -37,10 +38,13 @@ def each(lines: Lines, view: View) -> bytes:
     return b"".join(lines.one(s, r) + b")\r\n" for s, r in zip(seqs.tolist(), rows.tolist(), strict=True))
 
 
-@pytest.mark.parametrize("items", [ALL, (b"FLAGS",), (b"UID",), (b"RFC822.SIZE", b"INTERNALDATE"), ()])
+@pytest.mark.parametrize(
+    "items", [ALL, ALL + LATER, LATER, (b"FLAGS",), (b"UID",), (b"RFC822.SIZE", b"INTERNALDATE"), ()]
+)
 def test_a_vector_is_told_like_each_row_alone(view: View, items: tuple[bytes, ...]) -> None:
     lines = Lines(items, view.mailbox, view)
     rows, seqs = view.rows, view.seqs_of_rows(view.rows)
+    view.mailbox.columns.full.modseq[rows[5:]] += np.uint64(1 << 62)
     assert b"".join(lines.whole(seqs, rows)) == each(lines, view)
     beginnings = lines.beginnings(seqs, rows)
     assert b"".join(text + b")\r\n" for text in beginnings) == each(lines, view)
