@@ -50,6 +50,8 @@ FURTHER = (
     b"a SETQUOTA user/joe (STORAGE 9000 MESSAGE 200)\r\n",
     b"a GETQUOTAROOT user/joe/work\r\n",
     b"a APPEND INBOX (x) {5+}\r\nab\r\nc (\\Seen) {3+}\r\nx\r\n\r\n",
+    b"a REPLACE 1 INBOX (\\Draft) {5+}\r\nab\r\nc\r\n",
+    b"a UID REPLACE 2 user/joe/work {5+}\r\nab\r\nc\r\n",
     b"a MOVE 1:2 user/joe/work\r\n",
     b"a UID MOVE 1:* INBOX\r\n",
     b"a UNAUTHENTICATE\r\n",

@@ -28,6 +28,7 @@ from mstore.imap.commands import (
     login,
     mailbox,
     quota,
+    replace,
     search,
     select,
     status,
@@ -114,6 +115,18 @@ COMMANDS = make_table(
         Command(b"SEARCH", search.run_search, SELECTED, "uses", "RFC 3501 §6.4.4"),
         Command(b"FETCH", fetch.run_fetch, SELECTED, "uses", "RFC 3501 §6.4.5"),
         Command(b"COPY", copy.run_copy, SELECTED, "may-expunge", "RFC 3501 §6.4.7"),
+        Command(
+            b"REPLACE", replace.run_replace, SELECTED, "may-expunge", "RFC 8508 §3.2", takes_message=True
+        ),
+        Command(
+            b"UID REPLACE",
+            replace.run_uid_replace,
+            SELECTED,
+            "may-expunge",
+            "RFC 8508 §3.3",
+            uid=True,
+            takes_message=True,
+        ),
         Command(b"MOVE", copy.run_move, SELECTED, "may-expunge", "RFC 6851 §3.1"),
         Command(b"UID MOVE", copy.run_uid_move, SELECTED, "may-expunge", "RFC 6851 §3.2", uid=True),
         Command(b"STORE", store.run_store, SELECTED, "uses", "RFC 3501 §6.4.6"),

@@ -20,7 +20,6 @@ from mstore.store.append import NewMessage, append
 from mstore.store.rights import flag_mask
 
 if TYPE_CHECKING:
-    from mstore.base.ids import Uid
     from mstore.imap.session import Session
     from mstore.store.place import Opened
 
@@ -51,12 +50,11 @@ def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
         uploads.append(parse_upload(cursor))
         if cursor.at_end():
             break
-    for upload in uploads:
-        if not size_of(upload.content):
-            raise No("An empty message cannot be stored", b"CANNOT")
+    check_not_empty(uploads)
     opened = open_target(session, name)
     try:
-        uids = add_uploads(session, opened, uploads)
+        with ExitStack() as stack:
+            uids = append(opened.mailbox, make_messages(session, opened, uploads, stack))
         uid_validity = opened.mailbox.uid_validity
     finally:
         opened.mailbox.release()
@@ -80,30 +78,36 @@ def parse_upload(cursor: Cursor) -> Upload:
     return Upload(cursor.literal(), internal_date, bits, keywords)
 
 
-def size_of(content: Literal) -> int:
-    """How many octets there are."""
-    return len(content) if isinstance(content, bytes) else content.size
+def check_not_empty(uploads: Sequence[Upload]) -> None:
+    """Pass messages that are not empty (RFC 3502 §6.3.11).
+
+    Raises: No.
+    """
+    for upload in uploads:
+        if not (len(upload.content) if isinstance(upload.content, bytes) else upload.content.size):
+            raise No("An empty message cannot be stored", b"CANNOT")
 
 
-def add_uploads(session: Session, opened: Opened, uploads: Sequence[Upload]) -> list[Uid]:
-    """Add messages to an open mailbox, with the flags that the client may set there; gives their UIDs."""
+def make_messages(
+    session: Session, opened: Opened, uploads: Sequence[Upload], stack: ExitStack
+) -> list[NewMessage]:
+    """Messages for an open mailbox, with the flags that the client may set there, good while the stack is."""
     mask = flag_mask(opened.rights)
-    with ExitStack() as stack:
-        messages = []
-        gathered: Spool | None = None
-        for upload in uploads:
-            whole = normalize(upload.content, session)
-            if isinstance(whole, Spool) and whole is not upload.content:
-                stack.callback(whole.close)
-            elif isinstance(upload.content, Part) and isinstance(whole, bytes):
-                # There are many small messages, which are not to be in memory all at once.
-                if gathered is None:
-                    gathered = Spool(session.service.settings.spool_path)
-                    stack.callback(gathered.close)
-                whole = gathered.append_part(whole)
-            keywords = upload.keywords if mask >> FIRST_KEYWORD_BIT else ()
-            messages.append(NewMessage(whole, upload.internal_date, upload.bits & mask, keywords))
-        return append(opened.mailbox, messages)
+    messages = []
+    gathered: Spool | None = None
+    for upload in uploads:
+        whole = normalize(upload.content, session)
+        if isinstance(whole, Spool) and whole is not upload.content:
+            stack.callback(whole.close)
+        elif isinstance(upload.content, Part) and isinstance(whole, bytes):
+            # There are many small messages, which are not to be in memory all at once.
+            if gathered is None:
+                gathered = Spool(session.service.settings.spool_path)
+                stack.callback(gathered.close)
+            whole = gathered.append_part(whole)
+        keywords = upload.keywords if mask >> FIRST_KEYWORD_BIT else ()
+        messages.append(NewMessage(whole, upload.internal_date, upload.bits & mask, keywords))
+    return messages
 
 
 def open_target(session: Session, name: str) -> Opened:
