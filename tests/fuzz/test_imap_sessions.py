@@ -52,6 +52,7 @@ FURTHER = (
     b"a APPEND INBOX (x) {5+}\r\nab\r\nc (\\Seen) {3+}\r\nx\r\n\r\n",
     b"a REPLACE 1 INBOX (\\Draft) {5+}\r\nab\r\nc\r\n",
     b"a UID REPLACE 2 user/joe/work {5+}\r\nab\r\nc\r\n",
+    b"a FETCH 1:* (PREVIEW (LAZY) UID PREVIEW)\r\n",
     b"a MOVE 1:2 user/joe/work\r\n",
     b"a UID MOVE 1:* INBOX\r\n",
     b"a UNAUTHENTICATE\r\n",

@@ -414,7 +414,7 @@ class Checker:
             self.number()
         elif name == b"UID":
             self.number(1)
-        elif name in (b"RFC822", b"RFC822.HEADER", b"RFC822.TEXT"):
+        elif name in (b"RFC822", b"RFC822.HEADER", b"RFC822.TEXT", b"PREVIEW"):
             self.nstring()
         elif name == b"ENVELOPE":
             self.envelope()

@@ -83,6 +83,10 @@ def _parse_item(cursor: Cursor, word: bytes) -> FetchItem:
         section = _parse_section(cursor)
         cursor.expect(b"]")
         return FetchItem(b"BODY[]", section, peek=word == b"BODY.PEEK", partial=_parse_partial(cursor))
+    if not has_section and word == b"PREVIEW":
+        # A preview is made in no time, so the modifier changes nothing (RFC 8970 §4.1).
+        cursor.take(b" (LAZY)")
+        return FetchItem(word)
     if not has_section and word in SIMPLE:
         return FetchItem(word)
     old = OLD_NAMES.get(word)

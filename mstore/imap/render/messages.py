@@ -11,8 +11,9 @@ Other sessions run between two windows. A response tells each message as it is w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, repeat
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from mstore.base.errors import Corrupt, Expunged, MStoreError, StorageFailed
 from mstore.imap.grammar.fetchitems import FetchItem
 from mstore.imap.render.lines import COLUMN_ITEMS, FEW_ROWS, Lines, View
 from mstore.imap.render.section import MANY_END, Range, SectionItem, legal_bytes
+from mstore.imap.respond import format_string
+from mstore.mail.parts import decode_parts
+from mstore.mail.preview import make_preview
 from mstore.mail.summary import BODY, BODYSTRUCTURE, ENVELOPE, PARTS
 from mstore.net.stream import StreamFailed
 
@@ -65,6 +69,29 @@ class _Heads(dict[int, bytes]):
         return head
 
 
+class Rendered(NamedTuple):
+    """A value as it stands in the response."""
+
+    text: bytes
+
+
+Body = bytes | Range | Rendered | None
+"""What a section sends: its bytes, where they lie if they are many, a value, or nothing."""
+
+
+class PreviewItem:
+    """The item PREVIEW: what a message says, in short (RFC 8970); an item that is made of the message."""
+
+    label = b"PREVIEW"
+    fields = None
+    needs_parts = True
+    is_header = False
+
+    def render(self, parts: bytes, read: Callable[[int, int], bytes]) -> Rendered:
+        """The value for a message with these parts; ``read`` gives a stretch of its bytes."""
+        return Rendered(format_string(make_preview(decode_parts(parts), read).encode("utf-8")))
+
+
 class Program:
     """What one list of items means, compiled once for any messages of any mailbox."""
 
@@ -73,7 +100,12 @@ class Program:
     def __init__(self, items: Sequence[FetchItem]) -> None:
         self.columns = tuple(item.name for item in items if item.name in COLUMN_ITEMS)
         self.structures = tuple(item.name for item in items if item.name in SLOTS)
-        self.sections = tuple(SectionItem(item, item.section) for item in items if item.section is not None)
+        sections: list[SectionItem | PreviewItem] = [
+            SectionItem(item, item.section) for item in items if item.section is not None
+        ]
+        if any(item.name == PreviewItem.label for item in items):
+            sections.append(PreviewItem())
+        self.sections = tuple(sections)
         needs_parts = any(section.needs_parts for section in self.sections)
         self.slots = tuple(SLOTS[name] for name in self.structures) + ((PARTS,) if needs_parts else ())
         self.of_headers = all(section.is_header for section in self.sections)
@@ -157,6 +189,7 @@ class Messages:
         if self._sections:
             headers = list(chain.from_iterable(self._mailbox.read_many(rows, header_only=True)))
         for section in self._sections:
+            assert isinstance(section, SectionItem)
             columns += self._header_column(gap + section.label, section, headers)
             gap = b" "
         return columns
@@ -204,13 +237,16 @@ class Messages:
         except UNREADABLE:
             return None
 
-    def _read_bodies(self, row: int, texts: Sequence[bytes]) -> list[bytes | Range | None]:
+    def _read_bodies(self, row: int, texts: Sequence[bytes]) -> list[Body]:
         """What each section sends: its bytes, where they lie if they are many, or None if there is none."""
         arrays = self._mailbox.columns.full
         header_length, size = arrays.header_length.item(row), arrays.size.item(row)
         parts = texts[-1] if texts else b""
-        bodies: list[bytes | Range | None] = []
+        bodies: list[Body] = []
         for section in self._sections:
+            if isinstance(section, PreviewItem):
+                bodies.append(section.render(parts, partial(self._mailbox.read, row)))
+                continue
             place = section.find(header_length, size, parts)
             if place is None:
                 bodies.append(None)
@@ -227,7 +263,7 @@ class Messages:
         return bodies
 
     def _send_one(
-        self, seq: int, row: int, texts: Sequence[bytes], bodies: Sequence[bytes | Range | None], send: Send
+        self, seq: int, row: int, texts: Sequence[bytes], bodies: Sequence[Body], send: Send
     ) -> None:
         pieces = [self._lines.one(seq, row)]
         gap = b"" if self._lines.empty else b" "
@@ -237,6 +273,8 @@ class Messages:
         for section, body in zip(self._sections, bodies, strict=True):
             if body is None:
                 pieces += (gap, section.label, b" NIL")
+            elif isinstance(body, Rendered):
+                pieces += (gap, section.label, b" ", body.text)
             elif isinstance(body, bytes):
                 pieces += (gap, section.label, b" {%d}\r\n" % len(body), body)
             else:
