@@ -13,6 +13,10 @@ class Expunged(MStoreError):
     """The message was expunged, and its bytes are given back already (RFC 5530 EXPUNGEISSUED)."""
 
 
+class UnknownEncoding(MStoreError):
+    """A body part cannot be decoded, or a message cannot be kept as it is (RFC 3516 UNKNOWN-CTE)."""
+
+
 class Exists(MStoreError):
     """What was to be created is there already (RFC 5530 ALREADYEXISTS)."""
 

@@ -43,6 +43,7 @@ class Bye(CommandFailed):
 _CODES: tuple[tuple[type[errors.MStoreError], bytes], ...] = (
     (errors.NotFound, b"NONEXISTENT"),
     (errors.Expunged, b"EXPUNGEISSUED"),
+    (errors.UnknownEncoding, b"UNKNOWN-CTE"),
     (errors.Exists, b"ALREADYEXISTS"),
     (errors.Invalid, b"CANNOT"),
     (errors.ReadOnly, b"READ-ONLY"),

@@ -53,6 +53,8 @@ FURTHER = (
     b"a REPLACE 1 INBOX (\\Draft) {5+}\r\nab\r\nc\r\n",
     b"a UID REPLACE 2 user/joe/work {5+}\r\nab\r\nc\r\n",
     b"a FETCH 1:* (PREVIEW (LAZY) UID PREVIEW)\r\n",
+    b"a FETCH 1:* (BINARY.SIZE[1] BINARY.PEEK[]<2.9> BINARY[1.2])\r\n",
+    b"a APPEND INBOX ~{5+}\r\na\x00b\r\n\r\n",
     b"a MOVE 1:2 user/joe/work\r\n",
     b"a UID MOVE 1:* INBOX\r\n",
     b"a UNAUTHENTICATE\r\n",

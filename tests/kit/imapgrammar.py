@@ -28,7 +28,7 @@ PLAIN_CODES = frozenset(
     b"ALERT PARSE READ-ONLY READ-WRITE TRYCREATE UIDNOTSTICKY TOOBIG "
     b"UNAVAILABLE AUTHENTICATIONFAILED AUTHORIZATIONFAILED EXPIRED PRIVACYREQUIRED CONTACTADMIN NOPERM INUSE "
     b"EXPUNGEISSUED CORRUPTION SERVERBUG CLIENTBUG CANNOT LIMIT OVERQUOTA ALREADYEXISTS NONEXISTENT "
-    b"CLOSED".split()
+    b"CLOSED UNKNOWN-CTE".split()
 )
 MAILBOX_ATTRIBUTES = frozenset(
     rb"\Noselect \Noinferiors \Marked \Unmarked \HasChildren \HasNoChildren".lower().split()
@@ -397,6 +397,9 @@ class Checker:
         if name == b"BODY" and self.looking_at(b"["):
             self.section()
             return
+        if name.startswith(b"BINARY"):
+            self.binary(name == b"BINARY.SIZE")
+            return
         self.expect(b" ")
         if name == b"FLAGS":
             self.list_of(self.flag_fetch, may_be_empty=True)
@@ -422,6 +425,22 @@ class Checker:
             self.body(name == b"BODYSTRUCTURE")
         else:
             self.fail("unknown fetch item before here")
+
+    def binary(self, is_size: bool) -> None:
+        self.match(re.compile(rb"\[([1-9][0-9]*(\.[1-9][0-9]*)*)?\]"), "section-binary")
+        if is_size:
+            self.expect(b" ")
+            self.number()
+            return
+        if self.take(b"<"):
+            self.number()
+            self.expect(b">")
+        self.expect(b" ")
+        if self.take(b"~"):
+            size = int(self.match(_LITERAL, "literal8")[1:-3])
+            self.at += size
+        else:
+            self.nstring()
 
     def section(self) -> None:
         self.expect(b"[")

@@ -9,13 +9,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mstore.base.errors import Invalid, NotFound
+from mstore.base.errors import Invalid, NotFound, UnknownEncoding
 from mstore.base.flags import FIRST_KEYWORD_BIT
 from mstore.base.numset import format_numset
 from mstore.files.spool import Part, Spool
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor, Literal
 from mstore.imap.grammar.flags import split_flags
+from mstore.imap.reader import SPOOL_ABOVE_BYTES
+from mstore.mail.transfer import encode_binary
 from mstore.store.append import NewMessage, append
 from mstore.store.rights import flag_mask
 
@@ -34,6 +36,8 @@ class Upload:
     internal_date: int
     bits: int
     keywords: tuple[bytes, ...]
+    is_binary: bool = False
+    """It may have NULs in it (RFC 3516 §4.4)."""
 
 
 def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
@@ -75,7 +79,8 @@ def parse_upload(cursor: Cursor) -> Upload:
     if cursor.peek() == 34:
         internal_date = cursor.date_time()
         cursor.space()
-    return Upload(cursor.literal(), internal_date, bits, keywords)
+    content, is_binary = cursor.literal8()
+    return Upload(content, internal_date, bits, keywords, is_binary)
 
 
 def check_not_empty(uploads: Sequence[Upload]) -> None:
@@ -96,8 +101,11 @@ def make_messages(
     messages = []
     gathered: Spool | None = None
     for upload in uploads:
-        whole = normalize(upload.content, session)
-        if isinstance(whole, Spool) and whole is not upload.content:
+        content = upload.content
+        if upload.is_binary:
+            content = encode(content, session, stack)
+        whole = normalize(content, session)
+        if isinstance(whole, Spool) and whole is not content:
             stack.callback(whole.close)
         elif isinstance(upload.content, Part) and isinstance(whole, bytes):
             # There are many small messages, which are not to be in memory all at once.
@@ -108,6 +116,23 @@ def make_messages(
         keywords = upload.keywords if mask >> FIRST_KEYWORD_BIT else ()
         messages.append(NewMessage(whole, upload.internal_date, upload.bits & mask, keywords))
     return messages
+
+
+def encode(content: Literal, session: Session, stack: ExitStack) -> Literal:
+    """A message that may be binary as one that every client can read (RFC 3516 §4.4, §6).
+
+    Raises: UnknownEncoding when it has a NUL in what is not said to be binary; TooBig.
+    """
+    settings = session.service.settings
+    spool = Spool(settings.spool_path, settings.message_size_limit)
+    stack.callback(spool.close)
+    for piece in encode_binary(content if isinstance(content, bytes) else content.buffer()):
+        if b"\0" in piece:
+            raise UnknownEncoding("there is a NUL in what is not said to be binary")
+        spool.append(piece)
+    if spool.size > SPOOL_ABOVE_BYTES:
+        return spool
+    return bytes(spool.buffer())
 
 
 def open_target(session: Session, name: str) -> Opened:

@@ -169,6 +169,11 @@ class Cursor:
             raise Bad("string or NIL expected")
         return None
 
+    def literal8(self) -> tuple[Literal, bool]:
+        """A literal, or one that may have NULs in it, and whether it is one of these (RFC 3516 §7)."""
+        is_binary = self.take(b"~")
+        return self.literal(), is_binary
+
     def literal(self) -> Literal:
         """A literal: bytes, or a spool when it is large."""
         match = _LITERAL.match(self.data, self.pos)

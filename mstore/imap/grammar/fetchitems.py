@@ -83,6 +83,8 @@ def _parse_item(cursor: Cursor, word: bytes) -> FetchItem:
         section = _parse_section(cursor)
         cursor.expect(b"]")
         return FetchItem(b"BODY[]", section, peek=word == b"BODY.PEEK", partial=_parse_partial(cursor))
+    if has_section and word in (b"BINARY", b"BINARY.PEEK", b"BINARY.SIZE"):
+        return _parse_binary(cursor, word)
     if not has_section and word == b"PREVIEW":
         # A preview is made in no time, so the modifier changes nothing (RFC 8970 §4.1).
         cursor.take(b" (LAZY)")
@@ -93,6 +95,18 @@ def _parse_item(cursor: Cursor, word: bytes) -> FetchItem:
     if old is None or has_section:
         raise Bad("Unknown FETCH item")
     return old
+
+
+def _parse_binary(cursor: Cursor, word: bytes) -> FetchItem:
+    """A decoded part, or its size (RFC 3516 §7 "section-binary")."""
+    cursor.expect(b"[")
+    section = _parse_section(cursor)
+    if section.text:
+        raise Bad("a part number expected")
+    cursor.expect(b"]")
+    if word == b"BINARY.SIZE":
+        return FetchItem(b"BINARY.SIZE[]", section)
+    return FetchItem(b"BINARY[]", section, peek=word == b"BINARY.PEEK", partial=_parse_partial(cursor))
 
 
 def _parse_section(cursor: Cursor) -> Section:
@@ -158,10 +172,10 @@ def format_section(section: Section) -> bytes:
 
 def format_item(item: FetchItem) -> bytes:
     """The name of the item in a FETCH response (RFC 3501 §7.4.2), without PEEK, with the origin octet."""
-    if item.section is None or item.name != b"BODY[]":
+    if item.section is None or not item.name.endswith(b"[]"):
         return item.name
     origin = b"" if item.partial is None else b"<%d>" % item.partial[0]
-    return b"BODY[" + format_section(item.section) + b"]" + origin
+    return item.name[:-1] + format_section(item.section) + b"]" + origin
 
 
 def _format_name(name: bytes) -> bytes:

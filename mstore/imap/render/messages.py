@@ -13,17 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, repeat
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from mstore.base import blocking
-from mstore.base.errors import Corrupt, Expunged, MStoreError, StorageFailed
+from mstore.base.errors import Corrupt, Expunged, MStoreError, StorageFailed, UnknownEncoding
 from mstore.imap.grammar.fetchitems import FetchItem
+from mstore.imap.render.binary import BinaryItem, Pieces, Rendered
 from mstore.imap.render.lines import COLUMN_ITEMS, FEW_ROWS, Lines, View
 from mstore.imap.render.section import MANY_END, Range, SectionItem, legal_bytes
 from mstore.imap.respond import format_string
-from mstore.mail.parts import decode_parts
+from mstore.mail.parts import PartOffsets, decode_parts
 from mstore.mail.preview import make_preview
 from mstore.mail.summary import BODY, BODYSTRUCTURE, ENVELOPE, PARTS
 from mstore.net.stream import StreamFailed
@@ -37,7 +38,7 @@ WINDOW_BYTES = 32 << 20
 LARGEST_STRUCTURE = 1 << 20
 PIECE_BYTES = 256 << 10
 END = b")\r\n"
-UNREADABLE = (Corrupt, Expunged, StorageFailed)
+UNREADABLE = (Corrupt, Expunged, StorageFailed, UnknownEncoding)
 """Why one message may have to be left out, while the others are sent."""
 
 
@@ -69,12 +70,6 @@ class _Heads(dict[int, bytes]):
         return head
 
 
-class Rendered(NamedTuple):
-    """A value as it stands in the response."""
-
-    text: bytes
-
-
 Body = bytes | Range | Rendered | None
 """What a section sends: its bytes, where they lie if they are many, a value, or nothing."""
 
@@ -87,9 +82,10 @@ class PreviewItem:
     needs_parts = True
     is_header = False
 
-    def render(self, parts: bytes, read: Callable[[int, int], bytes]) -> Rendered:
-        """The value for a message with these parts; ``read`` gives a stretch of its bytes."""
-        return Rendered(format_string(make_preview(decode_parts(parts), read).encode("utf-8")))
+    def render(self, root: PartOffsets, pieces: Pieces) -> Rendered:
+        """The value for a message of these parts."""
+        text = make_preview(root, lambda start, length: b"".join(pieces(start, length)))
+        return Rendered(format_string(text.encode("utf-8")))
 
 
 class Program:
@@ -100,8 +96,10 @@ class Program:
     def __init__(self, items: Sequence[FetchItem]) -> None:
         self.columns = tuple(item.name for item in items if item.name in COLUMN_ITEMS)
         self.structures = tuple(item.name for item in items if item.name in SLOTS)
-        sections: list[SectionItem | PreviewItem] = [
-            SectionItem(item, item.section) for item in items if item.section is not None
+        sections: list[SectionItem | BinaryItem | PreviewItem] = [
+            (BinaryItem if item.name.startswith(b"BINARY") else SectionItem)(item, item.section)
+            for item in items
+            if item.section is not None
         ]
         if any(item.name == PreviewItem.label for item in items):
             sections.append(PreviewItem())
@@ -244,8 +242,8 @@ class Messages:
         parts = texts[-1] if texts else b""
         bodies: list[Body] = []
         for section in self._sections:
-            if isinstance(section, PreviewItem):
-                bodies.append(section.render(parts, partial(self._mailbox.read, row)))
+            if not isinstance(section, SectionItem):
+                bodies.append(section.render(decode_parts(parts), partial(self._mailbox.chunks, row)))
                 continue
             place = section.find(header_length, size, parts)
             if place is None:
@@ -275,6 +273,10 @@ class Messages:
                 pieces += (gap, section.label, b" NIL")
             elif isinstance(body, Rendered):
                 pieces += (gap, section.label, b" ", body.text)
+                if body.size_bytes:
+                    send(b"".join(pieces))
+                    pieces = []
+                    self._send_rest(body, send)
             elif isinstance(body, bytes):
                 pieces += (gap, section.label, b" {%d}\r\n" % len(body), body)
             else:
@@ -285,6 +287,20 @@ class Messages:
             gap = b" "
         pieces.append(END)
         send(b"".join(pieces))
+
+    @staticmethod
+    def _send_rest(body: Rendered, send: Send) -> None:
+        """A large value, as ``_stream`` a large body."""
+        left = body.size_bytes
+        try:
+            for piece in body.rest:
+                send(piece)
+                left -= len(piece)
+                blocking.breathe()
+        except UNREADABLE as error:
+            raise StreamFailed("a message could not be read to its end") from error
+        if left:
+            raise StreamFailed("a message is not what it was")
 
     def _stream(self, row: int, place: Range, send: Send) -> None:
         """A large body; once its length is promised, only the end of the connection can excuse a gap."""

@@ -1,0 +1,93 @@
+"""BINARY and BINARY.SIZE: body parts without their transfer encoding (RFC 3516 §4.2, §4.3).
+
+A large part is decoded twice, once to know its size and once to be sent, so that it is never in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from mstore.base.errors import UnknownEncoding
+from mstore.imap.grammar.fetchitems import FetchItem, Section, format_item
+from mstore.mail.crlf import LineEnds
+from mstore.mail.parts import IDENTITY, MESSAGE, MULTIPART, TEXT, UNKNOWN, PartOffsets, find_part
+from mstore.mail.transfer import decode_pieces
+
+SMALL_BYTES = 256 << 10
+Pieces = Callable[[int, int], Iterable[bytes]]
+"""A stretch of a message, in pieces: where from, and how many bytes."""
+
+
+class Rendered(NamedTuple):
+    """A value as it stands in the response; of a large one the rest comes in pieces."""
+
+    text: bytes
+    size_bytes: int = 0
+    rest: Iterable[bytes] = ()
+
+
+class BinaryItem:
+    """One item that sends a decoded part, or its size, compiled for many messages."""
+
+    fields = None
+    needs_parts = True
+    is_header = False
+
+    def __init__(self, item: FetchItem, section: Section) -> None:
+        self.label = format_item(item)
+        self._path = section.part
+        self._is_size = item.name == b"BINARY.SIZE[]"
+        self._partial = item.partial
+
+    def render(self, root: PartOffsets, pieces: Pieces) -> Rendered:
+        """The value for a message of these parts.
+
+        Raises: UnknownEncoding.
+        """
+        part = find_part(root, self._path)
+        if part is None:
+            return Rendered(b"0" if self._is_size else b"NIL")
+        if part.kind in (MULTIPART, MESSAGE) or not self._path:
+            start, encoding, is_text = part.body_start, IDENTITY, False
+            start = start if self._path else part.header_start
+        else:
+            start, encoding, is_text = part.body_start, part.encoding, part.kind == TEXT
+        if encoding == UNKNOWN:
+            raise UnknownEncoding("the encoding of the part is not known")
+
+        def decoded() -> Iterator[bytes]:
+            found = decode_pieces(pieces(start, part.end - start), encoding)
+            return self._cut(map(LineEnds().feed, found) if is_text else found)
+
+        if part.end - start <= SMALL_BYTES:
+            whole = b"".join(decoded())
+            return Rendered(
+                b"%d" % len(whole) if self._is_size else self._head(len(whole), b"\0" in whole) + whole
+            )
+        size, has_nul = 0, False
+        for piece in decoded():
+            size += len(piece)
+            has_nul = has_nul or b"\0" in piece
+        if self._is_size:
+            return Rendered(b"%d" % size)
+        return Rendered(self._head(size, has_nul), size, decoded())
+
+    @staticmethod
+    def _head(size: int, has_nul: bool) -> bytes:
+        return b"~{%d}\r\n" % size if has_nul else b"{%d}\r\n" % size
+
+    def _cut(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """The range that the partial asks for, truncated to what is there."""
+        if self._partial is None:
+            yield from pieces
+            return
+        origin, length = self._partial
+        for piece in pieces:
+            taken = piece[origin : origin + length]
+            origin = max(origin - len(piece), 0)
+            length -= len(taken)
+            if taken:
+                yield taken
+            if not length:
+                return
