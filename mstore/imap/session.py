@@ -178,7 +178,7 @@ class Session:
         """The client has logged out, and may log in again: nothing of before is left (RFC 8437 §4)."""
         self.leave_mailbox()
         self.state = state.NOT_AUTHENTICATED
-        self.access = self._account = self.record = self.user = None
+        self.access = self.record = self.user = None
         self.enabled = frozenset()
         self.stream.timeout_s = self.service.settings.login_timeout
 

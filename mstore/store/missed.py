@@ -29,7 +29,7 @@ def vanished(view: View, since: int, known: NumSet | None = None, above: int = 0
     pairs = intersect(pairs, np.array([[above + 1, last]], np.int64))
     if known is not None:
         largest = int(view.uids[-1]) if view.count else 0
-        pairs = intersect(pairs, merge(np.array(known.resolve(largest), np.int64)))
+        pairs = intersect(pairs, merge(np.array(known.resolve(largest), np.int64).reshape(-1, 2)))
     if not len(pairs):
         return pairs
     there = index.snapshot.uids(index.snapshot.count)
