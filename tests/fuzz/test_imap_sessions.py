@@ -55,6 +55,8 @@ FURTHER = (
     b"a FETCH 1:* (PREVIEW (LAZY) UID PREVIEW)\r\n",
     b"a FETCH 1:* (BINARY.SIZE[1] BINARY.PEEK[]<2.9> BINARY[1.2])\r\n",
     b"a APPEND INBOX ~{5+}\r\na\x00b\r\n\r\n",
+    b"a APPEND INBOX (x) CATENATE (TEXT {3+}\r\nx\r\n URL \"/INBOX/;UID=1/;SECTION=1/;PARTIAL=0.4\")\r\n",
+    b"a UID REPLACE 2 INBOX CATENATE (URL ;UID=2/;SECTION=HEADER URL /user/joe/work/;UID=1)\r\n",
     b"a MOVE 1:2 user/joe/work\r\n",
     b"a UID MOVE 1:* INBOX\r\n",
     b"a UNAUTHENTICATE\r\n",

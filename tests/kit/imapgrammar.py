@@ -200,6 +200,9 @@ class Checker:
         elif name == b"MAILBOXID":
             self.expect(b" ")
             self.object_id()
+        elif name == b"BADURL":
+            self.expect(b" ")
+            self.match(_CODE_TEXT, "url-resp-text")
         elif name == b"MODIFIED":
             self.expect(b" ")
             self.match(_UID_SET, "sequence-set")

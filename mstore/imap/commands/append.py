@@ -1,4 +1,4 @@
-"""APPEND: messages into a mailbox (RFC 3501 §6.3.11, RFC 3502; APPENDUID of RFC 4315 §3)."""
+"""APPEND: messages into a mailbox (RFC 3501 §6.3.11, RFC 3502, RFC 4469; APPENDUID of RFC 4315 §3)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from mstore.base.errors import Invalid, NotFound, UnknownEncoding
 from mstore.base.flags import FIRST_KEYWORD_BIT
 from mstore.base.numset import format_numset
 from mstore.files.spool import Part, Spool
+from mstore.imap.commands.catenate import Source, assemble, parse_catenation
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor, Literal
 from mstore.imap.grammar.flags import split_flags
-from mstore.imap.reader import SPOOL_ABOVE_BYTES
+from mstore.imap.reader import MESSAGES_BYTES, MOST_SPOOLS, SPOOL_ABOVE_BYTES
 from mstore.mail.transfer import encode_binary
 from mstore.store.append import NewMessage, append
 from mstore.store.rights import flag_mask
@@ -32,7 +33,8 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 class Upload:
     """One message as the client sends it, with what it says of it."""
 
-    content: Literal
+    content: Literal | tuple[Source, ...]
+    """The message, or the parts of which it is to be made."""
     internal_date: int
     bits: int
     keywords: tuple[bytes, ...]
@@ -54,14 +56,12 @@ def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
         uploads.append(parse_upload(cursor))
         if cursor.at_end():
             break
-    check_not_empty(uploads)
-    opened = open_target(session, name)
-    try:
-        with ExitStack() as stack:
-            uids = append(opened.mailbox, make_messages(session, opened, uploads, stack))
+    with ExitStack() as stack:
+        contents = complete(session, uploads, stack)
+        opened = open_target(session, name)
+        stack.callback(opened.mailbox.release)
+        uids = append(opened.mailbox, make_messages(opened, uploads, contents))
         uid_validity = opened.mailbox.uid_validity
-    finally:
-        opened.mailbox.release()
     return b"[APPENDUID %d %b] APPEND completed" % (uid_validity, format_numset(uids))
 
 
@@ -79,43 +79,61 @@ def parse_upload(cursor: Cursor) -> Upload:
     if cursor.peek() == 34:
         internal_date = cursor.date_time()
         cursor.space()
+    if cursor.take(b"CATENATE"):
+        return Upload(parse_catenation(cursor), internal_date, bits, keywords)
     content, is_binary = cursor.literal8()
     return Upload(content, internal_date, bits, keywords, is_binary)
 
 
-def check_not_empty(uploads: Sequence[Upload]) -> None:
-    """Pass messages that are not empty (RFC 3502 §6.3.11).
+def complete(session: Session, uploads: Sequence[Upload], stack: ExitStack) -> list[Literal]:
+    """The messages as they are to be stored; good while the stack is.
 
-    Raises: No.
+    Of many small ones those that were made here are gathered, so that they are not in memory all at once.
+    Raises: No, also for an empty one (RFC 3502 §6.3.11); UnknownEncoding, TooBig, StorageFailed.
     """
-    for upload in uploads:
-        if not (len(upload.content) if isinstance(upload.content, bytes) else upload.content.size):
-            raise No("An empty message cannot be stored", b"CANNOT")
-
-
-def make_messages(
-    session: Session, opened: Opened, uploads: Sequence[Upload], stack: ExitStack
-) -> list[NewMessage]:
-    """Messages for an open mailbox, with the flags that the client may set there, good while the stack is."""
-    mask = flag_mask(opened.rights)
-    messages = []
+    settings = session.service.settings
+    room_bytes = max(settings.message_size_limit, MESSAGES_BYTES)
+    contents: list[Literal] = []
     gathered: Spool | None = None
     for upload in uploads:
         content = upload.content
+        if isinstance(content, tuple):
+            content = assemble(session, content, stack)
+        if not _size_of(content):
+            raise No("An empty message cannot be stored", b"CANNOT")
         if upload.is_binary:
             content = encode(content, session, stack)
         whole = normalize(content, session)
-        if isinstance(whole, Spool) and whole is not content:
+        if isinstance(whole, Spool) and whole is not upload.content:
             stack.callback(whole.close)
-        elif isinstance(upload.content, Part) and isinstance(whole, bytes):
-            # There are many small messages, which are not to be in memory all at once.
+        elif isinstance(whole, bytes) and whole is not upload.content and len(uploads) > 1:
             if gathered is None:
-                gathered = Spool(session.service.settings.spool_path)
+                gathered = Spool(settings.spool_path)
                 stack.callback(gathered.close)
             whole = gathered.append_part(whole)
-        keywords = upload.keywords if mask >> FIRST_KEYWORD_BIT else ()
-        messages.append(NewMessage(whole, upload.internal_date, upload.bits & mask, keywords))
-    return messages
+        contents.append(whole)
+        room_bytes -= _size_of(whole)
+        if room_bytes < 0 or sum(isinstance(one, Spool) for one in contents) > MOST_SPOOLS:
+            raise No("Too much for one command", b"LIMIT")
+    return contents
+
+
+def _size_of(content: Literal) -> int:
+    return len(content) if isinstance(content, bytes) else content.size
+
+
+def make_messages(opened: Opened, uploads: Sequence[Upload], contents: Sequence[Literal]) -> list[NewMessage]:
+    """Messages for an open mailbox, with the flags that the client may set there."""
+    mask = flag_mask(opened.rights)
+    return [
+        NewMessage(
+            content,
+            upload.internal_date,
+            upload.bits & mask,
+            upload.keywords if mask >> FIRST_KEYWORD_BIT else (),
+        )
+        for upload, content in zip(uploads, contents, strict=True)
+    ]
 
 
 def encode(content: Literal, session: Session, stack: ExitStack) -> Literal:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mstore.base.errors import Denied
 from mstore.imap.chosen import choose
-from mstore.imap.commands.append import check_not_empty, make_messages, open_target, parse_upload
+from mstore.imap.commands.append import complete, make_messages, open_target, parse_upload
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor
 from mstore.store.replace import replace
@@ -40,7 +40,6 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes:
     cursor.space()
     upload = parse_upload(cursor)
     cursor.end()
-    check_not_empty([upload])
     selected = session.mailbox
     selected.check_may_expunge(session.stream)
     if "t" not in selected.rights:
@@ -49,14 +48,13 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes:
     chosen.check_none_gone(uid)
     if not len(chosen.rows):
         raise No("There is no such message", b"EXPUNGEISSUED" if chosen.gone else b"NONEXISTENT")
-    opened = open_target(session, name)
-    try:
-        with ExitStack() as stack:
-            (message,) = make_messages(session, opened, [upload], stack)
-            new_uid, modseq = replace(int(chosen.rows[0]), selected.mailbox, opened.mailbox, message)
+    with ExitStack() as stack:
+        contents = complete(session, [upload], stack)
+        opened = open_target(session, name)
+        stack.callback(opened.mailbox.release)
+        (message,) = make_messages(opened, [upload], contents)
+        new_uid, modseq = replace(int(chosen.rows[0]), selected.mailbox, opened.mailbox, message)
         uid_validity = opened.mailbox.uid_validity
-    finally:
-        opened.mailbox.release()
     # Told before the old message is told to be gone (RFC 8508 §4.3).
     session.send(b"* OK [APPENDUID %d %d] Replacement ready\r\n" % (uid_validity, new_uid))
     done = b"UID REPLACE completed" if uid else b"REPLACE completed"

@@ -80,7 +80,7 @@ def _parse_item(cursor: Cursor, word: bytes) -> FetchItem:
     has_section = cursor.peek() == 0x5B  # "["
     if has_section and word in (b"BODY", b"BODY.PEEK"):
         cursor.expect(b"[")
-        section = _parse_section(cursor)
+        section = parse_section(cursor)
         cursor.expect(b"]")
         return FetchItem(b"BODY[]", section, peek=word == b"BODY.PEEK", partial=_parse_partial(cursor))
     if has_section and word in (b"BINARY", b"BINARY.PEEK", b"BINARY.SIZE"):
@@ -100,7 +100,7 @@ def _parse_item(cursor: Cursor, word: bytes) -> FetchItem:
 def _parse_binary(cursor: Cursor, word: bytes) -> FetchItem:
     """A decoded part, or its size (RFC 3516 §7 "section-binary")."""
     cursor.expect(b"[")
-    section = _parse_section(cursor)
+    section = parse_section(cursor)
     if section.text:
         raise Bad("a part number expected")
     cursor.expect(b"]")
@@ -109,9 +109,10 @@ def _parse_binary(cursor: Cursor, word: bytes) -> FetchItem:
     return FetchItem(b"BINARY[]", section, peek=word == b"BINARY.PEEK", partial=_parse_partial(cursor))
 
 
-def _parse_section(cursor: Cursor) -> Section:
+def parse_section(cursor: Cursor) -> Section:
+    """What stands between the brackets, up to where they close or the text ends."""
     part: list[int] = []
-    if cursor.peek() == 0x5D:  # "]"
+    if cursor.peek() in (0x5D, None):  # "]"
         return Section()
     while True:
         follower = cursor.peek()
