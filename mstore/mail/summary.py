@@ -4,17 +4,19 @@ import re
 from typing import NamedTuple
 
 from mstore.mail.address import parse_addresses
+from mstore.mail.casemap import casemap
 from mstore.mail.date import NO_DATE, parse_sent_date
 from mstore.mail.decode import decode_words
 from mstore.mail.header import Buffer, unfold
 from mstore.mail.mime import Fields, parse
 from mstore.mail.parts import encode_parts
+from mstore.mail.sortkeys import address_keys, subject_keys, thread_keys
 from mstore.mail.structure import format_envelope, format_structure
 
-ENVELOPE, BODYSTRUCTURE, BODY, PARTS, SEARCH = range(5)
+ENVELOPE, BODYSTRUCTURE, BODY, PARTS, SEARCH, BASE_SUBJECT, ADDRESSES, REFERENCES = range(8)
 """The numbers of the slots."""
 
-SLOT_COUNT = 5
+SLOT_COUNT = 8
 _ADDRESS_FIELDS = (b"from", b"to", b"cc", b"bcc")
 # What may keep an address from standing in its field in one piece.
 _ROUNDABOUT = re.compile(rb'[\s)"]@|@[\s(]|\(').search
@@ -25,12 +27,13 @@ class Summary(NamedTuple):
 
     ``sent_date`` is the Date field in seconds UTC, ``NO_DATE`` when it is missing or no date; adding
     ``sent_zone_s`` gives the time as written, on whose day SENTON and its kin are decided (RFC 3501 §6.4.4
-    "disregarding time and timezone"). ``slots`` are numbered ENVELOPE, BODYSTRUCTURE, BODY, PARTS, SEARCH.
+    "disregarding time and timezone"). ``slots`` are numbered ENVELOPE, BODYSTRUCTURE, BODY, PARTS, SEARCH,
+    BASE_SUBJECT, ADDRESSES, REFERENCES; the last three are those of ``mstore.mail.sortkeys``.
     """
 
     header_length: int
     sent_date: int
-    slots: tuple[bytes, bytes, bytes, bytes, bytes]
+    slots: tuple[bytes, ...]
     sent_zone_s: int = 0
 
 
@@ -41,14 +44,24 @@ def summarize(buffer: Buffer | bytearray | memoryview) -> Summary:
     value = fields.get(b"date")
     sent = parse_sent_date(unfold(value)) if value is not None else None
     structure, body = format_structure(root)
-    slots = (format_envelope(fields), structure, body, encode_parts(root), _format_search(fields))
+    subject, is_reply = subject_keys(fields)
+    slots = (
+        format_envelope(fields),
+        structure,
+        body,
+        encode_parts(root),
+        _format_search(fields),
+        subject,
+        address_keys(fields),
+        thread_keys(fields, is_reply),
+    )
     if sent is None:
         return Summary(root.body_start, NO_DATE, slots)
     return Summary(root.body_start, sent.utc_s, slots, sent.zone_s)
 
 
 def _format_search(fields: Fields) -> bytes:
-    """From, To, Cc, Bcc and Subject, decoded and casefolded, in UTF-8, with a zero byte between."""
+    """From, To, Cc, Bcc and Subject, decoded and case-mapped, in UTF-8, with a zero byte between."""
     values = [_fold_addresses(fields[name]) if name in fields else b"" for name in _ADDRESS_FIELDS]
     subject = fields.get(b"subject")
     values.append(_fold_case(subject) if subject is not None else b"")
@@ -75,7 +88,7 @@ def _fold_addresses(value: bytes) -> bytes:
 def _fold_case(value: bytes) -> bytes:
     value = unfold(value)
     if value.isascii() and b"=?" not in value:
-        value = value.lower()
+        value = value.upper()
         return value.replace(b"\0", b"") if b"\0" in value else value
-    text = decode_words(value).casefold().replace("\0", "")
+    text = casemap(decode_words(value)).replace("\0", "")
     return text.encode("utf-8", "replace")

@@ -1,7 +1,8 @@
 """What can be asked of messages in a search, as a tree of small values (RFC 3501 §6.4.4, without its syntax).
 
 Protocols build the tree, ``mstore.store.search`` evaluates it. Ranges are half-open; ``None`` leaves a side
-open. Texts are casefolded here, once, so that the evaluator compares like with like.
+open. Texts are case-mapped (``mstore.mail.casemap``) by who builds the tree, once, so that the evaluator
+compares like with like.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 What is searched of a message: its header, the headers of its parts, and the bodies of its text parts, each
 on its own; of a message within, the same. Bodies of other parts, and what lies outside any part, are not
-text. Comparison is by case folding, of substrings, exactly. Plain ASCII, which most mail is, is never
+text. Comparison is by ``i;unicode-casemap``, of substrings, exactly. Plain ASCII, which most mail is, is never
 decoded; a part of any size is read in pieces, so memory stays bounded.
 """
 
@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from mstore.mail.casemap import casemap
 from mstore.mail.decode import decode_base64, decode_quoted_printable, decode_text, decode_words
 from mstore.mail.header import HEADER_LIMIT_BYTES, unfold
 from mstore.mail.parts import BASE64, MESSAGE, MULTIPART, QUOTED_PRINTABLE, TEXT, PartOffsets, decode_parts
@@ -33,7 +34,7 @@ class Reader(Protocol):
 
 
 class Needle:
-    """A casefolded text to look for, with its ASCII form where it has one."""
+    """A case-mapped text to look for, with its ASCII form where it has one."""
 
     __slots__ = ("ascii", "text")
 
@@ -43,7 +44,7 @@ class Needle:
 
     def in_ascii(self, data: bytes) -> bool:
         """Whether it occurs in ASCII text of any case."""
-        return self.ascii is not None and self.ascii in data.lower()
+        return self.ascii is not None and self.ascii in data.upper()
 
 
 def field_pattern(name: bytes) -> re.Pattern[bytes]:
@@ -52,7 +53,7 @@ def field_pattern(name: bytes) -> re.Pattern[bytes]:
 
 
 def header_matcher(name: bytes, text: str) -> Callable[[bytes], bool]:
-    """A test of whole headers: has a field of this name a decoded value with the casefolded text in it?"""
+    """A test of whole headers: has a field of this name a decoded value with the case-mapped text in it?"""
     pattern = field_pattern(name)
     if not text:
         return lambda header: pattern.search(b"\n" + header) is not None
@@ -63,7 +64,7 @@ def header_matcher(name: bytes, text: str) -> Callable[[bytes], bool]:
 
     def matches(header: bytes) -> bool:
         plain = b"=?" not in header and header.isascii()
-        if plain and (needle.ascii is None or word not in header.lower()):
+        if plain and (needle.ascii is None or word not in header.upper()):
             return False
         return any(_in_value(needle, value) for value in find_all(b"\n" + header))
 
@@ -82,7 +83,7 @@ def in_header(needle: Needle, header: bytes) -> bool:
 def _in_header_text(needle: Needle, text: bytes) -> bool:
     if b"=?" not in text and text.isascii():
         return needle.in_ascii(text)
-    return needle.text in decode_words(text).casefold()
+    return needle.text in casemap(decode_words(text))
 
 
 class Message:
@@ -130,7 +131,7 @@ class Message:
         overlap = len(needle.text) - 1
         before = ""
         for piece in self._pieces(part):
-            text = before + _decode(piece, part).casefold()
+            text = before + casemap(_decode(piece, part))
             if needle.text in text:
                 return True
             before = text[-overlap:] if overlap else ""
@@ -165,4 +166,4 @@ def _in_decoded(needle: Needle, data: bytes, part: PartOffsets) -> bool:
     data = _transfer_decode(data, part)
     if data.isascii() and _ASCII_BASED(part.charset):
         return needle.in_ascii(data)
-    return needle.text in decode_text(data, part.charset).casefold()
+    return needle.text in casemap(decode_text(data, part.charset))

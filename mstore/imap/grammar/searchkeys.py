@@ -12,6 +12,7 @@ from datetime import date
 
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor
+from mstore.mail.casemap import casemap
 from mstore.mail.decode import decode_text, is_charset
 from mstore.store.searchkeys import (
     All,
@@ -216,4 +217,4 @@ class _Parser:
         text = decode_text(self._cursor.astring(), self.charset)
         if "\ufffd" in text:
             raise Bad("Search text is not in its charset")
-        return text.casefold()
+        return casemap(text)

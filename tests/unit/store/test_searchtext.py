@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from mstore.mail.casemap import casemap
 from mstore.mail.summary import PARTS, summarize
 from mstore.store import searchtext
 from mstore.store.searchtext import Message, Needle, header_matcher, in_header
@@ -19,7 +20,7 @@ def message_of(content: bytes) -> Message:
 
 
 def contains(content: bytes, text: str, with_header: bool = False) -> bool:
-    return message_of(content).contains(Needle(text.casefold()), with_header)
+    return message_of(content).contains(Needle(casemap(text)), with_header)
 
 
 def part(kind: str, data: bytes, encoding: str = "8bit") -> bytes:
@@ -58,9 +59,11 @@ def test_not_found_in_the_body(content: bytes) -> None:
     assert not contains(content, "hello")
 
 
-def test_case_is_folded_not_only_lowered() -> None:
-    assert contains(part("text/plain; charset=utf-8", b"Die STRASSE"), "straße")
-    assert contains(part("text/plain; charset=utf-8", "Die Straße".encode()), "STRASSE")
+def test_texts_are_compared_by_unicode_casemap() -> None:
+    assert contains(part("text/plain; charset=utf-8", "Die ÉCOLE".encode()), "école")
+    assert contains(part("text/plain; charset=utf-8", "Die e\u0301cole".encode()), "éCole")
+    assert contains(part("text/plain; charset=utf-8", "Die Straße".encode()), "STRAßE")
+    assert not contains(part("text/plain; charset=utf-8", "Die Straße".encode()), "STRASSE")
     assert contains(part("text/plain; charset=iso-2022-jp", "これは日本語".encode("iso2022_jp")), "日本")
 
 
@@ -89,10 +92,10 @@ def test_a_large_part_is_searched_in_pieces(
 
 def test_field_values_are_matched_unfolded_and_decoded() -> None:
     header = b"To: x\r\nX-Note: First\r\n\tSecond\r\nx-note: =?utf-8?q?Gr=C3=BCn?=\r\n\r\n"
-    for text in ("first\tsecond", "irst", "grün", "GRÜN".casefold()):
-        assert header_matcher(b"x-note", text)(header)
+    for text in ("first\tsecond", "irst", "grün", "GRÜN"):
+        assert header_matcher(b"x-note", casemap(text))(header)
     for text in ("firstsecond", "x", "second grün", "to"):
-        assert not header_matcher(b"x-note", text)(header)
+        assert not header_matcher(b"x-note", casemap(text))(header)
     assert header_matcher(b"to", "")(header)
     assert not header_matcher(b"note", "")(header)
     assert not header_matcher(b"x-note: first", "")(header)
@@ -100,10 +103,10 @@ def test_field_values_are_matched_unfolded_and_decoded() -> None:
 
 def test_a_text_across_a_fold_is_found() -> None:
     header = b"Received: by mail\r\n\tfor <joe@example.org>;\r\n Sun\r\n\r\n"
-    assert header_matcher(b"received", "mail\tfor <joe")(header)
-    assert header_matcher(b"received", ">; sun")(header)
-    assert not header_matcher(b"received", "mail for")(header)
+    assert header_matcher(b"received", "MAIL\tFOR <JOE")(header)
+    assert header_matcher(b"received", ">; SUN")(header)
+    assert not header_matcher(b"received", "MAIL FOR")(header)
 
 
 def test_a_name_and_its_value_are_one_text() -> None:
-    assert in_header(Needle("subject: hel"), b"Subject: Hello\r\n\r\n")
+    assert in_header(Needle("SUBJECT: HEL"), b"Subject: Hello\r\n\r\n")
