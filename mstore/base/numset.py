@@ -121,6 +121,10 @@ class NumSet:
         )
 
 
+LAST_RESULT = NumSet(())
+"""Stands for ``$``, what a search has saved (RFC 5182 §2.1); known by identity, and empty by itself."""
+
+
 def parse_numset(text: bytes) -> NumSet:
     """A sequence-set (RFC 3501 §9).
 

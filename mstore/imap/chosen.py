@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mstore.base.flags import TOMBSTONE
-from mstore.base.numset import STAR, NumSet
+from mstore.base.numset import LAST_RESULT, STAR, NumSet
 from mstore.imap.errors import Bad, No
 from mstore.imap.selected import Selected
 
@@ -36,11 +36,16 @@ class Chosen(NamedTuple):
 
 
 def choose(selected: Selected, numbers: NumSet, uid: bool) -> Chosen:
-    """The messages of a set of UIDs, or of sequence numbers.
+    """The messages of a set of UIDs, or of sequence numbers; or those that a search has saved.
 
+    Of the latter none is ever gone: what is removed drops out of them (RFC 5182 §2.1).
     Raises: Bad for a sequence number beyond the last message (RFC 3501 §9 "seq-number").
     """
     view = selected.view
+    if numbers is LAST_RESULT:
+        rows = view.rows[np.isin(view.uids, selected.saved, assume_unique=True)]
+        flags = selected.mailbox.columns.full.flags
+        return Chosen(rows[flags[rows] & _TOMBSTONE == 0], False)
     if uid:
         rows = view.rows_of_uids(numbers)
     else:

@@ -6,7 +6,9 @@ and what is (RFC 3501 §5.2, §7.3, §7.4.1). A session that waits holds this ob
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mstore.base.errors import Denied, Moved, ReadOnly
 from mstore.base.flags import FIRST_KEYWORD_BIT, SYSTEM_FLAGS, USER_BITS
@@ -16,10 +18,13 @@ from mstore.imap.render.lines import format_lines
 from mstore.store.rights import flag_mask
 
 if TYPE_CHECKING:
+    from mstore.imap.contexts import Contexts
     from mstore.net.stream import Stream
     from mstore.store.mailbox import Mailbox
     from mstore.store.place import Opened
     from mstore.store.view import View
+
+NO_UIDS = np.empty(0, np.uint32)
 
 
 class Selected:
@@ -29,11 +34,13 @@ class Selected:
         "_keywords_told",
         "_opened",
         "aware",
+        "contexts",
         "mailbox",
         "mask",
         "personal",
         "read_only",
         "rights",
+        "saved",
         "uids_vanish",
         "view",
     )
@@ -51,6 +58,10 @@ class Selected:
         """The flag bits that the client may change, unless it is read-only."""
         self._keywords_told = 0
         self.aware = self.uids_vanish = False
+        self.saved: np.ndarray[Any, np.dtype[Any]] = NO_UIDS
+        """The UIDs, ascending, of what a search has saved as ``$`` (RFC 5182 §2.1)."""
+        self.contexts: Contexts | None = None
+        """The searches whose results are followed (RFC 5267 §4.3)."""
 
     def adapt(self, aware: bool, uids_vanish: bool) -> None:
         """Tell news in the way that the client has asked for.
@@ -66,6 +77,11 @@ class Selected:
         if self.aware:
             return (b"UID", b"MODSEQ", b"FLAGS")
         return (b"UID", b"FLAGS") if uid else (b"FLAGS",)
+
+    @property
+    def name(self) -> str:
+        """The full name of the mailbox when it was selected."""
+        return self._opened.name
 
     def follow_rights(self, stream: Stream) -> None:
         """Go by the rights as they are now; tell the client which flags it may set, when that has changed.
@@ -131,6 +147,9 @@ class Selected:
         if mailbox.deleted:
             self._check_is_there()
         changes = self.view.pending(expunges)
+        contexts = self.contexts
+        if contexts is not None and changes.expunged_seqs:
+            contexts.tell_removed(stream, changes)
         if changes.expunged_seqs and self.uids_vanish:
             stream.write(b"* VANISHED " + format_numset(changes.expunged_uids[::-1]) + b"\r\n")
         elif changes.expunged_seqs:
@@ -146,6 +165,8 @@ class Selected:
                 self.mailbox, self.view, changes.fetch_seqs, changes.fetch_rows, *self.news_items(uid)
             ):
                 stream.write(piece)
+        if contexts is not None:
+            contexts.tell_changed(stream, self)
         if self.aware and not expunges:
             held_back = self.view.held_back()
             if held_back:

@@ -11,8 +11,10 @@ One session reads; another greenlet may write meanwhile (IDLE), never two at onc
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 from typing import Any, Protocol
 
 from mstore.base.errors import MStoreError
@@ -55,6 +57,15 @@ class LineTooLong(MStoreError):
         super().__init__("line too long")
         self.head = head
         self.tail = tail
+
+
+class Peer(Enum):
+    """How the peer is, as far as the system knows."""
+
+    THERE = "there"
+    SILENT = "silent"
+    """It has ended its side: it will send nothing more, and may read or not."""
+    GONE = "gone"
 
 
 class Stream:
@@ -285,6 +296,21 @@ class Stream:
                 option(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             except OSError:
                 pass  # No TCP, or no more.
+
+    def look_at_peer(self) -> Peer:
+        """How the peer is just now; never waits, reads nothing."""
+        number = getattr(self._socket, "fileno", None)
+        fd = number() if number is not None else -1
+        if fd < 0:
+            return Peer.THERE
+        poll = select.poll()
+        poll.register(fd, select.POLLRDHUP)
+        events = 0
+        for _, event in poll.poll(0):
+            events |= event
+        if events & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
+            return Peer.GONE
+        return Peer.SILENT if events & select.POLLRDHUP else Peer.THERE
 
     def interrupt(self) -> None:
         """Make a read that waits in another greenlet, and every later one, find the end of input.

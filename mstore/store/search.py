@@ -25,6 +25,7 @@ from mstore.mail.summary import PARTS, SEARCH
 from mstore.store import searchtext
 from mstore.store.searchkeys import (
     All,
+    Among,
     And,
     Column,
     Flag,
@@ -74,12 +75,19 @@ class View(Protocol):
     def recent_mask(self, rows: Array) -> Array: ...
 
 
-def find(mailbox: Mailbox, view: View, key: SearchKey, pulse: Callable[[], None] = blocking.breathe) -> Array:
+def find(
+    mailbox: Mailbox,
+    view: View,
+    key: SearchKey,
+    pulse: Callable[[], None] = blocking.breathe,
+    among: Array | None = None,
+) -> Array:
     """Positions in the view (sequence number less one), ascending, of the messages that match.
 
-    ``pulse`` is called between windows of work; what it raises ends the search.
+    ``pulse`` is called between windows of work; what it raises ends the search. With ``among`` only these
+    positions, which ascend, are looked at.
     """
-    return _Search(mailbox, view, pulse).run(key)
+    return _Search(mailbox, view, pulse).run(key, among)
 
 
 def cost(key: SearchKey) -> int:
@@ -107,16 +115,17 @@ class _Search:
         self._plain = len(self._rows) > 0 and self._rows.item(-1) == len(self._rows) - 1
         self._keywords = {name.lower(): bit for bit, name in enumerate(mailbox.keywords, FIRST_KEYWORD_BIT)}
 
-    def run(self, key: SearchKey) -> Array:
-        bits = self._as_bits(key)
+    def run(self, key: SearchKey, among: Array | None) -> Array:
+        bits = self._as_bits(key) if among is None else None
         if bits is not None:
             return self._by_bits(*bits)
-        everything = np.arange(len(self._rows))
+        everything = np.arange(len(self._rows)) if among is None else among
         there = self._flags(everything, TOMBSTONE) == 0
         if not there.all():
             everything = everything[there]
         found = np.flatnonzero(self._match(key, everything))
-        return found if len(everything) == len(self._rows) else everything[found]
+        at: Array = found if len(everything) == len(self._rows) else everything[found]
+        return at
 
     def _as_bits(self, key: SearchKey) -> tuple[int, int] | None:
         """Which bits of the flags a key asks for, and how they are to be; None when it asks for more."""
@@ -221,6 +230,8 @@ class _Search:
             else:
                 chosen[key.numbers.numbers(len(self._rows)) - 1] = True
             return chosen[at]
+        if isinstance(key, Among):
+            return np.isin(self._view.uids[at], key.uids, assume_unique=True)
         assert isinstance(key, All)
         return np.ones(len(at), bool)
 

@@ -7,7 +7,11 @@ compares like with like.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from mstore.base.numset import NumSet
 
@@ -29,6 +33,13 @@ class Uids:
     """Messages with these UIDs."""
 
     numbers: NumSet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Among:
+    """Messages with one of these UIDs, which ascend."""
+
+    uids: np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +138,7 @@ SearchKey = (
     All
     | Seqs
     | Uids
+    | Among
     | Flag
     | Keyword
     | Recent
@@ -149,3 +161,14 @@ def asks_modseq(key: SearchKey) -> bool:
     if isinstance(key, And | Or):
         return any(map(asks_modseq, key.keys))
     return isinstance(key, Column) and key.name == "modseq"
+
+
+def replace_keys(key: SearchKey, replace: Callable[[SearchKey], SearchKey]) -> SearchKey:
+    """The tree with each of its leaves replaced."""
+    if isinstance(key, Not):
+        return Not(replace_keys(key.key, replace))
+    if isinstance(key, And):
+        return And(tuple(replace_keys(inner, replace) for inner in key.keys))
+    if isinstance(key, Or):
+        return Or(tuple(replace_keys(inner, replace) for inner in key.keys))
+    return replace(key)

@@ -2,8 +2,8 @@
 
 What is searched of a message: its header, the headers of its parts, and the bodies of its text parts, each
 on its own; of a message within, the same. Bodies of other parts, and what lies outside any part, are not
-text. Comparison is by ``i;unicode-casemap``, of substrings, exactly. Plain ASCII, which most mail is, is never
-decoded; a part of any size is read in pieces, so memory stays bounded.
+text. Comparison is by ``i;unicode-casemap``, of substrings, exactly. Plain ASCII, which most mail is, is
+never decoded; a part of any size is read in pieces, so memory stays bounded.
 """
 
 from __future__ import annotations

@@ -27,10 +27,12 @@ from mstore.imap.commands import (
     list,
     login,
     mailbox,
+    multisearch,
     quota,
     replace,
     search,
     select,
+    sort,
     status,
     store,
 )
@@ -107,12 +109,16 @@ COMMANDS = make_table(
         Command(
             b"APPEND", append.run_append, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.11", takes_message=True
         ),
+        Command(b"ESEARCH", multisearch.run_esearch, LOGGED_IN, "may-expunge", "RFC 7377 §2", uid=True),
         Command(b"IDLE", idle.run_idle, LOGGED_IN, "may-expunge", "RFC 2177 §3"),
         Command(b"CHECK", select.run_check, SELECTED, "may-expunge", "RFC 3501 §6.4.1"),
         Command(b"CLOSE", select.run_close, SELECTED, "none", "RFC 3501 §6.4.2"),
         Command(b"UNSELECT", select.run_unselect, SELECTED, "none", "RFC 3691 §2"),
         Command(b"EXPUNGE", expunge.run_expunge, SELECTED, "may-expunge", "RFC 3501 §6.4.3"),
         Command(b"SEARCH", search.run_search, SELECTED, "uses", "RFC 3501 §6.4.4"),
+        Command(b"CANCELUPDATE", search.run_cancelupdate, SELECTED, "may-expunge", "RFC 5267 §4.3.5"),
+        Command(b"SORT", sort.run_sort, SELECTED, "uses", "RFC 5256 §3"),
+        Command(b"THREAD", sort.run_thread, SELECTED, "uses", "RFC 5256 §3"),
         Command(b"FETCH", fetch.run_fetch, SELECTED, "uses", "RFC 3501 §6.4.5"),
         Command(b"COPY", copy.run_copy, SELECTED, "may-expunge", "RFC 3501 §6.4.7"),
         Command(
@@ -133,6 +139,8 @@ COMMANDS = make_table(
         Command(b"UID EXPUNGE", expunge.run_uid_expunge, SELECTED, "may-expunge", "RFC 4315 §2.1", uid=True),
         Command(b"UID COPY", copy.run_uid_copy, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),
         Command(b"UID SEARCH", search.run_uid_search, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),
+        Command(b"UID SORT", sort.run_uid_sort, SELECTED, "may-expunge", "RFC 5256 §3", uid=True),
+        Command(b"UID THREAD", sort.run_uid_thread, SELECTED, "may-expunge", "RFC 5256 §3", uid=True),
         Command(b"UID FETCH", fetch.run_uid_fetch, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),
         Command(b"UID STORE", store.run_uid_store, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),
     )

@@ -1,15 +1,25 @@
-"""SEARCH and UID SEARCH (RFC 3501 §6.4.4, §6.4.8)."""
+"""SEARCH and UID SEARCH (RFC 3501 §6.4.4, §6.4.8), with RETURN (RFC 4731, 5182, 5267 and 9394)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.returnoptions import parse_return
 from mstore.imap.grammar.searchkeys import parse_search
-from mstore.imap.render.columns import Array, join_decimals
-from mstore.imap.selected import Selected
+from mstore.imap.progress import Progress
+from mstore.imap.render.esearch import format_correlator
+from mstore.imap.searching import (
+    check_tag,
+    follow,
+    format_numbers,
+    highest_modseq,
+    note_modseq,
+    save,
+    saving,
+    send_results,
+)
 from mstore.store.search import find
-from mstore.store.searchkeys import asks_modseq
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
@@ -17,34 +27,48 @@ if TYPE_CHECKING:
 
 def run_search(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
     """Send the sequence numbers of the messages that match. RFC 3501 §6.4.4."""
-    return _run(session, cursor, uid=False)
+    return _run(session, tag, cursor, uid=False)
 
 
 def run_uid_search(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
     """Send the UIDs of the messages that match. RFC 3501 §6.4.8."""
-    return _run(session, cursor, uid=True)
+    return _run(session, tag, cursor, uid=True)
 
 
-def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
+def run_cancelupdate(session: Session, tag: bytes, cursor: Cursor) -> None:
+    """Tell no more changes of the results of some commands. RFC 5267 §4.3.5.
+
+    Of those that are followed no more, or never were, there are none to be told anyway.
+    """
     cursor.space()
-    key = parse_search(cursor)
+    tags = [cursor.string()]
+    while not cursor.at_end():
+        cursor.space()
+        tags.append(cursor.string())
+    contexts = session.mailbox.contexts
+    if contexts is not None:
+        contexts.cancel(tags)
+
+
+def _run(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | None:
+    cursor.space()
+    options = parse_return(cursor)
     selected = session.mailbox
-    with_modseq = asks_modseq(key)
-    if with_modseq:
-        session.enable(b"CONDSTORE")
-    found = find(selected.mailbox, selected.view, key)
-    numbers = selected.view.uids[found] if uid else found + 1
-    session.send(format_search(numbers, highest_modseq(selected, found) if with_modseq else 0))
+    view = selected.view
+    check_tag(selected, options, tag)
+    with saving(selected, options):
+        key = parse_search(cursor, selected.saved)
+        asks = note_modseq(session, key)
+        modseq = view.modseq
+        found = find(selected.mailbox, view, key, Progress(session, tag))
+    if options is None:
+        numbers = view.uids[found] if uid else found + 1
+        modseq_found = highest_modseq(selected.mailbox, view, found) if asks else 0
+        session.send(format_numbers(b"SEARCH", numbers, modseq_found))
+        return None
+    correlator = format_correlator(tag)
+    save(selected, options, found)
+    send_results(session, selected.mailbox, view, options, found, correlator, uid, asks)
+    if options.updates:
+        follow(session, selected, tag, key, found, correlator, uid, modseq)
     return None
-
-
-def highest_modseq(selected: Selected, found: Array) -> int:
-    """The highest MODSEQ of the messages found (RFC 7162 §3.1.5), 0 when there is none."""
-    rows = selected.view.rows[found]
-    return int(selected.mailbox.columns.full.modseq[rows].max()) if len(rows) else 0
-
-
-def format_search(numbers: Array, modseq: int = 0) -> bytes:
-    """The SEARCH response, also for no message at all (RFC 3501 §7.2.5), with a MODSEQ if there is one."""
-    end = b" (MODSEQ %d)\r\n" % modseq if modseq else b"\r\n"
-    return b"* SEARCH" + join_decimals(numbers, b" ") + end

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from mstore.base.errors import Invalid
-from mstore.base.numset import MAX_NUMBER, NumSet, parse_numset
+from mstore.base.numset import LAST_RESULT, MAX_NUMBER, NumSet, parse_numset
 from mstore.files.spool import Part, Spool
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar import dates, flags, names
@@ -126,7 +126,9 @@ class Cursor:
         return self.number()
 
     def sequence_set(self) -> NumSet:
-        """A set of message numbers or UIDs, ``*`` still symbolic."""
+        """A set of message numbers or UIDs, ``*`` still symbolic; ``LAST_RESULT`` for ``$`` (RFC 5182 §3)."""
+        if self.take(b"$"):
+            return LAST_RESULT
         text = self._match(_SEQUENCE_SET, "message set")
         try:
             return parse_numset(text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mstore.base.numset import STAR, NumSet
+from mstore.base.numset import LAST_RESULT, STAR, NumSet
 from mstore.imap.errors import Bad
 from mstore.imap.grammar.cursor import Cursor
 
@@ -129,8 +129,8 @@ def _parse_resync(cursor: Cursor) -> Resync:
 
 def _parse_known(cursor: Cursor) -> NumSet:
     numbers = cursor.sequence_set()
-    if any(STAR in pair for pair in numbers.ranges):
-        raise Bad("* is not known beforehand")
+    if numbers is LAST_RESULT or any(STAR in pair for pair in numbers.ranges):
+        raise Bad("* and $ are not known beforehand")
     return numbers
 
 

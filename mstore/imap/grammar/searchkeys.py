@@ -1,7 +1,8 @@
-"""SEARCH keys: what a client asks, as the tree that ``mstore.store.search`` evaluates (RFC 3501 §6.4.4, §9).
+"""SEARCH keys: what a client asks, as the tree that ``mstore.store.search`` evaluates.
 
-``parse_search`` reads all that follows the command's name. Chains of OR, which clients build by the hundred,
-become one flat node; nesting and the number of keys are limited, so that no command can exhaust the stack.
+RFC 3501 §6.4.4 and §9, RFC 5032 (OLDER, YOUNGER), RFC 5182 (``$``). ``parse_search`` reads all that follows
+the command's name. Chains of OR, which clients build by the hundred, become one flat node; nesting and the
+number of keys are limited, so that no command can exhaust the stack.
 """
 
 from __future__ import annotations
@@ -9,13 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date
+from typing import Any
 
+import numpy as np
+
+from mstore.base import clock
+from mstore.base.numset import LAST_RESULT
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor
 from mstore.mail.casemap import casemap
 from mstore.mail.decode import decode_text, is_charset
 from mstore.store.searchkeys import (
     All,
+    Among,
     And,
     Column,
     Flag,
@@ -77,26 +84,41 @@ DATES: dict[bytes, Callable[[int], SearchKey]] = {
 OTHERS = frozenset(
     b"BODY EMAILID HEADER KEYWORD LARGER MODSEQ NOT SMALLER TEXT THREADID UID UNKEYWORD".split()
 )
-WITH_ARGUMENT = frozenset((*OTHERS, *DATES, *FIELDS))
+AGES: dict[bytes, Callable[[int], SearchKey]] = {
+    b"OLDER": lambda target_s: InternalDate(None, target_s + 1),
+    b"YOUNGER": lambda target_s: InternalDate(target_s, None),
+}
+"""RFC 5032 §2: less recent than a time, or more recent; both or equal to it."""
+
+WITH_ARGUMENT = frozenset((*OTHERS, *DATES, *AGES, *FIELDS))
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def parse_search(cursor: Cursor) -> SearchKey:
+def parse_search(cursor: Cursor, saved: Array | None) -> SearchKey:
     """Read ``[CHARSET name] key …`` to the end of the command; several keys are a conjunction.
 
+    ``saved`` are the UIDs that ``$`` stands for, None where nothing can have been saved.
     Raises: Bad for what is no search program, No with BADCHARSET for a charset that is not known.
     """
-    parser = _Parser(cursor)
+    parser = _Parser(cursor, saved)
     word = cursor.word() if parser.at_word() else b""
     if word == b"CHARSET":
         cursor.space()
         parser.charset = _find_charset(cursor.astring())
         cursor.space()
         word = cursor.word() if parser.at_word() else b""
-    keys = [parser.key(word, 0)]
-    while not cursor.at_end():
-        cursor.space()
-        keys.append(parser.key(None, 0))
-    return keys[0] if len(keys) == 1 else And(tuple(keys))
+    return parser.program(word)
+
+
+def parse_criteria(cursor: Cursor, saved: Array | None) -> SearchKey:
+    """Read ``charset key …`` to the end of the command, as SORT and THREAD have it (RFC 5256 §5).
+
+    Raises: as ``parse_search``.
+    """
+    parser = _Parser(cursor, saved)
+    parser.charset = _find_charset(cursor.astring())
+    cursor.space()
+    return parser.program(None)
 
 
 def _find_charset(name: bytes) -> str:
@@ -109,8 +131,9 @@ def _find_charset(name: bytes) -> str:
 class _Parser:
     """The keys of one command, counted."""
 
-    def __init__(self, cursor: Cursor) -> None:
+    def __init__(self, cursor: Cursor, saved: Array | None) -> None:
         self._cursor = cursor
+        self._saved = saved
         self._count = 0
         self.charset = "utf-8"
 
@@ -118,6 +141,14 @@ class _Parser:
         """Whether a key's name comes next, not a set or a parenthesis."""
         follower = self._cursor.peek()
         return follower is not None and (0x41 <= follower <= 0x5A or 0x61 <= follower <= 0x7A)
+
+    def program(self, word: bytes | None) -> SearchKey:
+        """All keys up to the end; ``word`` is the name of the first where that was read already."""
+        keys = [self.key(word, 0)]
+        while not self._cursor.at_end():
+            self._cursor.space()
+            keys.append(self.key(None, 0))
+        return keys[0] if len(keys) == 1 else And(tuple(keys))
 
     def key(self, word: bytes | None, depth: int) -> SearchKey:
         """One key; ``word`` is its name where that was read already."""
@@ -127,7 +158,7 @@ class _Parser:
         cursor = self._cursor
         if not word:
             if not self.at_word():
-                return self._group(depth) if cursor.take(b"(") else Seqs(cursor.sequence_set())
+                return self._group(depth) if cursor.take(b"(") else self._set(Seqs)
             word = cursor.word()
         plain = PLAIN.get(word)
         if plain is not None:
@@ -188,7 +219,18 @@ class _Parser:
             return self._object(word)
         if word == b"MODSEQ":
             return Column("modseq", self._modseq(), None)
-        return Uids(cursor.sequence_set())
+        aged = AGES.get(word)
+        if aged is not None:
+            return aged(int(clock.now()) - cursor.nz_number())
+        return self._set(Uids)
+
+    def _set(self, kind: type[Seqs] | type[Uids]) -> SearchKey:
+        numbers = self._cursor.sequence_set()
+        if numbers is not LAST_RESULT:
+            return kind(numbers)
+        if self._saved is None:
+            raise Bad("No search result is saved for these mailboxes")
+        return Among(self._saved)
 
     def _object(self, word: bytes) -> SearchKey:
         """What has an object identifier; one that was never given is nobody's (RFC 8474 §6)."""

@@ -28,7 +28,7 @@ DAY_S = 86_400
 
 
 def parse(text: bytes, *literals: bytes) -> SearchKey:
-    return parse_search(Cursor(text, literals))
+    return parse_search(Cursor(text, literals), None)
 
 
 @pytest.mark.parametrize(
