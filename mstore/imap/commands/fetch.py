@@ -1,4 +1,4 @@
-"""FETCH and UID FETCH (RFC 3501 §6.4.5, §6.4.8; RFC 7162 §3.1.4, §3.2.6).
+"""FETCH and UID FETCH (RFC 3501 §6.4.5, §6.4.8; RFC 7162 §3.1.4, §3.2.6, RFC 9394 §3.3).
 
 Items that read a body set \\Seen, where the client may set it: in one transaction for all messages of the
 set, before the first response, so that the flags stand in the same responses. No lock is held while anything
@@ -49,6 +49,8 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     program, modifiers = _parse(cursor)
     if modifiers.vanished and not (uid and b"QRESYNC" in session.enabled):
         raise Bad("VANISHED is for UID FETCH, after ENABLE QRESYNC")
+    if modifiers.partial is not None and not uid:
+        raise Bad("PARTIAL is for UID FETCH")
     if MODSEQ.name in program.columns:
         session.enable(b"CONDSTORE")
     selected = session.mailbox
@@ -58,6 +60,8 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
         rows = changed_since(selected, rows, modifiers.changed_since)
         if modifiers.vanished:
             tell_vanished(selected, modifiers.changed_since, numbers, session.send)
+    if modifiers.partial is not None:
+        rows = rows[modifiers.partial.cut(len(rows))]
     if len(rows):
         selected.announce_keywords(session.stream)
         messages = Messages(program, selected.mailbox, selected.view, uid)

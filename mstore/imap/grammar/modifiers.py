@@ -1,4 +1,4 @@
-"""What may stand in parentheses beside the arguments of SELECT, FETCH, STORE (RFC 4466 §2, RFC 7162 §7)."""
+"""What may stand in parentheses beside the arguments of SELECT, FETCH, STORE (RFC 4466 §2, 7162, 9394)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from mstore.base.numset import LAST_RESULT, STAR, NumSet
 from mstore.imap.errors import Bad
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.returnoptions import PartialRange, parse_partial_range
 
 MAX_MATCHES = 100_000
 """So many messages a client may name to say what it knows."""
@@ -40,6 +41,7 @@ class FetchModifiers:
 
     changed_since: int | None = None
     vanished: bool = False
+    partial: PartialRange | None = None
 
 
 def parse_select_parameters(cursor: Cursor) -> SelectParameters:
@@ -65,9 +67,12 @@ def parse_fetch_modifiers(cursor: Cursor) -> FetchModifiers:
     if cursor.at_end():
         return FetchModifiers()
     cursor.space()
-    changed_since, vanished = None, False
+    changed_since, vanished, partial = None, False, None
     for word in _each(cursor):
-        if word == b"CHANGEDSINCE" and changed_since is None:
+        if word == b"PARTIAL" and partial is None:
+            cursor.space()
+            partial = parse_partial_range(cursor)
+        elif word == b"CHANGEDSINCE" and changed_since is None:
             cursor.space()
             changed_since = cursor.number64()
         elif word == b"VANISHED":
@@ -77,7 +82,7 @@ def parse_fetch_modifiers(cursor: Cursor) -> FetchModifiers:
     if vanished and changed_since is None:
         raise Bad("VANISHED needs CHANGEDSINCE")
     cursor.end()
-    return FetchModifiers(changed_since, vanished)
+    return FetchModifiers(changed_since, vanished, partial)
 
 
 def parse_store_modifiers(cursor: Cursor) -> int | None:
@@ -129,8 +134,10 @@ def _parse_resync(cursor: Cursor) -> Resync:
 
 def _parse_known(cursor: Cursor) -> NumSet:
     numbers = cursor.sequence_set()
-    if numbers is LAST_RESULT or any(STAR in pair for pair in numbers.ranges):
-        raise Bad("* and $ are not known beforehand")
+    if numbers is LAST_RESULT:
+        raise Bad("known messages expected")
+    if any(STAR in pair for pair in numbers.ranges):
+        raise Bad("* is not known beforehand")
     return numbers
 
 
