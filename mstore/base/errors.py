@@ -59,7 +59,8 @@ class Corrupt(MStoreError):
 
 
 class StorageFailed(MStoreError):
-    """The system refused a read or a write: disk full, I/O error, read-only (RFC 5530 SERVERBUG)."""
+    """The system refused a read or a write: an I/O error (RFC 5530 SERVERBUG), a disk that is full or
+    read-only (RFC 5530 UNAVAILABLE); its cause tells which."""
 
 
 class Unavailable(MStoreError):

@@ -21,6 +21,7 @@ from mstore.store.checkaccount import check_account
 from mstore.store.store import Store
 
 _FINISH = "msadm user move NAME MAILSTORE finishes it"
+_NAMED = 10
 
 
 @click.command()
@@ -44,19 +45,23 @@ def check(ctx: click.Context, users: tuple[str, ...], quick: bool, as_json: bool
         records = list(accounts.everybody())
     site.become_runtime_user()
     store = Store(site.settings.mailstores)
-    checked, found = _check_accounts(store, records, not quick)
+    checked, unused, found = _check_accounts(store, accounts, records, not quick)
     found += _check_sharing(store, accounts, records)
     accounts.close()
     problems += found
     if not users:
         problems += _check_strangers(store, site.settings.mailstores, records)
-    left = [problem for problem in problems if problem.heals]
-    problems = [problem for problem in problems if not problem.heals]
+    left = [problem for problem in problems if problem.heals or problem.is_note]
+    problems = [problem for problem in problems if not (problem.heals or problem.is_note)]
     if as_json:
-        write_json({"accounts": checked, "problems": _describe(problems), "left": _describe(left)})
+        found_all = {"problems": _describe(problems), "left": _describe(left), "no_directory_yet": unused}
+        write_json({"accounts": checked} | found_all)
     else:
         for problem in (*problems, *left):
             click.echo(str(problem))
+        if unused:
+            more = f" and {len(unused) - _NAMED} more" if len(unused) > _NAMED else ""
+            click.echo(f"no directory yet: {', '.join(unused[:_NAMED])}{more}")
         click.echo(f"{_count(checked, 'account')} checked, {_count(len(problems), 'problem')}")
     if problems:
         ctx.exit(1)
@@ -78,10 +83,15 @@ def _check_databases(db_path: Path) -> list[Problem]:
 
 
 def _check_accounts(
-    store: Store, records: Sequence[AccountRecord], messages: bool
-) -> tuple[int, list[Problem]]:
-    """Check those accounts that have a directory; the others have never been used."""
+    store: Store, accounts: Accounts, records: Sequence[AccountRecord], messages: bool
+) -> tuple[int, list[str], list[Problem]]:
+    """Check those accounts that have a directory; gives their number, and the names of the others.
+
+    A directory is made at first use, and nothing takes note of that. Where something else shows that there
+    was one, it is lost, which is a problem.
+    """
     checked = 0
+    unused: list[str] = []
     problems: list[Problem] = []
     for record in records:
         try:
@@ -92,7 +102,21 @@ def _check_accounts(
         if path.is_dir():
             checked += 1
             problems += check_account(path, record.id, messages)
-    return checked, problems
+        elif trace := _trace_of(store, accounts, record):
+            text = f"the directory of {record.name} is gone ({trace}); a backup of it has to be restored"
+            problems.append(Problem(path, text))
+        else:
+            unused.append(record.name)
+    return checked, unused, problems
+
+
+def _trace_of(store: Store, accounts: Accounts, record: AccountRecord) -> str:
+    """What shows that an account once had a directory, empty when nothing does."""
+    if place := store.left_behind(record):
+        return f"{place} says that it was moved here"
+    if accounts.grantees(record.id):
+        return "accounts.db says that it shares mailboxes"
+    return ""
 
 
 def _check_sharing(store: Store, accounts: Accounts, records: Sequence[AccountRecord]) -> list[Problem]:

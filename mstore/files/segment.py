@@ -9,6 +9,7 @@ together: they are whole from birth and never added to. No number is ever used f
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
@@ -242,7 +243,8 @@ class Segments:
         if raw.is_writable(fd):
             return fd
         if self._pinned.get(number):
-            raise StorageFailed("the disk was read-only until just now; try again")
+            cause = OSError(errno.EROFS, os.strerror(errno.EROFS))
+            raise StorageFailed("the disk was read-only until just now; try again") from cause
         raw.close(self._fds.pop(number))
         return self.fd(number)
 

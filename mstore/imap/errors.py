@@ -6,7 +6,12 @@ asks ``no_for`` for the answer. RFC 3501 §7.1, RFC 5530 §3.
 
 from __future__ import annotations
 
+import errno
+
 from mstore.base import errors
+
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""A disk that is full or read-only: nothing is wrong with the server, and it passes (RFC 5530 §3)."""
 
 
 class CommandFailed(Exception):
@@ -62,6 +67,8 @@ def no_for(error: errors.MStoreError) -> CommandFailed:
     """The NO that tells a client of a failure of the store, or the BYE where a new session is needed."""
     if isinstance(error, errors.Moved):
         return Bye(str(error), b"UNAVAILABLE")
+    if isinstance(error, errors.StorageFailed) and getattr(error.__cause__, "errno", None) in _PASSING:
+        return No(str(error), b"UNAVAILABLE")
     for kind, code in _CODES:
         if isinstance(error, kind):
             return No(str(error) or kind.__name__, code)

@@ -52,6 +52,8 @@ class Problem(NamedTuple):
     text: str
     heals: bool = False
     """What a writer that died has left behind: the next one deals with it, and nothing is lost."""
+    is_note: bool = False
+    """Nothing is wrong: it is only told."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.text}" + (" (the next change deals with it)" if self.heals else "")
@@ -66,7 +68,9 @@ def check_mailbox(path: Path, messages: bool = True, uid_validity: int | None = 
     path = Path(path)
 
     def report(text: str, heals: bool = False) -> None:
-        problems.append(Problem(path, text, heals))
+        problem = Problem(path, text, heals)
+        if problem not in problems:  # the last journal is read from either generation
+            problems.append(problem)
 
     segments = Segments(path)
     try:

@@ -245,3 +245,8 @@ def _empty(path: Path) -> None:
 def path_of(mailstore: Path, account_id: AccountId) -> Path:
     """Where a mailstore holds the directory of an account."""
     return mailstore / account_id[:2] / account_id
+
+
+def away_of(mailstore: Path, account_id: AccountId) -> Path:
+    """What a mailstore holds in the place of an account that was moved to another one."""
+    return mailstore / account_id[:2] / (MOVED + account_id)

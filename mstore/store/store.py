@@ -117,6 +117,11 @@ class Store:
         for shard in self._shards(mailstore):
             yield from moving.unfinished(shard)
 
+    def left_behind(self, record: Record) -> Path | None:
+        """What a move from another mailstore has left there to tell that the account was moved."""
+        elsewhere = [path for name, path in self._mailstores.items() if name != record.mailstore]
+        return next(filter(Path.is_dir, (moving.away_of(path, record.id) for path in elsewhere)), None)
+
     def directories(self, mailstore: str) -> Iterator[Path]:
         """The directories of accounts that a mailstore holds, whether or not there are such accounts."""
         for shard in self._shards(mailstore):

@@ -32,7 +32,8 @@ def problems(admin: Admin, *words: str) -> str:
 
 def test_a_sound_store_has_no_problems(admin: Admin, account: Account) -> None:
     assert admin.ok("check") == "1 account checked, no problems\n"
-    assert admin.json("check", "joe", "--quick") == {"accounts": 1, "problems": [], "left": []}
+    nothing = {"problems": [], "left": [], "no_directory_yet": []}
+    assert admin.json("check", "joe", "--quick") == {"accounts": 1} | nothing
 
 
 def test_damage_to_a_message_is_found(admin: Admin, account: Account) -> None:
@@ -171,7 +172,36 @@ def test_a_missing_mailstore_and_a_damaged_database_are_found(admin: Admin, acco
 
 def test_an_account_that_was_never_used_is_no_problem(admin: Admin) -> None:
     Accounts(admin.settings.db_path).add("new", "main")
-    assert admin.ok("check") == "no accounts checked, no problems\n"
+    assert admin.ok("check") == "no directory yet: new\nno accounts checked, no problems\n"
+    for number in range(11):
+        Accounts(admin.settings.db_path).add(f"x{number:02}", "main")
+    first, _ = admin.ok("check").splitlines()
+    assert first.startswith("no directory yet: new, x00, ") and first.endswith(", x08 and 2 more")
+    found = admin.json("check")
+    assert (found["problems"], len(found["no_directory_yet"])) == ([], 12)
+
+
+def test_a_directory_that_was_there_and_is_gone_is_a_problem(admin: Admin, account: Account) -> None:
+    admin.ok("acl", "set", "joe", "a", "anyone", "lr")
+    shutil.rmtree(account.path)
+    text = "the directory of joe is gone (accounts.db says that it shares mailboxes)"
+    assert f"{account.path}: {text}" in problems(admin)
+    target = "main" if admin.add("ann")["mailstore"] == "second" else "second"
+    admin.ok("mailbox", "create", "ann", "b")
+    admin.ok("user", "move", "ann", target)
+    (gone,) = admin.settings.mailstores[target].glob("??/" + "[0-9a-f]" * 16)
+    shutil.rmtree(gone)
+    assert f"{gone}: the directory of ann is gone (" in problems(admin, "ann")
+
+
+def test_what_is_torn_is_told_once(admin: Admin, account: Account) -> None:
+    mailbox = account.open("a")
+    mailbox.checkpoint()
+    deliver(admin, "joe", "a")
+    mailbox.release()
+    with (account.path / account.entry("a").id / "journal.2").open("ab") as file:
+        file.write(b"torn")
+    assert admin.ok("check").count("torn or pending") == 1
 
 
 def test_check_changes_nothing(admin: Admin, account: Account) -> None:

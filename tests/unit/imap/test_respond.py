@@ -1,10 +1,15 @@
 """Responses: nothing that goes into a text can break the line it stands in."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mstore.base import errors
+from mstore.files import raw
 from mstore.imap.errors import no_for
 from mstore.imap.respond import continue_req, format_string, format_text, tagged
 from tests.kit.imapgrammar import check_response
@@ -59,6 +64,23 @@ def test_quotes_are_quoted() -> None:
 def test_every_error_of_the_store_has_its_code(error: errors.MStoreError, code: bytes) -> None:
     assert no_for(error).code == code
     assert no_for(type(error)("")).text
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+def test_a_full_or_read_only_disk_is_told_as_something_that_passes(tmp_path: Path, number: int) -> None:
+    class Refusing(raw.System):
+        def open(self, path: raw.PathLike, flags: int, mode: int) -> int:
+            raise OSError(number, os.strerror(number))
+
+    before = raw.install(Refusing())
+    try:
+        with pytest.raises(errors.StorageFailed) as raised:
+            raw.write_file(tmp_path / "x", [(0, b"x")], 1)
+    finally:
+        raw.install(before)
+    answer = no_for(raised.value)
+    assert answer.code == (b"SERVERBUG" if number == errno.EIO else b"UNAVAILABLE")
+    assert os.strerror(number) in answer.text
 
 
 def test_no_error_of_the_store_is_forgotten() -> None:
