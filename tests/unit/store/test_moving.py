@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 from collections.abc import Iterator
@@ -260,10 +261,11 @@ def test_more_mailboxes_than_files_may_be_open_are_refused(monkeypatch: pytest.M
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1024, 4096))
     wanted: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: wanted.append(limits))
+    monkeypatch.setattr(os, "listdir", lambda path: ["a descriptor"] * 100)
     moving._allow_descriptors(10)
     assert wanted == []
     moving._allow_descriptors(2000)
-    assert 2000 < wanted[0][0] < 2500 and wanted[0][1] == 4096
+    assert 2100 < wanted[0][0] < 2500 and wanted[0][1] == 4096
     with pytest.raises(LimitReached, match="5000 mailboxes"):
         moving._allow_descriptors(5000)
 
