@@ -105,13 +105,11 @@ def _share(number: int, of: int, states: int, seed: int, results: Any) -> None:
             before, begun = len(explorer.states), time.monotonic()
             explorer.keeping = 3 if workload.origin else 0
             explore_one(explorer, workload)
+            kept = explorer.kept[:1]
             explore_again(explorer, workload)
-            if workload.origin:
-                explorer.keeping = 1
-                explore_one(explorer, workload)
-                explorer.exhaustive, exhaustive = 0, explorer.exhaustive
-                explore_killed_again(explorer, workload, goes_on_a_little, range(0, 10_000, 3))
-                explorer.exhaustive = exhaustive
+            explorer.kept, exhaustive, explorer.exhaustive = kept, explorer.exhaustive, 0
+            explore_killed_again(explorer, workload, goes_on_a_little, range(0, 10_000, 3))
+            explorer.exhaustive = exhaustive
             taken = time.monotonic() - begun
             print(f"{workload.name}: {len(explorer.states) - before} states, {taken:.1f} s", flush=True)
             if len(explorer.states) >= states // of:
