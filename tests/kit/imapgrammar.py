@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
+
+from tests.kit.imapresults import check_esearch, check_thread
 
 _ATOM = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
 _TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]+")
@@ -22,7 +25,6 @@ _DATE_TIME = re.compile(
     rb' [0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}"'
 )
 _UID_SET = re.compile(rb"[1-9][0-9]*(:[1-9][0-9]*)?(,[1-9][0-9]*(:[1-9][0-9]*)?)*")
-_PARTIAL = re.compile(rb"[1-9][0-9]*:[1-9][0-9]*|-[1-9][0-9]*:-[1-9][0-9]*")
 _SECTION = re.compile(rb"([1-9][0-9]*(?:\.[1-9][0-9]*)*)?(\.)?(HEADER\.FIELDS(?:\.NOT)?|HEADER|TEXT|MIME)?")
 
 PLAIN_CODES = frozenset(
@@ -156,8 +158,8 @@ class Checker:
             b"STATUS": self.status,
             b"SEARCH": self.search,
             b"SORT": self.search,
-            b"ESEARCH": self.esearch,
-            b"THREAD": self.thread,
+            b"ESEARCH": partial(check_esearch, self),
+            b"THREAD": partial(check_thread, self),
             b"FLAGS": self.flags,
             b"NAMESPACE": self.namespace,
             b"ID": self.identification,
@@ -295,86 +297,6 @@ class Checker:
                 self.expect(b")")
                 return
             self.number(1)
-
-    def esearch(self) -> None:
-        """RFC 4466 §6 "esearch-response", with the return data of RFC 4731, 5267 and 9394."""
-        self.expect(b' (TAG "')
-        self.match(_TAG, "tag")
-        self.expect(b'"')
-        if self.take(b" MAILBOX "):
-            self.astring()
-            self.expect(b" UIDVALIDITY ")
-            self.number(1)
-        self.expect(b")")
-        self.take(b" UID")
-        seen = set()
-        while self.take(b" "):
-            name = self.match(_ATOM, "return data")
-            if name in seen:
-                self.fail("return data twice before here")
-            seen.add(name)
-            self.expect(b" ")
-            self.return_data(name)
-
-    def return_data(self, name: bytes) -> None:
-        if name in (b"MIN", b"MAX"):
-            self.number(1)
-        elif name == b"COUNT":
-            self.number()
-        elif name == b"MODSEQ":
-            self.number(1, 2**63 - 1)
-        elif name == b"ALL":
-            self.match(_UID_SET, "sequence-set")
-        elif name == b"PARTIAL":
-            self.expect(b"(")
-            self.match(_PARTIAL, "partial-range")
-            self.expect(b" ")
-            if not self.take(b"NIL"):
-                self.match(_UID_SET, "sequence-set")
-            self.expect(b")")
-        elif name in (b"ADDTO", b"REMOVEFROM"):
-            self.expect(b"(")
-            while True:
-                self.number()
-                self.expect(b" ")
-                self.match(_UID_SET, "sequence-set")
-                if self.take(b")"):
-                    return
-                self.expect(b" ")
-        else:
-            self.fail("unknown return data before here")
-
-    def thread(self) -> None:
-        """RFC 5256 §5 "thread-data"; threads nest deep, so no recursion."""
-        if not self.take(b" "):
-            return
-        # For each open thread-list: whether it has begun with numbers, and how many lists stand in it.
-        levels: list[list[int]] = []
-        while True:
-            if self.take(b"("):
-                if levels:
-                    levels[-1][1] += 1
-                levels.append([0, 0])
-                if _NUMBER.match(self.data, self.at):
-                    levels[-1][0] = 1
-                    self.number(1)
-                    while self.take(b" "):
-                        if self.looking_at(b"("):
-                            break
-                        self.number(1)
-                    else:
-                        continue
-                    continue
-                if not self.looking_at(b"("):
-                    self.fail("number or thread-list expected")
-            elif levels and self.take(b")"):
-                numbers, lists = levels.pop()
-                if lists == 1 or not (numbers or lists):
-                    self.fail("no thread, or a nested one alone, before here")
-            else:
-                break
-        if levels:
-            self.fail("thread-list not closed")
 
     def flags(self) -> None:
         self.expect(b" ")
