@@ -107,7 +107,8 @@ def test_mutated_commands(beginning: bytes, tmp_path: Path) -> None:
         sent = 0
         while sent < COMMANDS:
             if sent % 50 == 0:
-                host.accounts.set_quota(joe, None, None)
+                for record in filter(None, (joe, host.accounts.shared())):
+                    host.accounts.set_quota(record, None, None)
                 for name in ("user/joe/INBOX", "user/joe/work", "shared/bugs"):
                     _fill(site_mail, name)
             commands = [mutate(chance.choice(lines), lines, chance) for _ in range(10)]
