@@ -127,8 +127,22 @@ def _decode_run(data: bytes) -> bytes:
 
 
 def decode_quoted_printable(data: bytes) -> bytes:
-    """``data`` without its quoted-printable encoding; malformed escapes stay as they are."""
+    """``data`` without its quoted-printable encoding; malformed escapes stay as they are.
+
+    Blanks at the end of a line were added on the way (RFC 2045 §6.7 "MUST be deleted"), behind a soft line
+    break as well.
+    """
+    if any(blank in data for blank in (b" \r\n", b"\t\r\n", b" \n", b"\t\n")):
+        *lines, rest = data.split(b"\n")
+        data = b"".join([_without_blanks(line) for line in lines]) + rest
     return binascii.a2b_qp(data)
+
+
+def _without_blanks(line: bytes) -> bytes:
+    """A line, its LF taken off, without the blanks before its end; with its LF again."""
+    if line.endswith(b"\r"):
+        return line[:-1].rstrip(b" \t") + b"\r\n"
+    return line.rstrip(b" \t") + b"\n"
 
 
 def decode_body(data: bytes, encoding: bytes) -> bytes:

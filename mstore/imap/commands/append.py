@@ -57,9 +57,9 @@ def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
         if cursor.at_end():
             break
     with ExitStack() as stack:
-        contents = complete(session, uploads, stack)
         opened = open_target(session, name)
         stack.callback(opened.mailbox.release)
+        contents = complete(session, uploads, stack)
         uids = append(opened.mailbox, make_messages(opened, uploads, contents))
         uid_validity = opened.mailbox.uid_validity
     return b"[APPENDUID %d %b] APPEND completed" % (uid_validity, format_numset(uids))

@@ -35,8 +35,9 @@ class PartialRange:
         return slice(low - 1, high)
 
     def format(self) -> bytes:
-        """As the client wrote it."""
-        return (b"-%d:-%d" if self.from_end else b"%d:%d") % (self.first, self.last)
+        """The range as it is told, the lower number first."""
+        low, high = min(self.first, self.last), max(self.first, self.last)
+        return (b"-%d:-%d" if self.from_end else b"%d:%d") % (low, high)
 
 
 def parse_partial_range(cursor: Cursor) -> PartialRange:

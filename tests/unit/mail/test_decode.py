@@ -5,7 +5,14 @@ import codecs
 
 import pytest
 
-from mstore.mail.decode import decode_base64, decode_body, decode_text, decode_words, is_charset
+from mstore.mail.decode import (
+    decode_base64,
+    decode_body,
+    decode_quoted_printable,
+    decode_text,
+    decode_words,
+    is_charset,
+)
 
 
 @pytest.mark.parametrize(
@@ -115,3 +122,9 @@ def test_bodies() -> None:
     assert decode_body(b"eA==", b"BASE64") == b"x"
     assert decode_body(b"eA==", b"7BIT") == b"eA=="
     assert decode_body(b"eA==", b"X-UUENCODE") == b"eA=="
+
+
+def test_blanks_at_the_end_of_quoted_lines_are_not_of_the_text() -> None:
+    """RFC 2045 §6.7 (3): they were added on the way, behind a soft line break as well."""
+    assert decode_quoted_printable(b"hello  \r\nfoo = \t\r\nbar\t\nend=20\r\n ") == b"hello\r\nfoo bar\nend \r\n "
+    assert len(decode_quoted_printable(b" " * 200_000 + b"x \r\n")) == 200_003
