@@ -341,6 +341,8 @@ class Account:
         with self._holding(deadline_s):
             self._catalog.settle()
             if not self._is_tidy:
+                if self._catalog.is_damaged():  # what has no name now may have one behind the damage
+                    raise Corrupt("the catalog is damaged in the middle; no change is made to it")
                 self._is_tidy = True
                 self._remove_abandoned()
                 self._sweep()

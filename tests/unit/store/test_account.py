@@ -455,3 +455,17 @@ def test_a_change_left_pending_is_released_by_who_finds_it(account: Account) -> 
     with lock.hold():
         assert other_process(account).subscriptions() == frozenset()
     assert other_process(account).subscriptions() == {"news"}
+
+
+def test_no_directory_is_removed_while_names_are_lost_to_damage(account: Account) -> None:
+    account.create("empty")
+    account.create("last")
+    path = account.path / "catalog"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"empty")] ^= 1
+    path.write_bytes(data)
+    before = mailbox_directories(account)
+    assert len(before) == 3
+    with pytest.raises(Corrupt, match="damaged in the middle"):
+        other_process(account).create("new")
+    assert mailbox_directories(account) == before
