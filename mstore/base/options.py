@@ -84,6 +84,10 @@ def _listen(name: str, port: int | None, what: str, example: str = "") -> Any:
     )  # fmt: skip
 
 
+def _union(sets: list[Any]) -> frozenset[bytes]:
+    return frozenset[bytes]().union(*sets)
+
+
 EVERYBODY = ("storemgr", *SERVICES, "msadm")
 SESSIONS = ("imapd", "pop3d", "lmtpd")
 
@@ -213,6 +217,22 @@ class Settings:
         """Whether users may see the quota of their own account over IMAP. When off, only administrators see
         quotas.""",
         readers=("imapd",), section="Accounts", default=False,
+    )  # fmt: skip
+
+    imapd_disable_capability: frozenset[bytes] = option(
+        "imapd-disable-capability", values.CAPABILITIES,
+        """IMAP extensions, by the words by which they are announced, that are switched off: they are neither
+        announced nor enabled. For clients that stumble over one of them. Without LITERAL+ there is LITERAL-.
+        May be given several times.""",
+        readers=("imapd",), section="IMAP", factory=frozenset, default_text="none", gather=_union,
+        example="COMPRESS=DEFLATE NOTIFY",
+    )  # fmt: skip
+    imapd_disable_capability_for: tuple[tuple[str, frozenset[bytes]], ...] = option(
+        "imapd-disable-capability-for", values.CAPABILITIES_FOR,
+        """The same for the accounts whose names the GLOB matches, compared without case; it holds once they
+        have logged in. May be given several times, and all lines that match count.""",
+        readers=("imapd",), section="IMAP", factory=tuple, default_text="none", gather=tuple,
+        example="joe@example.org COMPRESS=DEFLATE",
     )  # fmt: skip
 
     cleartext_login_enable: bool = option(

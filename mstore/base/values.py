@@ -225,6 +225,35 @@ def _parse_assignment(words: Sequence[str]) -> AssignmentRule:
     return AssignmentRule(rule, glob, tuple(rest))
 
 
+_CAPABILITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9+=./-]{0,63}")
+_OTHERWISE_SWITCHED = ("IMAP4REV1", "STARTTLS", "LOGINDISABLED", "X-LOGIN-COMMAND-DISABLED")
+
+
+def _parse_capabilities(words: Sequence[str]) -> frozenset[bytes]:
+    if not words:
+        raise ValueError("needs at least one capability, as in: COMPRESS=DEFLATE")
+    for word in words:
+        if not _CAPABILITY.fullmatch(word):
+            raise ValueError(f"{word!r} is not a capability's name")
+        if word.upper() in _OTHERWISE_SWITCHED or word.upper().startswith("AUTH="):
+            raise ValueError(f"{word} cannot be switched off by this option")
+    return frozenset(word.upper().encode("ascii") for word in words)
+
+
+def _show_capabilities(words: frozenset[bytes]) -> str:
+    return " ".join(sorted(word.decode("ascii") for word in words))
+
+
+def _parse_capabilities_for(words: Sequence[str]) -> tuple[str, frozenset[bytes]]:
+    if len(words) < 2:
+        raise ValueError("takes a GLOB and capabilities, as in: *@example.org COMPRESS=DEFLATE")
+    return words[0].lower(), _parse_capabilities(words[1:])
+
+
+def _show_capabilities_for(value: tuple[str, frozenset[bytes]]) -> str:
+    return f"{value[0]} {_show_capabilities(value[1])}"
+
+
 def _parse_domain(words: Sequence[str]) -> str:
     word = one(words).lower()
     if not _HOST.match(word):
@@ -241,4 +270,6 @@ DOMAIN = Kind("DOMAIN", _parse_domain)
 SIZE = Kind("SIZE", parse_size, show_size)
 ADDRESSES = Kind("ADDRESS:PORT …", _parse_addresses, _show_addresses)
 MAILSTORE = Kind("NAME PATH", _parse_mailstore)
+CAPABILITIES = Kind("WORD …", _parse_capabilities, _show_capabilities)
+CAPABILITIES_FOR = Kind("GLOB WORD …", _parse_capabilities_for, _show_capabilities_for)
 ASSIGNMENT = Kind("RULE [GLOB] MAILSTORE…", _parse_assignment)

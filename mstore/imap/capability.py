@@ -1,26 +1,29 @@
 """What is announced, in which state (RFC 3501 §6.1.1, §7.2.1).
 
-Only what is there and complete stands here; a client may rely on every word.
+Only what is there and complete stands here; a client may rely on every word. The administrator may switch
+words off, for all or for some accounts; what they stand for is then neither announced nor enabled.
 """
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from mstore.base.numset import MAX_NUMBER
 from mstore.imap.state import NOT_AUTHENTICATED
 from mstore.net.service import Service
 
-ALWAYS = b" ".join(
-    (
-        b"IMAP4rev1 LITERAL+ SASL-IR ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN",
-        b"ENABLE CONDSTORE QRESYNC MOVE MULTIAPPEND UNAUTHENTICATE SAVEDATE OBJECTID REPLACE PREVIEW BINARY",
-        b"CATENATE",
-        b"ESEARCH SEARCHRES WITHIN PARTIAL MULTISEARCH CONTEXT=SEARCH I18NLEVEL=1 INPROGRESS",
-        b"SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS",
-        b"ACL RIGHTS=texk QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTASET",
-    )
+ALWAYS = (
+    b"IMAP4rev1 LITERAL+ SASL-IR ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN",
+    b"ENABLE CONDSTORE QRESYNC MOVE MULTIAPPEND UNAUTHENTICATE SAVEDATE OBJECTID REPLACE PREVIEW BINARY",
+    b"CATENATE",
+    b"ESEARCH SEARCHRES WITHIN PARTIAL MULTISEARCH CONTEXT=SEARCH I18NLEVEL=1 INPROGRESS",
+    b"SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS",
+    b"ACL RIGHTS=texk QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTASET",
+    b"STATUS=SIZE",
 )
+LITERAL_PLUS, LITERAL_MINUS = b"LITERAL+", b"LITERAL-"
+NOTHING: frozenset[bytes] = frozenset()
 
 
 def may_send_password(service: Service, tls: bool) -> bool:
@@ -40,10 +43,27 @@ def mechanisms(service: Service, tls: bool) -> tuple[bytes, ...]:
     return ()
 
 
-@lru_cache(maxsize=16)
-def capabilities(service: Service, tls: bool, state: int) -> bytes:
-    """The capability list, as it stands behind ``CAPABILITY``."""
-    words = [ALWAYS, b"APPENDLIMIT=%d" % append_limit(service)]
+def switched_off(service: Service, user: str | None = None) -> frozenset[bytes]:
+    """The words, in capitals, that the administrator has switched off for this user, or for all (None)."""
+    settings = service.settings
+    off: frozenset[bytes] = settings.imapd_disable_capability
+    if user is None or not settings.imapd_disable_capability_for:
+        return off
+    return off.union(
+        *[words for glob, words in settings.imapd_disable_capability_for if fnmatchcase(user.lower(), glob)]
+    )
+
+
+@lru_cache(maxsize=64)
+def capabilities(service: Service, tls: bool, state: int, off: frozenset[bytes] = NOTHING) -> bytes:
+    """The capability list, as it stands behind ``CAPABILITY``, without the words that are ``off``.
+
+    RFC 7888 §5: where LITERAL+ is off there is LITERAL- still.
+    """
+    words = b" ".join(ALWAYS).split(b" ")
+    if LITERAL_PLUS in off:
+        words[words.index(LITERAL_PLUS)] = LITERAL_MINUS
+    words.append(b"APPENDLIMIT=%d" % append_limit(service))
     if state == NOT_AUTHENTICATED:
         if service.tls is not None and not tls:
             words.append(b"STARTTLS")
@@ -51,4 +71,4 @@ def capabilities(service: Service, tls: bool, state: int) -> bytes:
             # The second is this product's own word for it, older than the first.
             words += [b"LOGINDISABLED", b"X-LOGIN-COMMAND-DISABLED"]
         words += [b"AUTH=" + name for name in mechanisms(service, tls)]
-    return b" ".join(words)
+    return b" ".join([word for word in words if word.upper() not in off])

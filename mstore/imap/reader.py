@@ -32,6 +32,10 @@ MOST_SPOOLS = 100
 DISCARD_BYTES = 256 << 20
 """The longest unasked literal that is read only to be refused; a longer one ends the session."""
 EARLY_DISCARD_BYTES = 64 << 10
+UNASKED_BYTES = 1 << 62
+"""With LITERAL+ what comes unasked may be as large as what is asked for."""
+UNASKED_MINUS_BYTES = 4096
+"""With LITERAL- alone (RFC 7888 §5 "4096")."""
 
 _ANNOUNCED = re.compile(rb"\{([0-9]{1,20})(\+?)\}\r?\n\Z")
 
@@ -45,6 +49,8 @@ class Limits:
     discard_bytes: int
     message_bytes: int = 0
     """The size of one literal that is a message; 0 where no message may come."""
+    unasked_bytes: int = UNASKED_BYTES
+    """The size of a literal that comes unasked; below zero where none may (RFC 7888 §5)."""
 
 
 EARLY_LIMITS = Limits(LINE_BYTES, EARLY_LITERALS_BYTES, EARLY_DISCARD_BYTES)
@@ -131,6 +137,8 @@ class Reader:
         self._taken_bytes += size
         if limits.message_bytes and size > limits.message_bytes:
             self._refuse(No("Message too big", b"TOOBIG"))
+        elif not asks and size > limits.unasked_bytes:
+            self._refuse(Bad("literal too long to come unasked", b"TOOBIG"))
         elif self._taken_bytes > limits.literals_bytes + limits.message_bytes:
             if not limits.message_bytes:
                 self._refuse(Bad("literal too long"))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from mstore.base import blocking
 from mstore.base.errors import MStoreError
 from mstore.files.spool import Spool
 from mstore.imap import reader, respond, state
-from mstore.imap.capability import capabilities
+from mstore.imap.capability import LITERAL_MINUS, LITERAL_PLUS, capabilities, switched_off
 from mstore.imap.commands import COMMANDS, Command
 from mstore.imap.errors import Bad, Bye, CommandFailed, No, no_for
 from mstore.imap.grammar.cursor import Cursor
@@ -158,7 +159,11 @@ class Session:
 
     def capabilities(self) -> bytes:
         """What is announced as things stand."""
-        return capabilities(self.service, self.stream.tls, self.state)
+        return capabilities(self.service, self.stream.tls, self.state, switched_off(self.service, self.user))
+
+    def offers(self, capability: bytes) -> bool:
+        """Whether an extension that is there has not been switched off for this client."""
+        return capability not in switched_off(self.service, self.user)
 
     def enter(self, record: Any, access: Access) -> None:
         """The client has logged in.
@@ -253,7 +258,7 @@ class Session:
                 return
             if not stream.has_line():
                 stream.flush()
-            limits = reader.EARLY_LIMITS if self.state == state.NOT_AUTHENTICATED else reader.COMMAND_LIMITS
+            limits = self._limits()
             self.idle = True
             try:
                 line = stream.read_line(limits.line_bytes)
@@ -363,14 +368,20 @@ class Session:
             return b"*", Bad("a command begins with a tag")
         return match[0], Bad("a tag, a space and a command expected")
 
+    def _limits(self) -> reader.Limits:
+        """How much the next command may bring."""
+        limits = reader.EARLY_LIMITS if self.state == state.NOT_AUTHENTICATED else reader.COMMAND_LIMITS
+        off = switched_off(self.service, self.user)
+        if not off or LITERAL_PLUS not in off:
+            return limits
+        return replace(limits, unasked_bytes=-1 if LITERAL_MINUS in off else reader.UNASKED_MINUS_BYTES)
+
     def _read_literals(
         self, line: bytes, limits: reader.Limits, row: Command | None, failure: CommandFailed | None
     ) -> reader.Reader:
         settings = self.service.settings
         if row is not None and row.takes_message:
-            limits = reader.Limits(
-                limits.line_bytes, limits.literals_bytes, limits.discard_bytes, settings.message_size_limit
-            )
+            limits = replace(limits, message_bytes=settings.message_size_limit)
         literals = reader.Reader(
             self.stream, limits, lambda: Spool(settings.spool_path, settings.message_size_limit), failure
         )

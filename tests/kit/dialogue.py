@@ -3,7 +3,7 @@
 A dialogue is a text file. Its first line names the rule that it shows. Then, one per line:
 
 ``@ account NAME``                 makes an account with the password ``secret`` (``joe`` is there already)
-``@ option NAME VALUE``            sets an option of the site: ``yes``, ``no`` or a number
+``@ option NAME VALUE…``           sets an option of the site, as in ms.conf, but with ``_`` for ``-``
 ``@ message NAME MAILBOX FLAGS…``  puts a small message into a mailbox (``shared bugs`` is ``shared/bugs``);
                                    ``Subject`` counts from 1
 ``@ mailbox NAME``                 makes a mailbox by its full name: ``user/joe/work``, ``shared/bugs``
@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mstore.base.options import declared
 from mstore.imap.session import Session
 from mstore.store.access import Access
 from mstore.store.append import NewMessage, append
@@ -42,6 +43,7 @@ from tests.kit.transport import Client, Served
 
 _LINE = re.compile(r"([CSXN])([0-9]?)(-?):(?: (.*))?\Z")
 _HOLE = re.compile(r"\{\{(.*?)\}\}")
+OPTIONS = declared()
 FLAG_BITS = {"\\Seen": 1, "\\Answered": 2, "\\Flagged": 4, "\\Deleted": 8, "\\Draft": 16}
 
 Cut = Callable[[bytes], list[bytes]]
@@ -70,13 +72,14 @@ def parse_dialogue(text: str) -> Dialogue:
     """The steps of a dialogue file; fails on a line that it does not know."""
     title, *lines = text.splitlines()
     options: dict[str, Any] = {}
+    given: dict[str, list[Any]] = {}
     steps = []
     for number, line in enumerate(lines, 2):
         if not line.strip() or line.startswith("#"):
             continue
         if line.startswith("@ option "):
-            _, _, name, value = line.split()
-            options[name] = {"yes": True, "no": False}.get(value, int(value) if value.isdigit() else value)
+            name, *words = line.split()[2:]
+            given.setdefault(name, []).append(OPTIONS[name].kind.parse(words))
             continue
         if line.startswith("@ "):
             steps.append(Step(number, "@", 0, line[2:]))
@@ -86,6 +89,9 @@ def parse_dialogue(text: str) -> Dialogue:
             raise ValueError(f"line {number} is no step: {line!r}")
         verb, client, dash, rest = match.groups()
         steps.append(Step(number, verb + dash, int(client or 1), rest or ""))
+    for name, values in given.items():
+        gather = OPTIONS[name].gather
+        options[name] = gather(values) if gather is not None else values[-1]
     return Dialogue(title, tuple(steps), options)
 
 

@@ -1,4 +1,4 @@
-"""STATUS: counts of a mailbox without selecting it (RFC 3501 §6.3.10, RFC 9208 §4.1.4)."""
+"""STATUS: counts of a mailbox without selecting it (RFC 3501 §6.3.10, RFC 9208 §4.1.4, RFC 8438)."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ ITEMS: Mapping[bytes, Callable[[MailboxStatus], int]] = MappingProxyType(
         b"UNSEEN": lambda status: status.unseen,
         b"DELETED": lambda status: status.deleted,
         b"HIGHESTMODSEQ": lambda status: status.highest_modseq,
+        b"SIZE": lambda status: status.size_bytes,
     }
 )
 DELETED_STORAGE = b"DELETED-STORAGE"

@@ -7,19 +7,13 @@ from typing import Any
 
 import pytest
 
-from mstore.imap.capability import capabilities, may_send_password, mechanisms
+from mstore.base.values import CAPABILITIES, CAPABILITIES_FOR
+from mstore.imap.capability import ALWAYS, capabilities, may_send_password, mechanisms, switched_off
 from mstore.imap.state import AUTHENTICATED, NOT_AUTHENTICATED, SELECTED
 from tests.kit.dialogue import site
 from tests.kit.mailhost import MailHost
 
-BASE = (
-    b"IMAP4rev1 LITERAL+ SASL-IR ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN"
-    b" ENABLE CONDSTORE QRESYNC MOVE MULTIAPPEND UNAUTHENTICATE SAVEDATE OBJECTID REPLACE PREVIEW BINARY"
-    b" CATENATE"
-    b" ESEARCH SEARCHRES WITHIN PARTIAL MULTISEARCH CONTEXT=SEARCH I18NLEVEL=1 INPROGRESS"
-    b" SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS"
-    b" ACL RIGHTS=texk QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTASET APPENDLIMIT=104857600"
-)
+BASE = b" ".join(ALWAYS)
 
 
 @pytest.fixture
@@ -30,6 +24,11 @@ def host(tmp_path: Path) -> Iterator[MailHost]:
 
 def service(host: MailHost, tls: object = None, **settings: Any) -> Any:
     return host.service(tls=tls, settings=replace(host.settings, **settings))
+
+
+def test_each_word_stands_there_once() -> None:
+    words = BASE.split(b" ")
+    assert words[0] == b"IMAP4rev1" and len(set(words)) == len(words)
 
 
 def test_after_login_only_what_can_still_be_used(host: MailHost) -> None:
@@ -56,3 +55,30 @@ def test_passwords_may_be_kept_to_tls(host: MailHost) -> None:
 def test_a_mechanism_may_be_switched_off(host: MailHost) -> None:
     assert mechanisms(service(host), tls=True) == (b"PLAIN",)
     assert mechanisms(service(host, sasl_enable={"plain": False}), tls=True) == ()
+
+
+def test_words_may_be_switched_off_for_all_and_for_some(host: MailHost) -> None:
+    some = (("j*@example.org", frozenset({b"IDLE"})), ("joe@*", frozenset({b"ID"})))
+    off = service(host, imapd_disable_capability=frozenset({b"CHILDREN"}), imapd_disable_capability_for=some)
+    assert switched_off(off) == {b"CHILDREN"}
+    assert switched_off(off, "ann@example.org") == {b"CHILDREN"}
+    assert switched_off(off, "Joe@example.org") == {b"CHILDREN", b"IDLE", b"ID"}
+    announced = capabilities(off, True, SELECTED, switched_off(off, "jim@example.org")).split(b" ")
+    assert set(BASE.split(b" ")) - set(announced) == {b"CHILDREN", b"IDLE"}
+
+
+def test_literal_minus_stands_in_for_literal_plus(host: MailHost) -> None:
+    words = capabilities(service(host), True, SELECTED, frozenset({b"LITERAL+"})).split(b" ")
+    assert b"LITERAL-" in words and b"LITERAL+" not in words
+    words = capabilities(service(host), True, SELECTED, frozenset({b"LITERAL+", b"LITERAL-"})).split(b" ")
+    assert b"LITERAL-" not in words and b"LITERAL+" not in words
+
+
+@pytest.mark.parametrize("words", [[], ["IMAP4rev1"], ["auth=plain"], ["STARTTLS"], ["no way"], ["x*"]])
+def test_what_cannot_be_switched_off_is_refused(words: list[str]) -> None:
+    with pytest.raises(ValueError):
+        CAPABILITIES.parse(words)
+    with pytest.raises(ValueError):
+        CAPABILITIES_FOR.parse(["*", *words])
+    assert CAPABILITIES.parse(["notify", "COMPRESS=DEFLATE"]) == {b"NOTIFY", b"COMPRESS=DEFLATE"}
+    assert CAPABILITIES_FOR.show(CAPABILITIES_FOR.parse(["J*", "Id", "x"])) == "j* ID X"
