@@ -25,6 +25,10 @@ class Invalid(MStoreError):
     """A value that can never be right: a mailbox name, a flag, a date (RFC 5530 CANNOT)."""
 
 
+class UseRefused(Invalid):
+    """There is no such special use, or this mailbox cannot have it (RFC 6154 USEATTR)."""
+
+
 class ReadOnly(MStoreError):
     """A change was asked of something opened read-only."""
 

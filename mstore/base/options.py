@@ -219,6 +219,13 @@ class Settings:
         readers=("imapd",), section="Accounts", default=False,
     )  # fmt: skip
 
+    default_mailboxes: bool = option(
+        "default-mailboxes", values.BOOLEAN,
+        """Whether an account is given the mailboxes Drafts, Sent, Trash, Junk and Archive, marked for what
+        they are (RFC 6154) and subscribed, when its user first logs in to imapd. One that he deletes is not
+        made again.""",
+        readers=("imapd",), section="IMAP", default=True,
+    )  # fmt: skip
     imapd_disable_capability: frozenset[bytes] = option(
         "imapd-disable-capability", values.CAPABILITIES,
         """IMAP extensions, by the words by which they are announced, that are switched off: they are neither

@@ -75,15 +75,20 @@ VALIDITY_USED = Layout("ValidityUsed", "no UIDVALIDITY up to this one may be giv
     Field("reserved", "4x", ""),
 ])  # fmt: skip
 
+FURNISHED = Layout("Furnished", "the account has been given its default mailboxes, for good", [
+    Field("time", "q", "seconds since 1970"),
+])  # fmt: skip
+
 TYPE_NAME_SET, TYPE_NAME_REMOVED, TYPE_SUBSCRIBED, TYPE_UNSUBSCRIBED = 1, 2, 3, 4
 TYPE_SWEPT, TYPE_DOOMED, TYPE_VALIDITY_USED = 5, 6, 7
+TYPE_FURNISHED = 8
 RECORDS: dict[int, Layout] = {
     TYPE_NAME_SET: NAME_SET, TYPE_NAME_REMOVED: NAME_REMOVED, TYPE_SUBSCRIBED: SUBSCRIBED,
     TYPE_UNSUBSCRIBED: UNSUBSCRIBED, TYPE_SWEPT: SWEPT, TYPE_DOOMED: DOOMED,
-    TYPE_VALIDITY_USED: VALIDITY_USED,
+    TYPE_VALIDITY_USED: VALIDITY_USED, TYPE_FURNISHED: FURNISHED,
 }  # fmt: skip
 
 LAYOUTS = (
     CATALOG, NAME_SET, ATTRIBUTE, ACL_ENTRY, NAME_REMOVED, SUBSCRIBED, UNSUBSCRIBED, SWEPT, DOOMED,
-    VALIDITY_USED,
+    VALIDITY_USED, FURNISHED,
 )  # fmt: skip

@@ -50,6 +50,7 @@ _CODES: tuple[tuple[type[errors.MStoreError], bytes], ...] = (
     (errors.Expunged, b"EXPUNGEISSUED"),
     (errors.UnknownEncoding, b"UNKNOWN-CTE"),
     (errors.Exists, b"ALREADYEXISTS"),
+    (errors.UseRefused, b"USEATTR"),
     (errors.Invalid, b"CANNOT"),
     (errors.ReadOnly, b"READ-ONLY"),
     (errors.Denied, b"NOPERM"),

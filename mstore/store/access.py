@@ -37,6 +37,7 @@ from mstore.store.rights import (
     modify,
 )
 from mstore.store.spaces import FullName, Space
+from mstore.store.specialuse import check_uses
 from mstore.store.visible import list_foreign
 
 
@@ -341,10 +342,15 @@ class Access:
 
         RFC 4314 §4: needs ``k`` there. At the top of a namespace its owner may, and administrators.
         Durable: the mailbox.
-        Raises: Exists, Denied, Invalid, LimitReached, Busy, StorageFailed.
+        Raises: Exists, Denied, Invalid, LimitReached, Busy, StorageFailed, UseRefused.
         """
         place = self._new_place(name)
-        return place.account.create(place.inner, special_use, partial(self._check_create, place))
+
+        def check(entries: Mapping[str, MailboxEntry]) -> None:
+            self._check_create(place, entries)
+            check_uses(entries, special_use, place.inner, place.personal)
+
+        return place.account.create(place.inner, special_use, check)
 
     def delete(self, name: str) -> None:
         """Remove a mailbox with its messages and its list.

@@ -32,6 +32,7 @@ from mstore.store.names import INBOX
 from mstore.store.namestate import MailboxEntry, Record
 from mstore.store.pool import Pool
 from mstore.store.quota import Limits, Usage
+from mstore.store.specialuse import DEFAULTS, holder
 
 __all__ = ["Account", "MailboxEntry", "Maildrop"]
 
@@ -192,6 +193,32 @@ class Account:
             made = self._make(wanted, special_use)
             self._catalog.commit([namestate.name_set(entry) for entry in made])
         return made[-1]
+
+    def furnish(self) -> None:
+        """Give the account its default mailboxes, once and for all; what it has made of them since stays.
+
+        A name that is there already is given the use, unless another mailbox has it.
+        Durable: the mailboxes, and that they were made.
+        Raises: LimitReached, Busy, Corrupt, StorageFailed.
+        """
+        self._follow()
+        if self._catalog.state.furnished:
+            return
+        with self._changing():
+            state = self._catalog.state
+            if state.furnished:
+                return
+            records = [namestate.furnished(int(time.time()))]
+            for name, use in DEFAULTS:
+                entry = state.entries.get(name)
+                if holder(state.entries, use) is not None:
+                    continue
+                if entry is None or entry.no_select:
+                    (entry,) = self._make([name])
+                if entry.special_use is None:
+                    records.append(namestate.name_set(replace(entry, special_use=use)))
+                    records.append(namestate.subscribed(name))
+            self._catalog.commit(records)
 
     def delete(self, name: str, permit: Permit = _permit_all) -> None:
         """Remove a mailbox with its messages; with mailboxes beneath it, the name stays as ``\\Noselect``.

@@ -51,6 +51,8 @@ class NameState:
     """The highest UIDVALIDITY that was ever given."""
     strange: list[Record] = field(default_factory=list)
     """Records that this version does not know and may skip."""
+    furnished: int = 0
+    """When the account was given its default mailboxes; 0: it was not yet."""
 
     def copy(self) -> NameState:
         """A state of its own with the same content."""
@@ -60,6 +62,7 @@ class NameState:
             set(self.doomed),
             self.uid_validity,
             list(self.strange),
+            self.furnished,
         )
 
     def apply(self, records: Iterable[Record]) -> None:
@@ -96,6 +99,8 @@ class NameState:
             self.doomed.add(format_id(doomed.mailbox_id))
         elif kind == layout.TYPE_VALIDITY_USED:
             self.uid_validity = max(self.uid_validity, layout.VALIDITY_USED.read(payload).uid_validity)
+        elif kind == layout.TYPE_FURNISHED:
+            self.furnished = layout.FURNISHED.read(payload).time
         elif flags & MAY_SKIP:
             self.strange.append((kind, flags, payload))
         else:
@@ -107,6 +112,8 @@ class NameState:
         found += map(name_set, self.entries.values())
         found += map(subscribed, sorted(self.subscriptions))
         found += map(doomed, sorted(self.doomed))
+        if self.furnished:
+            found.append(furnished(self.furnished))
         return found + self.strange
 
 
@@ -201,6 +208,11 @@ def doomed(mailbox_id: MailboxId) -> Record:
 def validity_used(uid_validity: int) -> Record:
     """The record: no UIDVALIDITY up to this one may be given again."""
     return layout.TYPE_VALIDITY_USED, 0, layout.VALIDITY_USED.pack(uid_validity)
+
+
+def furnished(time_s: int) -> Record:
+    """The record: the account has been given its default mailboxes."""
+    return layout.TYPE_FURNISHED, 0, layout.FURNISHED.pack(time_s)
 
 
 def _subscription(payload: bytes) -> str:

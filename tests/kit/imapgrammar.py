@@ -31,10 +31,15 @@ PLAIN_CODES = frozenset(
     b"ALERT PARSE READ-ONLY READ-WRITE TRYCREATE UIDNOTSTICKY TOOBIG "
     b"UNAVAILABLE AUTHENTICATIONFAILED AUTHORIZATIONFAILED EXPIRED PRIVACYREQUIRED CONTACTADMIN NOPERM INUSE "
     b"EXPUNGEISSUED CORRUPTION SERVERBUG CLIENTBUG CANNOT LIMIT OVERQUOTA ALREADYEXISTS NONEXISTENT "
-    b"CLOSED UNKNOWN-CTE NOTSAVED".split()
+    b"CLOSED UNKNOWN-CTE NOTSAVED USEATTR".split()
 )
 MAILBOX_ATTRIBUTES = frozenset(
-    rb"\Noselect \Noinferiors \Marked \Unmarked \HasChildren \HasNoChildren".lower().split()
+    (
+        rb"\Noselect \Noinferiors \Marked \Unmarked \HasChildren \HasNoChildren \NonExistent \Subscribed "
+        rb"\Archive \Drafts \Junk \Sent \Trash"
+    )
+    .lower()
+    .split()
 )
 WIDE_STATUS_ITEMS = frozenset(b"DELETED-STORAGE HIGHESTMODSEQ SIZE".split())
 STATUS_ITEMS = WIDE_STATUS_ITEMS.union(
@@ -154,7 +159,7 @@ class Checker:
             b"ENABLED": self.enabled,
             b"VANISHED": self.vanished,
             b"LIST": self.mailbox_list,
-            b"LSUB": self.mailbox_list,
+            b"LSUB": lambda: self.mailbox_list(extended=False),
             b"STATUS": self.status,
             b"SEARCH": self.search,
             b"SORT": self.search,
@@ -263,16 +268,23 @@ class Checker:
         self.expect(b" ")
         self.match(_UID_SET, "known-uids")
 
-    def mailbox_list(self) -> None:
+    def mailbox_list(self, extended: bool = True) -> None:
         self.expect(b" (")
+        told = set()
         while not self.take(b")"):
             self.expect(b"\\")
-            if b"\\" + self.match(_ATOM, "attribute").lower() not in MAILBOX_ATTRIBUTES:
-                self.fail("unknown mailbox attribute")
+            attribute = b"\\" + self.match(_ATOM, "attribute").lower()
+            if attribute not in MAILBOX_ATTRIBUTES or attribute in told:
+                self.fail("unknown mailbox attribute, or twice the same, before here")
+            told.add(attribute)
             if not self.looking_at(b")"):
                 self.expect(b" ")
+        if {b"\\haschildren", b"\\hasnochildren"} <= told:
+            self.fail("with and without children, before here")
         self.expect(b' "/" ')
         self.astring()
+        if extended and self.take(b' ("CHILDINFO" ("SUBSCRIBED"'):
+            self.expect(b"))")
 
     def status(self) -> None:
         self.expect(b" ")

@@ -53,7 +53,8 @@ class MailHost:
     def __init__(self, root: Path, **settings: Any) -> None:
         for name in ("db", "etc", "ipc", "log", "run", "spool", "mail"):
             (root / name).mkdir()
-        settings = {"server_name": "mail.example.org", "single_domain": True, **settings}
+        plain = {"server_name": "mail.example.org", "single_domain": True, "default_mailboxes": False}
+        settings = {**plain, **settings}
         self.settings = Settings(ms_path=root, mailstores={MAILSTORE: root / "mail"}, **settings)
         for schema in SCHEMAS:
             create_database(root / "db", schema, 0o600)

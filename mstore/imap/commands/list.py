@@ -1,62 +1,202 @@
-"""Names of mailboxes: LIST, LSUB, NAMESPACE (RFC 3501 §6.3.8, §6.3.9, RFC 3348, RFC 2342)."""
+"""Names of mailboxes: LIST, LSUB, NAMESPACE (RFC 3501 §6.3.8, §6.3.9, RFC 3348, RFC 2342, RFC 5258).
+
+What is told follows from the names alone that the client may see (RFC 4314 §4). With a name, extended LIST
+tells what the client asks for besides: subscriptions, special uses (RFC 6154), STATUS (RFC 5819), rights
+(RFC 8440).
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mstore.base.errors import Invalid
-from mstore.imap.errors import No
+from mstore.base import blocking
+from mstore.base.errors import Denied, Invalid, MStoreError, NotFound
+from mstore.imap.commands import status
 from mstore.imap.grammar.cursor import Cursor
-from mstore.imap.grammar.names import compile_pattern, fold_inbox, format_mailbox, parse_utf7
+from mstore.imap.grammar.listrequest import ListRequest, parse_list, parse_pattern
+from mstore.imap.grammar.names import compile_pattern, format_mailbox
 from mstore.store.names import SEPARATOR, sorted_names
-from mstore.store.spaces import OTHERS_PREFIX
+from mstore.store.rights import format_rights
+from mstore.store.spaces import OTHERS_PREFIX, SHARED_PREFIX
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
+    from mstore.store.namestate import MailboxEntry
 
-MAX_PATTERN_CHARACTERS = 2000
-_OTHERS_INBOX = re.compile("(user/[^/%*]+/)inbox(?=/|$)", re.IGNORECASE)
+_WILDCARD = re.compile("[%*]")
+_FOREIGN = (OTHERS_PREFIX, SHARED_PREFIX)
+_CHILDINFO = b' ("CHILDINFO" ("SUBSCRIBED"))'
 
 
 def run_list(session: Session, tag: bytes, cursor: Cursor) -> None:
-    """RFC 3501 §6.3.8, with \\HasChildren and \\HasNoChildren (RFC 3348 §3).
-
-    What is told follows from the names alone that the client may see (RFC 4314 §4). A level above one of
-    them that is no name itself, or none for this client, is told where a ``%`` at the end asks for levels.
-    """
-    try:
-        pattern = parse_pattern(cursor)
-    except Invalid:
-        return
-    if pattern is None:
+    """RFC 3501 §6.3.8, RFC 5258, with \\HasChildren and \\HasNoChildren always (RFC 3348 §3)."""
+    request = parse_list(cursor, status.check_items)
+    if request.separator_only:
         session.send(b'* LIST (\\Noselect) "/" ""\r\n')
-        return
-    entries = session.mailstore.listing(pattern.partition("%")[0].partition("*")[0])
-    parents = find_parents(entries)
-    names: Iterable[str] = entries
-    if pattern.endswith("%") and not parents.issubset(entries.keys()):
-        names = sorted_names(parents.union(entries))
-    matches = compile_pattern(pattern)
-    lines = []
-    for name in names if pattern == "*" else filter(matches, names):
-        entry = entries.get(name)
-        attributes = b"\\HasChildren" if name in parents else b"\\HasNoChildren"
-        if entry is None or entry.no_select:
-            attributes = b"\\Noselect " + attributes
-        lines.append(b'* LIST (%b) "/" %b\r\n' % (attributes, format_mailbox(name)))
-    session.stream.writelines(lines)
+    elif request.patterns:
+        Listing(session, request).send()
+
+
+class Listing:
+    """One LIST being answered."""
+
+    def __init__(self, session: Session, request: ListRequest) -> None:
+        self._session = session
+        self._request = request
+        access = session.mailstore
+        heads = [_WILDCARD.split(pattern, 1)[0] for pattern in request.patterns]
+        self._entries: Mapping[str, MailboxEntry] = access.listing(_common_start(heads))
+        self._shows_uses = session.offers(b"SPECIAL-USE")
+        wants = request.select | request.returns
+        self._subscribed = access.subscriptions() if b"SUBSCRIBED" in wants else frozenset[str]()
+        if b"SUBSCRIBED" in request.select and access.is_administrator:
+            # Of all users' mailboxes, which a listing does not show unasked, those that are subscribed.
+            for owner in sorted({name.split(SEPARATOR)[1] for name in self._subscribed if _is_others(name)}):
+                self._entries = {**self._entries, **access.listing(f"{OTHERS_PREFIX}{owner}{SEPARATOR}")}
+        self._parents = find_parents(self._entries)
+        self._matches = _compile_patterns(request.patterns)
+        self._above: set[str] = set()
+        """Names that are above one that was selected (CHILDINFO)."""
+
+    def send(self) -> None:
+        """Tell all names asked for, with what is asked for besides."""
+        request = self._request
+        chosen = self._choose()
+        beside = request.returns & {b"STATUS", b"MYRIGHTS"}
+        if not beside:
+            self._session.stream.writelines(map(self._line, self._order(chosen)))
+            return
+        for name in self._order(chosen):
+            if name not in chosen:
+                self._session.send(self._line(name))
+                continue
+            counts = self._count(name)
+            self._session.send(self._line(name, hidden=counts is None) + (counts or b""))
+            if b"MYRIGHTS" in beside:
+                self._send_rights(name)
+            blocking.breathe()
+
+    def _choose(self) -> Collection[str]:
+        """The names that match a pattern and meet the selection criteria; notes those above others."""
+        select = self._request.select
+        if b"SUBSCRIBED" not in select:
+            if b"SPECIAL-USE" in select:
+                return {name for name in self._entries if self._uses(name) and self._matches(name)}
+            if self._request.patterns == ("*",):
+                return self._entries.keys()
+            return set(filter(self._matches, self._entries))
+        meeting = set(self._subscribed)
+        if b"SPECIAL-USE" in select:
+            meeting = {name for name in meeting if self._uses(name)}
+        if b"RECURSIVEMATCH" in select:
+            self._above = find_parents(meeting)
+        return set(filter(self._matches, meeting))
+
+    def _order(self, chosen: Collection[str]) -> Iterable[str]:
+        """The names to be told, each once: those chosen, and levels above them that are to be told.
+
+        A level above names that is none itself, or none for this client, is told where a ``%`` at the end
+        asks for levels. With RECURSIVEMATCH one is told where what lies beneath it is not (RFC 5258 §3.5).
+        """
+        request = self._request
+        others: set[str] = set()
+        if b"RECURSIVEMATCH" in request.select:
+            meeting = self._subscribed
+            if b"SPECIAL-USE" in request.select:
+                meeting = frozenset(name for name in meeting if self._uses(name))
+            others = find_parents(name for name in meeting if name not in chosen)
+        elif not request.select & {b"SUBSCRIBED", b"SPECIAL-USE"} and any(
+            pattern.endswith("%") for pattern in request.patterns
+        ):
+            others = self._parents.difference(self._entries)
+        others = {name for name in others if name not in chosen and self._matches(name)}
+        if not others:
+            # Entries come in the order of a listing.
+            if isinstance(chosen, set) and b"SUBSCRIBED" in request.select:
+                return sorted_names(chosen)
+            return [name for name in self._entries if name in chosen]
+        return sorted_names(others.union(chosen))
+
+    def _line(self, name: str, hidden: bool = False) -> bytes:
+        entry = self._entries.get(name)
+        attributes = b"\\HasChildren" if name in self._parents else b"\\HasNoChildren"
+        if entry is None:
+            attributes = (b"\\NonExistent " if self._request.extended else b"\\Noselect ") + attributes
+        else:
+            if entry.no_select or hidden:
+                attributes = b"\\Noselect " + attributes
+            if entry.special_use is not None and self._uses(name):
+                attributes += b" " + entry.special_use.encode("ascii")
+        if name in self._subscribed:
+            attributes += b" \\Subscribed"
+        tail = _CHILDINFO if name in self._above else b""
+        return b'* LIST (%b) "/" %b%b\r\n' % (attributes, format_mailbox(name), tail)
+
+    def _uses(self, name: str) -> str | None:
+        """The special uses of a mailbox, which are shown to its owner alone."""
+        entry = self._entries.get(name)
+        if entry is None or not self._shows_uses or name.startswith(_FOREIGN):
+            return None
+        return entry.special_use
+
+    def _count(self, name: str) -> bytes | None:
+        """The STATUS response; nothing where none is asked for; None for what cannot be selected."""
+        items = self._request.status_items
+        entry = self._entries.get(name)
+        if not items or entry is None or entry.no_select:
+            return b""
+        try:
+            return status.count(self._session, name, items)
+        except (Denied, NotFound):
+            return None
+        except MStoreError as error:
+            # RFC 5819 §2 "If the server runs into unexpected problems [...] it MAY drop".
+            self._session.service.log.error("list-status", session=self._session.id, error=str(error))
+            return b""
+
+    def _send_rights(self, name: str) -> None:
+        if name in self._entries:
+            with suppress(NotFound):
+                rights = format_rights(self._session.mailstore.rights(name)).encode("ascii")
+                self._session.send(b"* MYRIGHTS %b %b\r\n" % (format_mailbox(name), rights or b'""'))
+
+
+def _is_others(name: str) -> bool:
+    return name.startswith(OTHERS_PREFIX)
+
+
+def _common_start(texts: list[str]) -> str:
+    """With what all of these begin."""
+    first, last = min(texts), max(texts)
+    at = 0
+    while at < len(first) and first[at] == last[at]:
+        at += 1
+    return first[:at]
+
+
+def _compile_patterns(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+    predicates = [compile_pattern(pattern) for pattern in patterns]
+    if len(predicates) == 1:
+        return predicates[0]
+    return lambda name: any(matches(name) for matches in predicates)
 
 
 def run_lsub(session: Session, tag: bytes, cursor: Cursor) -> None:
     """RFC 3501 §6.3.9: a level above subscribed names that ``%`` matches stands for them, as \\Noselect."""
-    try:
-        pattern = parse_pattern(cursor)
-    except Invalid:
-        return
-    if pattern is None:
+    cursor.space()
+    reference = cursor.astring()
+    cursor.space()
+    written = cursor.list_mailbox()
+    cursor.end()
+    if not written:
         session.send(b'* LSUB (\\Noselect) "/" ""\r\n')
+        return
+    try:
+        pattern = parse_pattern(reference, written)
+    except Invalid:
         return
     subscribed = session.mailstore.subscriptions()
     matches = compile_pattern(pattern)
@@ -74,26 +214,6 @@ def run_namespace(session: Session, tag: bytes, cursor: Cursor) -> None:
     """RFC 2342 §5: one's own mailboxes, those of other users, and the shared ones."""
     cursor.end()
     session.send(b'* NAMESPACE (("" "/")) (("user/" "/")) (("shared/" "/"))\r\n')
-
-
-def parse_pattern(cursor: Cursor) -> str | None:
-    """Reference and pattern as one pattern, decoded; None when only the separator is asked for.
-
-    Raises: Invalid for what is no modified UTF-7, and so can match no name.
-    """
-    cursor.space()
-    reference = cursor.astring()
-    cursor.space()
-    pattern = cursor.list_mailbox()
-    cursor.end()
-    if not pattern:
-        return None
-    text = fold_inbox(parse_utf7(reference) + parse_utf7(pattern))
-    if text.startswith(OTHERS_PREFIX):
-        text = _OTHERS_INBOX.sub(r"\1INBOX", text, 1)
-    if len(text) > MAX_PATTERN_CHARACTERS:
-        raise No("pattern too long", b"LIMIT")
-    return text
 
 
 def find_parents(names: Iterable[str]) -> set[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from mstore.auth.sasl import Credentials
 from mstore.auth.sasl import start as start_exchange
-from mstore.base.errors import Invalid, Unavailable
+from mstore.base.errors import Invalid, MStoreError, Unavailable
 from mstore.imap.capability import may_send_password, mechanisms
 from mstore.imap.errors import Bad, Bye, No
 from mstore.imap.grammar.cursor import Cursor
@@ -111,9 +111,21 @@ def log_in(session: Session, credentials: Credentials) -> bytes:
     if credentials.authzid and not _is_same(session, credentials.authzid, record):
         _refuse(session, credentials.authcid, b"AUTHORIZATIONFAILED")
     access = Access(cast("Store", service.store), cast("People", service.accounts), record)
+    if service.settings.default_mailboxes:
+        _furnish(session, access)
     session.enter(record, access)
     service.log.info("login", session=session.id, user=session.user, peer=session.stream.peer)
     return b"[CAPABILITY " + session.capabilities() + b"] Logged in"
+
+
+def _furnish(session: Session, access: Access) -> None:
+    """See to the default mailboxes; who cannot be given them now is at the next login."""
+    try:
+        access.account.furnish()
+    except Unavailable:
+        raise
+    except MStoreError as error:
+        session.service.log.error("default-mailboxes", session=session.id, error=str(error))
 
 
 def _is_same(session: Session, authzid: bytes, record: object) -> bool:

@@ -1,23 +1,47 @@
-"""The set of mailboxes: CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (RFC 3501 §6.3.3 to §6.3.7)."""
+"""The set of mailboxes: CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE.
+
+RFC 3501 §6.3.3 to §6.3.7, RFC 6154 §3.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mstore.imap.errors import Bad
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.respond import format_mailbox_id
+from mstore.store.specialuse import parse_uses
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
 
 
 def run_create(session: Session, tag: bytes, cursor: Cursor) -> bytes:
-    """RFC 3501 §6.3.3, with the identifier of the new mailbox (RFC 8474 §4.1).
+    """RFC 3501 §6.3.3, with special uses (RFC 6154 §3) and the mailbox's identifier (RFC 8474 §4.1).
 
     Durable: the mailbox, and the levels above it.
     """
-    entry = session.mailstore.create(_one_mailbox(cursor))
+    cursor.space()
+    name = cursor.mailbox()
+    uses: list[bytes] = []
+    if not cursor.at_end():
+        cursor.space()
+        cursor.list_of(lambda: _parse_create_parameter(cursor, uses))
+    cursor.end()
+    entry = session.mailstore.create(name, parse_uses([use.decode("ascii") for use in uses]))
     return b"[MAILBOXID (" + format_mailbox_id(entry.id) + b")] CREATE completed"
+
+
+def _parse_create_parameter(cursor: Cursor, uses: list[bytes]) -> None:
+    """One parameter of CREATE (RFC 4466 §2.2); the only one is USE."""
+    parameter = cursor.word()
+    if parameter != b"USE":
+        raise Bad(f"unknown parameter {parameter.decode()[:40]}")
+    cursor.space()
+    for use in cursor.flag_list():
+        if not use.startswith(b"\\"):
+            raise Bad("a special use begins with \\")
+        uses.append(use)
 
 
 def run_delete(session: Session, tag: bytes, cursor: Cursor) -> None:

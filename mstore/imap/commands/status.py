@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -50,9 +50,25 @@ def run_status(session: Session, tag: bytes, cursor: Cursor) -> None:
     cursor.space()
     items = cursor.words()
     cursor.end()
+    check_items(items)
+    session.send(count(session, name, items))
+
+
+def check_items(items: list[bytes]) -> None:
+    """Pass items that are there.
+
+    Raises: Bad.
+    """
     for item in items:
         if item not in ITEMS and item not in OTHERS:
             raise Bad(f"unknown status item {item.decode()[:40]}")
+
+
+def count(session: Session, name: str, items: Sequence[bytes]) -> bytes:
+    """The STATUS response for a mailbox.
+
+    Raises: NotFound, Denied, Corrupt.
+    """
     mailbox = session.mailstore.open(name, "r").mailbox
     try:
         if b"HIGHESTMODSEQ" in items:
@@ -67,10 +83,10 @@ def run_status(session: Session, tag: bytes, cursor: Cursor) -> None:
     finally:
         mailbox.release()
     pairs = b" ".join([b"%b %b" % pair for pair in values.items()])
-    session.send(b"* STATUS %b (%b)\r\n" % (format_mailbox(name), pairs))
+    return b"* STATUS %b (%b)\r\n" % (format_mailbox(name), pairs)
 
 
-def _count(session: Session, mailbox: Mailbox, items: list[bytes]) -> dict[bytes, bytes]:
+def _count(session: Session, mailbox: Mailbox, items: Sequence[bytes]) -> dict[bytes, bytes]:
     """Each item asked for, once, and its value."""
     status = mailbox.status()
     return {

@@ -469,3 +469,35 @@ def test_no_directory_is_removed_while_names_are_lost_to_damage(account: Account
     with pytest.raises(Corrupt, match="damaged in the middle"):
         other_process(account).create("new")
     assert mailbox_directories(account) == before
+
+
+def test_default_mailboxes_are_made_once_and_for_all(account: Account) -> None:
+    account.create("Sent")
+    account.create("Papierkorb", "\\Trash")
+    account.furnish()
+    uses = {name: entry.special_use for name, entry in account.mailboxes().items()}
+    assert uses == {
+        "INBOX": None,
+        "Archive": "\\Archive",
+        "Drafts": "\\Drafts",
+        "Junk": "\\Junk",
+        "Papierkorb": "\\Trash",
+        "Sent": "\\Sent",
+    }
+    assert account.subscriptions() == {"Archive", "Drafts", "Junk", "Sent"}
+    account.delete("Archive")
+    account.furnish()
+    other = other_process(account)
+    other.furnish()
+    assert "Archive" not in names(other)
+
+
+def test_that_an_account_was_furnished_outlives_a_catalog_written_anew(account: Account) -> None:
+    account.furnish()
+    for number in range(400):
+        account.subscribe(f"{number:03d}" + "x" * 300)
+        account.unsubscribe(f"{number:03d}" + "x" * 300)
+    account.delete("Junk")
+    other = other_process(account)
+    other.furnish()
+    assert "Junk" not in names(other)

@@ -1,0 +1,120 @@
+"""The arguments of LIST, basic and extended (RFC 3501 §6.3.8, RFC 5258 §6, RFC 5819, RFC 6154, RFC 8440)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mstore.base.errors import Invalid
+from mstore.imap.errors import Bad, No
+from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.names import fold_inbox, parse_utf7
+from mstore.store.spaces import OTHERS_PREFIX
+
+MAX_PATTERN_CHARACTERS = 2000
+MAX_PATTERNS = 100
+SELECTING = frozenset((b"SUBSCRIBED", b"REMOTE", b"RECURSIVEMATCH", b"SPECIAL-USE"))
+BASES = frozenset((b"SUBSCRIBED",))
+"""What RECURSIVEMATCH needs beside it (RFC 5258 §6 "list-select-base-opt"; RFC 6154 §6 adds none)."""
+RETURNING = frozenset((b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"MYRIGHTS", b"STATUS"))
+
+_OTHERS_INBOX = re.compile("(user/[^/%*]+/)inbox(?=/|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """What a LIST asks for."""
+
+    patterns: tuple[str, ...]
+    """Reference and pattern as one, decoded; those that can match nothing are left out."""
+    separator_only: bool = False
+    """The basic form with an empty pattern: only the hierarchy separator is asked for."""
+    extended: bool = False
+    select: frozenset[bytes] = frozenset()
+    returns: frozenset[bytes] = frozenset()
+    status_items: tuple[bytes, ...] = ()
+
+
+def parse_list(cursor: Cursor, check_status: Callable[[list[bytes]], None]) -> ListRequest:
+    """All arguments, up to the end; ``check_status`` refuses STATUS items that are not there.
+
+    Raises: Bad, No for patterns beyond the limits.
+    """
+    cursor.space()
+    select: frozenset[bytes] = frozenset()
+    extended = cursor.peek() == 40
+    if extended:
+        select = _parse_selection(cursor)
+        cursor.space()
+    reference = cursor.astring()
+    cursor.space()
+    if cursor.peek() == 40:
+        extended = True
+        written = cursor.list_of(cursor.list_mailbox)
+        if len(written) > MAX_PATTERNS:
+            raise No("too many patterns", b"LIMIT")
+    else:
+        written = [cursor.list_mailbox()]
+    returns: set[bytes] = set()
+    status_items: list[bytes] = []
+    if not cursor.at_end():
+        extended = True
+        cursor.space()
+        cursor.expect(b"RETURN ")
+        cursor.list_of(lambda: _parse_return(cursor, returns, status_items), may_be_empty=True)
+        if status_items:
+            check_status(status_items)
+    cursor.end()
+    if not extended and not written[0]:
+        return ListRequest((), separator_only=True)
+    returns |= select & RETURNING
+    patterns = tuple(_parse_patterns(reference, written))
+    return ListRequest(
+        patterns, False, extended, select, frozenset(returns), tuple(dict.fromkeys(status_items))
+    )
+
+
+def parse_pattern(reference: bytes, pattern: bytes) -> str:
+    """Reference and pattern as one pattern, decoded.
+
+    Raises: Invalid for what is no modified UTF-7, and so can match no name; No when it is too long.
+    """
+    text = fold_inbox(parse_utf7(reference) + parse_utf7(pattern))
+    if text.startswith(OTHERS_PREFIX):
+        text = _OTHERS_INBOX.sub(r"\1INBOX", text, 1)
+    if len(text) > MAX_PATTERN_CHARACTERS:
+        raise No("pattern too long", b"LIMIT")
+    return text
+
+
+def _parse_patterns(reference: bytes, written: list[bytes]) -> list[str]:
+    """RFC 5258 §3: an empty pattern, and one that no name can match, is ignored."""
+    patterns = []
+    for pattern in dict.fromkeys(written):
+        try:
+            if pattern:
+                patterns.append(parse_pattern(reference, pattern))
+        except Invalid:
+            pass
+    return patterns
+
+
+def _parse_selection(cursor: Cursor) -> frozenset[bytes]:
+    options = frozenset(cursor.list_of(cursor.word, may_be_empty=True))
+    unknown = options - SELECTING
+    if unknown:
+        raise Bad(f"unknown selection option {min(unknown).decode()[:40]}")
+    if b"RECURSIVEMATCH" in options and not options & BASES:
+        raise Bad("RECURSIVEMATCH needs SUBSCRIBED beside it")
+    return options
+
+
+def _parse_return(cursor: Cursor, returns: set[bytes], status_items: list[bytes]) -> None:
+    option = cursor.word()
+    if option not in RETURNING:
+        raise Bad(f"unknown return option {option.decode()[:40]}")
+    returns.add(option)
+    if option == b"STATUS":
+        cursor.space()
+        status_items += cursor.words()
