@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from mstore.base.errors import MStoreError
+from mstore.net.deflate import Deflated
 
 LINE_LIMIT_BYTES = 65536
 RECEIVE_BYTES = 16384
@@ -81,6 +82,7 @@ class Stream:
         "_wrap_tls",
         "bytes_in",
         "bytes_out",
+        "deflated",
         "peer",
         "tls",
     )
@@ -103,6 +105,8 @@ class Stream:
         self._wrap_tls = wrap_tls
         self.peer = peer
         self.tls = tls
+        self.deflated = False
+        """Both directions are compressed; ``bytes_in`` and ``bytes_out`` count what is so afterwards."""
         self.bytes_in = 0
         self.bytes_out = 0
         self.timeout_s = timeout_s
@@ -283,6 +287,15 @@ class Stream:
             raise Disconnected("TLS handshake failed") from error
         self.tls = True
         self._socket.settimeout(self._timeout_s)
+
+    def start_deflate(self) -> None:
+        """Go on compressed in both directions (RFC 4978); what was written before goes out as it is.
+
+        Raises: Disconnected, TimedOut.
+        """
+        self.flush()
+        self._socket = Deflated(self._socket)
+        self.deflated = True
 
     def acknowledge(self) -> None:
         """Let the system acknowledge at once what has come, in the middle of something.

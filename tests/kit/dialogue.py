@@ -12,6 +12,7 @@ A dialogue is a text file. Its first line names the rule that it shows. Then, on
 ``@ quota NAME BYTES MESSAGES``    sets an account's limits; ``-`` for none
 ``@ login N NAME``                 client N logs in
 ``@ select N NAME MAILBOX``        client N logs in and selects
+``@ deflate N``                    client N compresses and expects compression from here on
 ``C: text`` or ``C2: text``        client 1 or 2 sends a line
 ``C-: text``                       the same without a line end
 ``S: text``                        the next response to that client, exactly; ``⏎`` stands for CR LF
@@ -209,6 +210,8 @@ class Player:
             assert record is not None
             limits = [None if word == "-" else int(word) for word in arguments[1:]]
             self._host.accounts.set_quota(record, *limits)
+        elif verb == "deflate":
+            self._client(int(arguments[0])).deflate()
         elif verb == "group":
             self._make_group(*arguments)
         elif verb in ("login", "select"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -69,14 +70,40 @@ class Served:
             raise AssertionError("the session raised") from self.failure
 
 
+class DeflatedSocket:
+    """A socket both of whose directions are compressed; nothing of the server's is used for it."""
+
+    def __init__(self, plain: Any) -> None:
+        self._plain = plain
+        self._out = zlib.compressobj(9, zlib.DEFLATED, -15)
+        self._in = zlib.decompressobj(-15)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plain, name)
+
+    def sendall(self, data: bytes) -> None:
+        self._plain.sendall(self._out.compress(data) + self._out.flush(zlib.Z_SYNC_FLUSH))
+
+    def recv(self, size: int) -> bytes:
+        while data := self._plain.recv(size):
+            if text := self._in.decompress(data):
+                return text
+        return b""
+
+
 class Client:
     """The client's side: sends bytes as told, reads whole responses."""
 
     def __init__(self, served: Served) -> None:
         self.served = served
-        self._socket = served.socket
+        self._socket: Any = served.socket
         self._socket.settimeout(WAIT_S)
         self._buffer = b""
+
+    def deflate(self) -> None:
+        """Speak and understand DEFLATE from now on."""
+        assert not self._buffer, "the server has sent more before compression than it should"
+        self._socket = DeflatedSocket(self._socket)
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""

@@ -19,6 +19,7 @@ from mstore.imap.commands import (
     acl,
     any,
     append,
+    compress,
     copy,
     enable,
     expunge,
@@ -110,6 +111,7 @@ COMMANDS = make_table(
             b"APPEND", append.run_append, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.11", takes_message=True
         ),
         Command(b"ESEARCH", multisearch.run_esearch, LOGGED_IN, "may-expunge", "RFC 7377 §2", uid=True),
+        Command(b"COMPRESS", compress.run_compress, LOGGED_IN, "none", "RFC 4978 §3"),
         Command(b"IDLE", idle.run_idle, LOGGED_IN, "may-expunge", "RFC 2177 §3"),
         Command(b"CHECK", select.run_check, SELECTED, "may-expunge", "RFC 3501 §6.4.1"),
         Command(b"CLOSE", select.run_close, SELECTED, "none", "RFC 3501 §6.4.2"),
