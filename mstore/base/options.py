@@ -226,6 +226,12 @@ class Settings:
         made again.""",
         readers=("imapd",), section="IMAP", default=True,
     )  # fmt: skip
+    imapd_admin_contact: str | None = option(
+        "imapd-admin-contact", values.WORD,
+        """How users reach the administrators: a URI, which clients are shown as the annotation /shared/admin
+        of the site (RFC 5464).""",
+        readers=("imapd",), section="IMAP", example="mailto:postmaster@example.org",
+    )  # fmt: skip
     imapd_disable_capability: frozenset[bytes] = option(
         "imapd-disable-capability", values.CAPABILITIES,
         """IMAP extensions, by the words by which they are announced, that are switched off: they are neither

@@ -75,20 +75,30 @@ VALIDITY_USED = Layout("ValidityUsed", "no UIDVALIDITY up to this one may be giv
     Field("reserved", "4x", ""),
 ])  # fmt: skip
 
+ANNOTATED = Layout("Annotated", "an annotation has this value (RFC 5464); its name and the value follow", [
+    Field("mailbox_id", "Q", "the mailbox it is about; 0: the site"),
+    Field("account_id", "Q", "the account whose mailbox that is; 0: this account's own"),
+    Field("name_length", "H", "bytes of the annotation's name, ASCII"),
+    Field("flags", "H", "1: it has no value any more"),
+    Field("value_length", "I", "bytes of the value"),
+])  # fmt: skip
+ANNOTATION_REMOVED = 1
+
 FURNISHED = Layout("Furnished", "the account has been given its default mailboxes, for good", [
     Field("time", "q", "seconds since 1970"),
 ])  # fmt: skip
 
 TYPE_NAME_SET, TYPE_NAME_REMOVED, TYPE_SUBSCRIBED, TYPE_UNSUBSCRIBED = 1, 2, 3, 4
 TYPE_SWEPT, TYPE_DOOMED, TYPE_VALIDITY_USED = 5, 6, 7
-TYPE_FURNISHED = 8
+TYPE_FURNISHED, TYPE_ANNOTATED = 8, 9
 RECORDS: dict[int, Layout] = {
     TYPE_NAME_SET: NAME_SET, TYPE_NAME_REMOVED: NAME_REMOVED, TYPE_SUBSCRIBED: SUBSCRIBED,
     TYPE_UNSUBSCRIBED: UNSUBSCRIBED, TYPE_SWEPT: SWEPT, TYPE_DOOMED: DOOMED,
     TYPE_VALIDITY_USED: VALIDITY_USED, TYPE_FURNISHED: FURNISHED,
+    TYPE_ANNOTATED: ANNOTATED,
 }  # fmt: skip
 
 LAYOUTS = (
     CATALOG, NAME_SET, ATTRIBUTE, ACL_ENTRY, NAME_REMOVED, SUBSCRIBED, UNSUBSCRIBED, SWEPT, DOOMED,
-    VALIDITY_USED, FURNISHED,
+    VALIDITY_USED, FURNISHED, ANNOTATED,
 )  # fmt: skip

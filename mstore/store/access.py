@@ -310,6 +310,16 @@ class Access:
             return False
         return True
 
+    def site_account(self, make: bool = False) -> Account | None:
+        """The account of the shared mailboxes, which an administrator may have made if there is none.
+
+        Raises: NotFound, Unavailable.
+        """
+        person = self._people.shared()
+        if person is None and make:
+            person = self._owner_of(FullName(Space.SHARED, "", ""), new=True)
+        return None if person is None else self.store.account(person)
+
     def account_of(self, name: str) -> Person:
         """Whose quota governs a mailbox, or one that the user might make.
 

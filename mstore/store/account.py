@@ -24,6 +24,7 @@ from mstore.files import raw
 from mstore.files.lock import DEADLINE_S, RANK_ACCOUNT, RANK_MAILDROP, Lock
 from mstore.store import names, namespace, namestate
 from mstore.store.acl import Acl, all_grantees
+from mstore.store.annotation import Changes, Subject, check_room, records_for
 from mstore.store.catalog import Catalog
 from mstore.store.copy import move
 from mstore.store.directory import gone, is_abandoned, is_mailbox_id, remove_mailbox, remove_trash
@@ -219,6 +220,30 @@ class Account:
                     records.append(namestate.name_set(replace(entry, special_use=use)))
                     records.append(namestate.subscribed(name))
             self._catalog.commit(records)
+
+    def annotations(self, subject: Subject) -> Mapping[str, bytes]:
+        """The annotations that the account keeps about something."""
+        self._follow()
+        return dict(self._catalog.state.annotations.get((subject.owner, subject.mailbox), {}))
+
+    def check_annotations(self, subject: Subject, changes: Changes) -> None:
+        """Pass changes of annotations for which there is room now.
+
+        Raises: TooMany.
+        """
+        self._follow()
+        check_room(self._catalog.state.annotations, subject, changes)
+
+    def annotate(self, subject: Subject, changes: Changes, entry: MailboxEntry | None = None) -> None:
+        """Change annotations about something, which is the account's mailbox ``entry`` if that is given.
+
+        Durable: the annotations, all or none.
+        Raises: NotFound, UseRefused, TooMany, Busy, StorageFailed.
+        """
+        with self._changing():
+            records = records_for(self._catalog.state, subject, changes, entry)
+            if records:
+                self._catalog.commit(records)
 
     def delete(self, name: str, permit: Permit = _permit_all) -> None:
         """Remove a mailbox with its messages; with mailboxes beneath it, the name stays as ``\\Noselect``.
@@ -417,6 +442,7 @@ class Account:
         try:
             made = self.create(new, permit=permit)
             try:
+                self._copy_annotations(INBOX, made.name)
                 self._fill(made, inbox)
             except MStoreError:
                 self._take_back(made)
@@ -444,6 +470,17 @@ class Account:
                 self.delete(made.name)
         except MStoreError:
             pass  # what is told is why it was made in vain
+
+    def _copy_annotations(self, old: str, new: str) -> None:
+        """RFC 5464 §4.1: INBOX keeps its annotations, and the mailbox its messages went to has them too."""
+        with self._changing():
+            state = self._catalog.state
+            source, target = state.entries.get(old), state.entries.get(new)
+            if source is not None and target is not None:
+                values = state.annotations.get((0, int(source.id, 16)), {})
+                records = [namestate.annotated(0, int(target.id, 16), *pair) for pair in values.items()]
+                if records:
+                    self._catalog.commit(records)
 
     def _grantees(self) -> frozenset[str]:
         return all_grantees(entry.acl for entry in self._catalog.state.entries.values())

@@ -16,6 +16,8 @@ from mstore.files import cataloglayout as layout
 from mstore.files.layout import MAY_SKIP
 from mstore.store.acl import EMPTY, Acl, parse_acl
 
+Annotations = dict[tuple[int, int], dict[str, bytes]]
+"""By the owner's account (0: this one) and the mailbox (0: the site), then by name."""
 Record = tuple[int, int, bytes]
 """Type, flags and payload, as a group holds them."""
 
@@ -53,6 +55,7 @@ class NameState:
     """Records that this version does not know and may skip."""
     furnished: int = 0
     """When the account was given its default mailboxes; 0: it was not yet."""
+    annotations: Annotations = field(default_factory=dict)
 
     def copy(self) -> NameState:
         """A state of its own with the same content."""
@@ -63,6 +66,7 @@ class NameState:
             self.uid_validity,
             list(self.strange),
             self.furnished,
+            {subject: dict(values) for subject, values in self.annotations.items()},
         )
 
     def apply(self, records: Iterable[Record]) -> None:
@@ -87,6 +91,7 @@ class NameState:
             self.entries.pop(_name_behind(payload, layout.NAME_REMOVED.size, removed.name_length), None)
             if removed.mailbox_id:
                 self.doomed.add(format_id(removed.mailbox_id))
+                self.annotations.pop((0, removed.mailbox_id), None)
         elif kind == layout.TYPE_SUBSCRIBED:
             self.subscriptions.add(_subscription(payload))
         elif kind == layout.TYPE_UNSUBSCRIBED:
@@ -101,10 +106,28 @@ class NameState:
             self.uid_validity = max(self.uid_validity, layout.VALIDITY_USED.read(payload).uid_validity)
         elif kind == layout.TYPE_FURNISHED:
             self.furnished = layout.FURNISHED.read(payload).time
+        elif kind == layout.TYPE_ANNOTATED:
+            self._annotate(payload)
         elif flags & MAY_SKIP:
             self.strange.append((kind, flags, payload))
         else:
             raise Corrupt(f"the catalog holds records of type {kind}, which only a newer version can read")
+
+    def _annotate(self, payload: bytes) -> None:
+        head = layout.ANNOTATED.read(payload)
+        name = _name_behind(payload, layout.ANNOTATED.size, head.name_length)
+        at = layout.ANNOTATED.size + head.name_length
+        value = payload[at : at + head.value_length]
+        if len(value) != head.value_length:
+            raise IndexError("an annotation is cut off")
+        subject = head.account_id, head.mailbox_id
+        values = self.annotations.setdefault(subject, {})
+        if head.flags & layout.ANNOTATION_REMOVED:
+            values.pop(name, None)
+        else:
+            values[name] = value
+        if not values:
+            del self.annotations[subject]
 
     def records(self) -> list[Record]:
         """The shortest list of records that makes this state out of nothing."""
@@ -114,6 +137,8 @@ class NameState:
         found += map(doomed, sorted(self.doomed))
         if self.furnished:
             found.append(furnished(self.furnished))
+        for (account_id, mailbox_id), values in sorted(self.annotations.items()):
+            found += [annotated(account_id, mailbox_id, name, value) for name, value in values.items()]
         return found + self.strange
 
 
@@ -213,6 +238,15 @@ def validity_used(uid_validity: int) -> Record:
 def furnished(time_s: int) -> Record:
     """The record: the account has been given its default mailboxes."""
     return layout.TYPE_FURNISHED, 0, layout.FURNISHED.pack(time_s)
+
+
+def annotated(account_id: int, mailbox_id: int, name: str, value: bytes | None) -> Record:
+    """The record: an annotation has this value, or None any more."""
+    encoded = name.encode("ascii")
+    flags = layout.ANNOTATION_REMOVED if value is None else 0
+    value = value or b""
+    head = layout.ANNOTATED.pack(mailbox_id, account_id, len(encoded), flags, len(value))
+    return layout.TYPE_ANNOTATED, 0, head + encoded + value
 
 
 def _subscription(payload: bytes) -> str:

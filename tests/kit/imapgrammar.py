@@ -173,6 +173,7 @@ class Checker:
             b"MYRIGHTS": self.myrights,
             b"QUOTA": self.quota,
             b"QUOTAROOT": self.quotaroot,
+            b"METADATA": self.metadata,
         }
         if name in (b"OK", b"NO", b"BAD", b"BYE", b"PREAUTH"):
             self.condition((name,))
@@ -242,6 +243,11 @@ class Checker:
                         self.expect(b" ")
                         self.number(done + 1)
                 self.expect(b")")
+        elif name == b"METADATA":
+            if not (self.take(b" TOOMANY") or self.take(b" NOPRIVATE")):
+                if not (self.take(b" LONGENTRIES ") or self.take(b" MAXSIZE ")):
+                    self.fail("METADATA with what?")
+                self.number()
         elif name == b"BADCHARSET":
             if self.take(b" "):
                 self.list_of(self.astring)
@@ -412,6 +418,24 @@ class Checker:
         self.astring()
         while self.take(b" "):
             self.astring()
+
+    def metadata(self) -> None:
+        self.expect(b" ")
+        self.astring()
+        self.expect(b" ")
+        self.list_of(self.annotation)
+
+    def annotation(self) -> None:
+        if not re.fullmatch(rb"/(private|shared)(/[^\x00-\x19*%/\x80-\xff]+)+", self.astring()):
+            self.fail("no name of an annotation, before here")
+        self.expect(b" ")
+        if self.take(b"~"):
+            size = int(self.match(_LITERAL, "literal8")[1:-3])
+            if self.at + size > len(self.data):
+                self.fail("literal8 cut short")
+            self.at += size
+        else:
+            self.nstring()
 
     def numbered(self) -> None:
         number = self.number()

@@ -29,6 +29,7 @@ from mstore.imap.commands import (
     login,
     mailbox,
     multisearch,
+    metadata,
     quota,
     replace,
     search,
@@ -106,6 +107,8 @@ COMMANDS = make_table(
         Command(b"GETQUOTA", quota.run_getquota, LOGGED_IN, "may-expunge", "RFC 9208 §4.1.1"),
         Command(b"GETQUOTAROOT", quota.run_getquotaroot, LOGGED_IN, "may-expunge", "RFC 9208 §4.1.2"),
         Command(b"SETQUOTA", quota.run_setquota, LOGGED_IN, "may-expunge", "RFC 9208 §4.1.3"),
+        Command(b"GETMETADATA", metadata.run_getmetadata, LOGGED_IN, "may-expunge", "RFC 5464 §4.2"),
+        Command(b"SETMETADATA", metadata.run_setmetadata, LOGGED_IN, "may-expunge", "RFC 5464 §4.3"),
         Command(b"STATUS", status.run_status, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.10"),
         Command(
             b"APPEND", append.run_append, LOGGED_IN, "may-expunge", "RFC 3501 §6.3.11", takes_message=True

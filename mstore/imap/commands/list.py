@@ -2,7 +2,7 @@
 
 What is told follows from the names alone that the client may see (RFC 4314 §4). With a name, extended LIST
 tells what the client asks for besides: subscriptions, special uses (RFC 6154), STATUS (RFC 5819), rights
-(RFC 8440).
+(RFC 8440), annotations (RFC 9590).
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from mstore.base import blocking
 from mstore.base.errors import Denied, Invalid, MStoreError, NotFound
-from mstore.imap.commands import status
+from mstore.imap.commands import metadata, status
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.entries import Wanted
 from mstore.imap.grammar.listrequest import ListRequest, parse_list, parse_pattern
 from mstore.imap.grammar.names import compile_pattern, format_mailbox
 from mstore.store.names import SEPARATOR, sorted_names
@@ -34,6 +35,8 @@ _CHILDINFO = b' ("CHILDINFO" ("SUBSCRIBED"))'
 def run_list(session: Session, tag: bytes, cursor: Cursor) -> None:
     """RFC 3501 §6.3.8, RFC 5258, with \\HasChildren and \\HasNoChildren always (RFC 3348 §3)."""
     request = parse_list(cursor, status.check_items)
+    if request.wanted is not None:
+        metadata.check_offered(session)
     if request.separator_only:
         session.send(b'* LIST (\\Noselect) "/" ""\r\n')
     elif request.patterns:
@@ -65,7 +68,7 @@ class Listing:
         """Tell all names asked for, with what is asked for besides."""
         request = self._request
         chosen = self._choose()
-        beside = request.returns & {b"STATUS", b"MYRIGHTS"}
+        beside = request.returns & {b"STATUS", b"MYRIGHTS", b"METADATA"}
         if not beside:
             self._session.stream.writelines(map(self._line, self._order(chosen)))
             return
@@ -77,6 +80,8 @@ class Listing:
             self._session.send(self._line(name, hidden=counts is None) + (counts or b""))
             if b"MYRIGHTS" in beside:
                 self._send_rights(name)
+            if request.wanted is not None:
+                self._send_metadata(name, request.wanted)
             blocking.breathe()
 
     def _choose(self) -> Collection[str]:
@@ -162,6 +167,16 @@ class Listing:
             with suppress(NotFound):
                 rights = format_rights(self._session.mailstore.rights(name)).encode("ascii")
                 self._session.send(b"* MYRIGHTS %b %b\r\n" % (format_mailbox(name), rights or b'""'))
+
+    def _send_metadata(self, name: str, wanted: Wanted) -> None:
+        """RFC 9590 §3: annotations that cannot be looked up are left out."""
+        entry = self._entries.get(name)
+        if entry is None or entry.no_select:
+            return
+        with suppress(Denied, NotFound):
+            found, _ = metadata.select(metadata.read(self._session, name), wanted)
+            if found:
+                self._session.stream.writelines(metadata.format_metadata(name, found))
 
 
 def _is_others(name: str) -> bool:

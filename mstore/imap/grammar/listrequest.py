@@ -1,14 +1,17 @@
-"""The arguments of LIST, basic and extended (RFC 3501 §6.3.8, RFC 5258 §6, RFC 5819, RFC 6154, RFC 8440)."""
+"""The arguments of LIST, basic and extended (RFC 3501 §6.3.8, RFC 5258 §6, RFC 5819, RFC 6154, RFC 8440,
+RFC 9590)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mstore.base.errors import Invalid
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.entries import Wanted, parse_wanted
 from mstore.imap.grammar.names import fold_inbox, parse_utf7
 from mstore.store.spaces import OTHERS_PREFIX
 
@@ -17,7 +20,7 @@ MAX_PATTERNS = 100
 SELECTING = frozenset((b"SUBSCRIBED", b"REMOTE", b"RECURSIVEMATCH", b"SPECIAL-USE"))
 BASES = frozenset((b"SUBSCRIBED",))
 """What RECURSIVEMATCH needs beside it (RFC 5258 §6 "list-select-base-opt"; RFC 6154 §6 adds none)."""
-RETURNING = frozenset((b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"MYRIGHTS", b"STATUS"))
+RETURNING = frozenset((b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"MYRIGHTS", b"STATUS", b"METADATA"))
 
 _OTHERS_INBOX = re.compile("(user/[^/%*]+/)inbox(?=/|$)", re.IGNORECASE)
 
@@ -34,6 +37,8 @@ class ListRequest:
     select: frozenset[bytes] = frozenset()
     returns: frozenset[bytes] = frozenset()
     status_items: tuple[bytes, ...] = ()
+    wanted: Wanted | None = None
+    """Annotations, with METADATA."""
 
 
 def parse_list(cursor: Cursor, check_status: Callable[[list[bytes]], None]) -> ListRequest:
@@ -56,22 +61,25 @@ def parse_list(cursor: Cursor, check_status: Callable[[list[bytes]], None]) -> L
             raise No("too many patterns", b"LIMIT")
     else:
         written = [cursor.list_mailbox()]
-    returns: set[bytes] = set()
-    status_items: list[bytes] = []
+    returns = _Returns(set(), [], [])
     if not cursor.at_end():
         extended = True
         cursor.space()
         cursor.expect(b"RETURN ")
-        cursor.list_of(lambda: _parse_return(cursor, returns, status_items), may_be_empty=True)
-        if status_items:
-            check_status(status_items)
+        cursor.list_of(lambda: _parse_return(cursor, returns), may_be_empty=True)
+        if returns.status_items:
+            check_status(returns.status_items)
     cursor.end()
     if not extended and not written[0]:
         return ListRequest((), separator_only=True)
-    returns |= select & RETURNING
-    patterns = tuple(_parse_patterns(reference, written))
     return ListRequest(
-        patterns, False, extended, select, frozenset(returns), tuple(dict.fromkeys(status_items))
+        tuple(_parse_patterns(reference, written)),
+        False,
+        extended,
+        select,
+        frozenset(returns.options | (select & RETURNING)),
+        tuple(dict.fromkeys(returns.status_items)),
+        returns.wanted[-1] if returns.wanted else None,
     )
 
 
@@ -110,11 +118,20 @@ def _parse_selection(cursor: Cursor) -> frozenset[bytes]:
     return options
 
 
-def _parse_return(cursor: Cursor, returns: set[bytes], status_items: list[bytes]) -> None:
+class _Returns(NamedTuple):
+    options: set[bytes]
+    status_items: list[bytes]
+    wanted: list[Wanted]
+
+
+def _parse_return(cursor: Cursor, returns: _Returns) -> None:
     option = cursor.word()
     if option not in RETURNING:
         raise Bad(f"unknown return option {option.decode()[:40]}")
-    returns.add(option)
+    returns.options.add(option)
     if option == b"STATUS":
         cursor.space()
-        status_items += cursor.words()
+        returns.status_items.extend(cursor.words())
+    elif option == b"METADATA":
+        cursor.space()
+        returns.wanted.append(parse_wanted(cursor))
