@@ -311,10 +311,7 @@ class Access:
         return True
 
     def site_account(self, make: bool = False) -> Account | None:
-        """The account of the shared mailboxes, which an administrator may have made if there is none.
-
-        Raises: NotFound, Unavailable.
-        """
+        """The account of the shared mailboxes; with ``make`` an administrator makes it. Raises: NotFound."""
         person = self._people.shared()
         if person is None and make:
             person = self._owner_of(FullName(Space.SHARED, "", ""), new=True)
@@ -355,11 +352,7 @@ class Access:
         Raises: Exists, Denied, Invalid, LimitReached, Busy, StorageFailed, UseRefused.
         """
         place = self._new_place(name)
-
-        def check(entries: Mapping[str, MailboxEntry]) -> None:
-            self._check_create(place, entries)
-            check_uses(entries, special_use, place.inner, place.personal)
-
+        check = partial(self._check_create, place, uses=special_use)
         return place.account.create(place.inner, special_use, check)
 
     def delete(self, name: str) -> None:
@@ -528,15 +521,18 @@ class Access:
             raise no_mailbox(place.name)
         check_rights(place.name, self._rights_in(entry.acl, place.owner), right)
 
-    def _check_create(self, place: Place, entries: Mapping[str, MailboxEntry]) -> None:
+    def _check_create(
+        self, place: Place, entries: Mapping[str, MailboxEntry], uses: str | None = None
+    ) -> None:
         """Pass a name that the user may make: he has ``k`` on the nearest level above it.
 
-        Raises: Denied.
+        Raises: Denied, UseRefused.
         """
         above = next((s for s in reversed(names.superiors(place.inner)) if s in entries), None)
         acl = EMPTY if above is None else entries[above].acl
         if "k" not in self._rights_in(acl, place.owner):
             raise _may_not_create(place.name)
+        check_uses(entries, uses, place.inner, place.personal)
 
     def _owner_of(self, full: FullName, new: bool) -> Person:
         person: Person | None

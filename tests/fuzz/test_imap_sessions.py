@@ -77,6 +77,15 @@ FURTHER = (
     b"a STORE 1:* (UNCHANGEDSINCE 3) +FLAGS.SILENT (\\Seen x)\r\n",
     b'a SEARCH OR MODSEQ "/flags/\\\\seen" all 3 NOT MODSEQ 4\r\n',
     b"a STATUS INBOX (HIGHESTMODSEQ UIDNEXT)\r\n",
+    b'a LIST (SUBSCRIBED RECURSIVEMATCH) "" (% user/*) RETURN (STATUS (SIZE) MYRIGHTS)\r\n',
+    b'a LIST "" * RETURN (METADATA (DEPTH 1) (/shared/x /private/y))\r\n',
+    b'a LIST (SPECIAL-USE REMOTE) "" * RETURN (CHILDREN SUBSCRIBED)\r\n',
+    b"a CREATE x (USE (\\Sent \\Drafts))\r\n",
+    b"a STATUS INBOX (SIZE MESSAGES)\r\n",
+    b"a SETMETADATA user/joe/work (/private/x {3+}\r\nabc /shared/y NIL)\r\n",
+    b"a SETMETADATA INBOX (/private/x ~{3+}\r\na\0b /private/specialuse \"\\\\Sent\")\r\n",
+    b"a GETMETADATA (DEPTH infinity MAXSIZE 5) INBOX (/private /shared/x)\r\n",
+    b'a GETMETADATA "" /shared/comment\r\n',
 )
 
 

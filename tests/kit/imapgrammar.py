@@ -244,9 +244,8 @@ class Checker:
                         self.number(done + 1)
                 self.expect(b")")
         elif name == b"METADATA":
-            if not (self.take(b" TOOMANY") or self.take(b" NOPRIVATE")):
-                if not (self.take(b" LONGENTRIES ") or self.take(b" MAXSIZE ")):
-                    self.fail("METADATA with what?")
+            if not self.take(b" TOOMANY"):
+                self.match(re.compile(rb" (LONGENTRIES|MAXSIZE) "), "METADATA with what")
                 self.number()
         elif name == b"BADCHARSET":
             if self.take(b" "):
