@@ -35,11 +35,9 @@ PLAIN_CODES = frozenset(
 )
 MAILBOX_ATTRIBUTES = frozenset(
     (
-        rb"\Noselect \Noinferiors \Marked \Unmarked \HasChildren \HasNoChildren \NonExistent \Subscribed "
-        rb"\Archive \Drafts \Junk \Sent \Trash"
-    )
-    .lower()
-    .split()
+        rb"\noselect \noinferiors \marked \unmarked \haschildren \hasnochildren \nonexistent \subscribed "
+        rb"\archive \drafts \junk \sent \trash"
+    ).split()
 )
 WIDE_STATUS_ITEMS = frozenset(b"DELETED-STORAGE HIGHESTMODSEQ SIZE".split())
 STATUS_ITEMS = WIDE_STATUS_ITEMS.union(

@@ -28,6 +28,6 @@ def run_enable(session: Session, tag: bytes, cursor: Cursor) -> None:
         words[cursor.atom().upper()] = None
         if cursor.at_end():
             break
-    enabled = [word for word in words if word in MEANINGS]
+    enabled = [word for word in words if word in MEANINGS and session.offers(word)]
     session.send(b"* ENABLED" + b"".join([b" " + word for word in enabled]) + b"\r\n")
     session.enable(*frozenset[bytes]().union(*[MEANINGS[word] for word in enabled]))

@@ -13,7 +13,7 @@ from mstore.imap.state import AUTHENTICATED, NOT_AUTHENTICATED, SELECTED
 from tests.kit.dialogue import site
 from tests.kit.mailhost import MailHost
 
-BASE = b" ".join(ALWAYS)
+BASE = b" ".join(ALWAYS) + b" APPENDLIMIT=104857600"
 
 
 @pytest.fixture
