@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from tests.kit.imapresults import check_esearch, check_thread
+from tests.kit.imapresults import check_esearch, check_metadata, check_thread
 
 _ATOM = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
 _TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]+")
@@ -34,10 +34,8 @@ PLAIN_CODES = frozenset(
     b"CLOSED UNKNOWN-CTE NOTSAVED USEATTR COMPRESSIONACTIVE".split()
 )
 MAILBOX_ATTRIBUTES = frozenset(
-    (
-        rb"\noselect \noinferiors \marked \unmarked \haschildren \hasnochildren \nonexistent \subscribed "
-        rb"\archive \drafts \junk \sent \trash"
-    ).split()
+    rb"\noselect \noinferiors \marked \unmarked \haschildren \hasnochildren \nonexistent \subscribed "
+    rb"\archive \drafts \junk \sent \trash".split()
 )
 WIDE_STATUS_ITEMS = frozenset(b"DELETED-STORAGE HIGHESTMODSEQ SIZE".split())
 STATUS_ITEMS = WIDE_STATUS_ITEMS.union(
@@ -171,7 +169,7 @@ class Checker:
             b"MYRIGHTS": self.myrights,
             b"QUOTA": self.quota,
             b"QUOTAROOT": self.quotaroot,
-            b"METADATA": self.metadata,
+            b"METADATA": partial(check_metadata, self),
         }
         if name in (b"OK", b"NO", b"BAD", b"BYE", b"PREAUTH"):
             self.condition((name,))
@@ -415,24 +413,6 @@ class Checker:
         self.astring()
         while self.take(b" "):
             self.astring()
-
-    def metadata(self) -> None:
-        self.expect(b" ")
-        self.astring()
-        self.expect(b" ")
-        self.list_of(self.annotation)
-
-    def annotation(self) -> None:
-        if not re.fullmatch(rb"/(private|shared)(/[^\x00-\x19*%/\x80-\xff]+)+", self.astring()):
-            self.fail("no name of an annotation, before here")
-        self.expect(b" ")
-        if self.take(b"~"):
-            size = int(self.match(_LITERAL, "literal8")[1:-3])
-            if self.at + size > len(self.data):
-                self.fail("literal8 cut short")
-            self.at += size
-        else:
-            self.nstring()
 
     def numbered(self) -> None:
         number = self.number()

@@ -1,8 +1,9 @@
-"""The grammar of what searches answer: ESEARCH (RFC 4466, 4731, 5267, 7377, 9394) and THREAD (RFC 5256)."""
+"""The grammar of ESEARCH (RFC 4466, 4731, 5267, 7377, 9394), THREAD (RFC 5256) and METADATA (RFC 5464)."""
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -96,3 +97,24 @@ def check_thread(checker: Checker) -> None:
             break
     if levels:
         checker.fail("thread-list not closed")
+
+
+def check_metadata(checker: Checker) -> None:
+    """What follows METADATA (RFC 5464 §5 "metadata-resp")."""
+    checker.expect(b" ")
+    checker.astring()
+    checker.expect(b" ")
+    checker.list_of(partial(_annotation, checker))
+
+
+def _annotation(checker: Checker) -> None:
+    if not re.fullmatch(rb"/(private|shared)(/[^\x00-\x19*%/\x80-\xff]+)+", checker.astring()):
+        checker.fail("no name of an annotation, before here")
+    checker.expect(b" ")
+    if checker.take(b"~"):
+        size = int(checker.match(re.compile(rb"\{[0-9]+\}\r\n"), "literal8")[1:-3])
+        if checker.at + size > len(checker.data):
+            checker.fail("literal8 cut short")
+        checker.at += size
+    else:
+        checker.nstring()
