@@ -35,6 +35,7 @@ class MStore(Server):
             f"ms-path {self.path}/ms",
             f"mailstore default {self.path}/mail",
             f"imapd-listen 127.0.0.1:{self.imap_address[1]}",
+            "default-mailboxes off",
             f"pop3d-listen 127.0.0.1:{self.pop3_address[1]}",
             "single-domain yes",
             *self._options,

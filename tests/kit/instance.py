@@ -289,6 +289,7 @@ class Instance:
             f"ms-path {self.ms_path}",
             f"mailstore main {self.mail_path}",
             f"imapd-listen 127.0.0.1:{self.imap_address[1]}",
+            "default-mailboxes off",
             f"pop3d-listen 127.0.0.1:{self.pop3_address[1]}",
             *(f"{service}-workers {workers}" for service in SERVICES),
             "single-domain yes",
