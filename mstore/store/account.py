@@ -210,14 +210,13 @@ class Account:
             if state.furnished:
                 return
             records = [namestate.furnished(int(time.time()))]
-            for name, use in DEFAULTS:
-                entry = state.entries.get(name)
-                if holder(state.entries, use) is not None:
-                    continue
-                if entry is None or entry.no_select:
-                    (entry,) = self._make([name])
-                if entry.special_use is None:
-                    records.append(namestate.name_set(replace(entry, special_use=use)))
+            wanted = [(name, use) for name, use in DEFAULTS if holder(state.entries, use) is None]
+            there = {name: entry for name, entry in state.entries.items() if not entry.no_select}
+            # all at once, so that each has a UIDVALIDITY of its own
+            there |= {entry.name: entry for entry in self._make([n for n, _ in wanted if n not in there])}
+            for name, use in wanted:
+                if there[name].special_use is None:
+                    records.append(namestate.name_set(replace(there[name], special_use=use)))
                     records.append(namestate.subscribed(name))
             self._catalog.commit(records)
 

@@ -485,6 +485,8 @@ def test_default_mailboxes_are_made_once_and_for_all(account: Account) -> None:
         "Sent": "\\Sent",
     }
     assert account.subscriptions() == {"Archive", "Drafts", "Junk", "Sent"}
+    validities = [entry.uid_validity for entry in account.mailboxes().values()]
+    assert len(set(validities)) == len(validities)
     account.delete("Archive")
     account.furnish()
     other = other_process(account)
