@@ -13,21 +13,14 @@ from mstore.base.errors import Invalid
 from mstore.base.ids import AccountId
 from mstore.store.account import Account
 from mstore.store.acl import ANONYMOUS, ANYONE, GROUP, NEGATIVE, USER
+from mstore.store.store import Record
 
 
-class Person(Protocol):
-    """What is needed of an account's record."""
+class Person(Record, Protocol):
+    """An account's record, with the name that people know it by."""
 
-    @property
-    def id(self) -> AccountId: ...
     @property
     def name(self) -> str: ...
-    @property
-    def mailstore(self) -> str: ...
-    @property
-    def quota_bytes(self) -> int | None: ...
-    @property
-    def quota_messages(self) -> int | None: ...
 
 
 class Opener(Protocol):

@@ -6,10 +6,11 @@ with messages that are gone is refused when it is one of sequence numbers (RFC 2
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mstore.base.errors import Denied
-from mstore.base.numset import format_numset
+from mstore.base.numset import NumSet, format_numset
 from mstore.imap.chosen import choose
 from mstore.imap.commands.append import open_target
 from mstore.imap.grammar.cursor import Cursor
@@ -34,23 +35,36 @@ def run_uid_copy(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
 
 
 def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
+    numbers, name = _parse(cursor)
+    pairs, uid_validity = _transfer(session, numbers, name, uid, copy)
+    done = b"UID COPY completed" if uid else b"COPY completed"
+    return b"[" + _format_copyuid(uid_validity, pairs) + b"] " + done if pairs else done
+
+
+def _parse(cursor: Cursor) -> tuple[NumSet, str]:
+    """The arguments of all four commands: which messages, and the mailbox they go to."""
     cursor.space()
     numbers = cursor.sequence_set()
     cursor.space()
     name = cursor.mailbox()
     cursor.end()
+    return numbers, name
+
+
+def _transfer(
+    session: Session, numbers: NumSet, name: str, uid: bool, how: Callable[..., Pairs]
+) -> tuple[Pairs, int]:
+    """Copy or move the messages; gives the UIDs of both sides and the UIDVALIDITY there."""
     selected = session.mailbox
     chosen = choose(selected, numbers, uid)
     chosen.check_none_gone(uid)
     opened = open_target(session, name)
     target = opened.mailbox
     try:
-        pairs = copy(chosen.rows, selected.mailbox, target, flag_mask(opened.rights))
-        uid_validity = target.uid_validity
+        pairs = how(chosen.rows, selected.mailbox, target, flag_mask(opened.rights))
+        return pairs, target.uid_validity
     finally:
         target.release()
-    done = b"UID COPY completed" if uid else b"COPY completed"
-    return b"[" + _format_copyuid(uid_validity, pairs) + b"] " + done if pairs else done
 
 
 def _format_copyuid(uid_validity: int, pairs: Pairs) -> bytes:
@@ -74,24 +88,12 @@ def run_uid_move(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
 
 
 def _move(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
-    cursor.space()
-    numbers = cursor.sequence_set()
-    cursor.space()
-    name = cursor.mailbox()
-    cursor.end()
+    numbers, name = _parse(cursor)
     selected = session.mailbox
     selected.check_may_expunge(session.stream)
     if "t" not in selected.rights:
         raise Denied("you have no right to mark messages as deleted here")
-    chosen = choose(selected, numbers, uid)
-    chosen.check_none_gone(uid)
-    opened = open_target(session, name)
-    target = opened.mailbox
-    try:
-        pairs = move(chosen.rows, selected.mailbox, target, flag_mask(opened.rights))
-        uid_validity = target.uid_validity
-    finally:
-        target.release()
+    pairs, uid_validity = _transfer(session, numbers, name, uid, move)
     done = b"UID MOVE completed" if uid else b"MOVE completed"
     if not pairs:
         return done
