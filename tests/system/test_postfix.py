@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.instance import Instance, wait_for
-from tests.system.test_clients import with_attachment
+from tests.kit.programs import with_attachment
 
 pytestmark = [
     pytest.mark.root,
