@@ -39,13 +39,14 @@ class Selected:
         "mask",
         "personal",
         "read_only",
+        "rev2",
         "rights",
         "saved",
         "uids_vanish",
         "view",
     )
 
-    def __init__(self, opened: Opened, view: View, read_only: bool) -> None:
+    def __init__(self, opened: Opened, view: View, read_only: bool, rev2: bool = False) -> None:
         self._opened = opened
         self.mailbox: Mailbox = opened.mailbox
         self.view = view
@@ -53,6 +54,8 @@ class Selected:
         """The client's own. Rights are looked up when something is to be changed, in others' always."""
         self.read_only = read_only
         """Opened by EXAMINE: nothing is changed, whatever the rights."""
+        self.rev2 = rev2
+        """The client speaks IMAP4rev2: nothing is recent, news carry UIDs (RFC 9051 §7.5.2, Appendix E)."""
         self.rights = opened.rights
         self.mask = flag_mask(self.rights)
         """The flag bits that the client may change, unless it is read-only."""
@@ -76,7 +79,7 @@ class Selected:
         """What a FETCH response that was not asked for carries (RFC 7162 §3.2.4)."""
         if self.aware:
             return (b"UID", b"MODSEQ", b"FLAGS")
-        return (b"UID", b"FLAGS") if uid else (b"FLAGS",)
+        return (b"UID", b"FLAGS") if uid or self.rev2 else (b"FLAGS",)
 
     @property
     def name(self) -> str:
@@ -156,7 +159,7 @@ class Selected:
             stream.writelines(b"* %d EXPUNGE\r\n" % seq for seq in changes.expunged_seqs)
         if changes.exists is not None:
             stream.write(b"* %d EXISTS\r\n" % changes.exists)
-        if changes.recent is not None:
+        if changes.recent is not None and not self.rev2:
             stream.write(b"* %d RECENT\r\n" % changes.recent)
         if changes.keywords_changed:
             self.announce_keywords(stream)

@@ -25,6 +25,7 @@ from mstore.imap.capability import LITERAL_MINUS, LITERAL_PLUS, capabilities, sw
 from mstore.imap.commands import COMMANDS, Command
 from mstore.imap.errors import Bad, Bye, CommandFailed, No, no_for
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.extensions import IMAP4REV2, UTF8
 from mstore.net.nologin import read_nologin
 from mstore.net.stream import LineTooLong, StreamFailed, TimedOut
 
@@ -73,6 +74,7 @@ class Session:
         "state",
         "stream",
         "user",
+        "utf8",
     )
 
     def __init__(self, stream: Stream, service: Service) -> None:
@@ -87,6 +89,8 @@ class Session:
         self.selected: Selected | None = None
         self.enabled: frozenset[bytes] = frozenset()
         """The extensions that the client has enabled (RFC 5161)."""
+        self.utf8 = False
+        """Mailbox names are told in UTF-8 (RFC 6855 §3, RFC 9051 §5.1)."""
         self.idling: Any = None
         """What pushes news, during IDLE."""
         self.penalty: Penalty | None = None
@@ -161,6 +165,11 @@ class Session:
         """What is announced as things stand."""
         return capabilities(self.service, self.stream.tls, self.state, switched_off(self.service, self.user))
 
+    @property
+    def rev2(self) -> bool:
+        """Whether the client speaks IMAP4rev2 (RFC 9051)."""
+        return IMAP4REV2 in self.enabled
+
     def offers(self, capability: bytes) -> bool:
         """Whether an extension that is there has not been switched off for this client."""
         return capability not in switched_off(self.service, self.user)
@@ -185,6 +194,7 @@ class Session:
         self.state = state.NOT_AUTHENTICATED
         self.access = self.record = self.user = None
         self.enabled = frozenset()
+        self.utf8 = False
         self.stream.timeout_s = self.service.settings.login_timeout
 
     def enable(self, *words: bytes) -> None:
@@ -196,6 +206,7 @@ class Session:
             return
         was_aware = CONDSTORE in self.enabled
         self.enabled |= set(words)
+        self.utf8 = not UTF8.isdisjoint(self.enabled)
         if self.selected is not None:
             self.adapt(self.selected)
             if CONDSTORE in self.enabled and not was_aware:
@@ -294,12 +305,12 @@ class Session:
                 row, at, refusal = self._find(line, head)
             if line.endswith((b"}\r\n", b"}\n")) and reader.announces_literal(line):
                 literals = self._read_literals(line, limits, row, refusal)
-                cursor = Cursor(literals.data, literals.literals)
+                cursor = Cursor(literals.data, literals.literals, self.enabled)
                 self._strip(cursor)
             else:
                 if refusal is not None:
                     raise refusal
-                cursor = Cursor(line[: -2 if line.endswith(b"\r\n") else -1])
+                cursor = Cursor(line[: -2 if line.endswith(b"\r\n") else -1], (), self.enabled)
             assert row is not None
             cursor.pos = at
             return self._run(tag, row, cursor)
@@ -374,7 +385,9 @@ class Session:
         off = switched_off(self.service, self.user)
         if not off or LITERAL_PLUS not in off:
             return limits
-        return replace(limits, unasked_bytes=-1 if LITERAL_MINUS in off else reader.UNASKED_MINUS_BYTES)
+        # LITERAL- is a part of IMAP4rev2 (RFC 9051 §4.3).
+        none = LITERAL_MINUS in off and not self.rev2
+        return replace(limits, unasked_bytes=-1 if none else reader.UNASKED_MINUS_BYTES)
 
     def _read_literals(
         self, line: bytes, limits: reader.Limits, row: Command | None, failure: CommandFailed | None

@@ -22,7 +22,7 @@ from mstore.store.reader import pread_soon
 if TYPE_CHECKING:
     from mstore.store.mailbox import Mailbox
 
-BLOB_VERSION = 3
+BLOB_VERSION = 4
 MOST_BLOB_BYTES = 4 << 20
 _WINDOW_BYTES = 1 << 20
 _ONE_BYTES = 4096

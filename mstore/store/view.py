@@ -41,6 +41,7 @@ class View:
         "_expunges_told",
         "_silenced",
         "_snapshot",
+        "_tells_recent",
         "_told",
         "count",
         "mailbox",
@@ -49,10 +50,11 @@ class View:
         "tells_modseq",
     )
 
-    def __init__(self, mailbox: Mailbox, claims: bool) -> None:
+    def __init__(self, mailbox: Mailbox, claims: bool, tells_recent: bool = True) -> None:
         index = mailbox.index
         self.mailbox = mailbox
         self._claims = claims
+        self._tells_recent = tells_recent
         self._snapshot = index.snapshot
         self.count = index.snapshot.count
         self.modseq = index.highest_modseq
@@ -74,6 +76,9 @@ class View:
         ranges = self.recent_ranges
         if self._claims:
             self.mailbox.claim_recent(uid_next, soon)
+        if not self._tells_recent:
+            return
+        if self._claims:
             self.recent_ranges = (
                 (*ranges[:-1], (ranges[-1][0], uid_next - 1))
                 if ranges and ranges[-1][1] == first - 1

@@ -15,7 +15,7 @@ from mstore.store.access import Access
 from mstore.store.append import NewMessage, append
 from mstore.store.rights import ALL
 from tests.kit.dialogue import make_message, site
-from tests.kit.imapgrammar import check_response
+from tests.kit.imapgrammar import Listener
 from tests.kit.mutation import lines_of_dialogues, mutate
 from tests.kit.scripted import ScriptedTransport
 from tests.kit.transport import split_responses
@@ -30,8 +30,10 @@ BEGINNINGS = (
     b"l LOGIN joe secret\r\ns EXAMINE INBOX\r\n",
     b"l LOGIN ann secret\r\ns SELECT user/joe/work\r\n",
     b"l LOGIN root secret\r\n",
+    b"l LOGIN joe secret\r\ne ENABLE IMAP4rev2\r\ns SELECT inbox\r\n",
+    b"l LOGIN joe secret\r\ne ENABLE UTF8=ACCEPT\r\n",
 )
-NAMES = ("fresh", "logged-in", "selected", "examined", "another-user", "administrator")
+NAMES = ("fresh", "logged-in", "selected", "examined", "another-user", "administrator", "rev2", "utf8")
 FURTHER = (
     b"a FETCH 1:* (BODY.PEEK[HEADER.FIELDS (Subject From)]<0.10> ENVELOPE BODYSTRUCTURE)\r\n",
     b"a UID SEARCH OR (FROM x NOT SEEN) BEFORE 1-Jan-2020\r\n",
@@ -86,6 +88,21 @@ FURTHER = (
     b"a SETMETADATA INBOX (/private/x ~{3+}\r\na\0b /private/specialuse \"\\\\Sent\")\r\n",
     b"a GETMETADATA (DEPTH infinity MAXSIZE 5) INBOX (/private /shared/x)\r\n",
     b'a GETMETADATA "" /shared/comment\r\n',
+    b"a ENABLE IMAP4rev2\r\n",
+    b"a ENABLE UTF8=ACCEPT CONDSTORE\r\n",
+    'a CREATE "caf\u00e9"\r\n'.encode(),
+    'a CREATE "cafe\u0301/na\u0308ive"\r\n'.encode(),
+    'a SELECT "cafe\u0301"\r\n'.encode(),
+    'a RENAME "caf\u00e9" "cafe\u0301s"\r\n'.encode(),
+    'a DELETE "cafe\u0301"\r\n'.encode(),
+    'a LIST "" "caf\u00e9%" RETURN (SUBSCRIBED STATUS (MESSAGES RECENT SIZE))\r\n'.encode(),
+    'a STATUS "cafe\u0301" (MESSAGES UNSEEN DELETED SIZE)\r\n'.encode(),
+    'a SEARCH SUBJECT "\u00e4" SMALLER 99999999999 NOT NEW\r\n'.encode(),
+    b'a SELECT "caf\xe9"\r\n',
+    b"a FETCH 1:* (BODY[]<5000000000.6000000000> BINARY[1]<7.9> FLAGS)\r\n",
+    "a APPEND INBOX UTF8 (~{16+}\r\nSubject: \u00e4\r\n\r\nx)\r\n".encode(),
+    "a APPEND inbox {14+}\r\nSubject: \u00e4\r\n\r\n\r\n".encode(),
+    "a APPEND INBOX CATENATE (UTF8 (~{13+}\r\nSubject: \u00e4\r\n) URL /INBOX/;UID=1)\r\n".encode(),
 )
 
 
@@ -128,8 +145,9 @@ def test_mutated_commands(beginning: bytes, tmp_path: Path) -> None:
             Session(Stream(transport), service).run()
             assert time.perf_counter() - start < LONGEST_S, data
             answers = b"".join(transport.sent)
+            listener = Listener()
             for response in split_responses(answers):
-                check_response(response)
+                listener.check(response)
             assert b"SERVERBUG" not in answers, (data, (tmp_path / "lines").read_text()[-2000:])
     os.close(fd)
     assert "event=fault" not in (tmp_path / "lines").read_text()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from mstore.net.stream import Stream
-from tests.kit.imapgrammar import check_response
+from tests.kit.imapgrammar import Listener
 
 WAIT_S = 10.0
 _LITERAL = re.compile(rb"\{([0-9]+)\}\r\n\Z")
@@ -99,6 +99,7 @@ class Client:
         self._socket: Any = served.socket
         self._socket.settimeout(WAIT_S)
         self._buffer = b""
+        self._listener = Listener()
 
     def deflate(self) -> None:
         """Speak and understand DEFLATE from now on."""
@@ -113,7 +114,7 @@ class Client:
         """The next whole response, without its last line end; nothing when the server has closed."""
         response = self.receive_raw()
         if response:
-            check_response(response)
+            self._listener.check(response)
         return response[:-2]
 
     def receive_raw(self) -> bytes:

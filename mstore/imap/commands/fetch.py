@@ -19,6 +19,7 @@ from mstore.base.flags import SEEN
 from mstore.imap.chosen import Array, choose
 from mstore.imap.errors import Bad, no_for
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.extensions import IMAP4REV2, NONE, REV2
 from mstore.imap.grammar.fetchitems import FetchItem, parse_fetch_items
 from mstore.imap.grammar.modifiers import FetchModifiers, parse_fetch_modifiers
 from mstore.imap.render.messages import Messages, Program
@@ -78,13 +79,13 @@ def _parse(cursor: Cursor) -> tuple[Program, FetchModifiers]:
     """The items and modifiers up to the end of the command; clients send the same ones over and over."""
     text = cursor.data[cursor.pos :]
     if len(text) <= LONGEST_KEPT and b"{" not in text:
-        return _compile(text)
+        return _compile(text, IMAP4REV2 in cursor.enabled)
     return _compile_at(cursor)
 
 
 @lru_cache(maxsize=256)
-def _compile(text: bytes) -> tuple[Program, FetchModifiers]:
-    return _compile_at(Cursor(text))
+def _compile(text: bytes, rev2: bool) -> tuple[Program, FetchModifiers]:
+    return _compile_at(Cursor(text, (), REV2 if rev2 else NONE))
 
 
 def _compile_at(cursor: Cursor) -> tuple[Program, FetchModifiers]:
@@ -92,7 +93,7 @@ def _compile_at(cursor: Cursor) -> tuple[Program, FetchModifiers]:
     modifiers = parse_fetch_modifiers(cursor)
     if modifiers.changed_since is not None:
         items = (*items, MODSEQ)
-    return Program(items), modifiers
+    return Program(items, cursor.rev2), modifiers
 
 
 def _set_seen(selected: Selected, rows: Array) -> bool:

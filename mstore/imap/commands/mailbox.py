@@ -1,14 +1,16 @@
 """The set of mailboxes: CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE.
 
-RFC 3501 §6.3.3 to §6.3.7, RFC 6154 §3.
+RFC 3501 §6.3.3 to §6.3.7, RFC 6154 §3; RFC 9051 §6.3.4 to §6.3.8.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mstore.imap.commands.list import tell_deleted, tell_name, tell_renamed
 from mstore.imap.errors import Bad
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.names import fold_inbox
 from mstore.imap.respond import format_mailbox_id
 from mstore.store.specialuse import parse_uses
 
@@ -22,13 +24,16 @@ def run_create(session: Session, tag: bytes, cursor: Cursor) -> bytes:
     Durable: the mailbox, and the levels above it.
     """
     cursor.space()
-    name = cursor.mailbox()
+    written = cursor.written_mailbox()
     uses: list[bytes] = []
     if not cursor.at_end():
         cursor.space()
         cursor.list_of(lambda: _parse_create_parameter(cursor, uses))
     cursor.end()
-    entry = session.mailstore.create(name, parse_uses([use.decode("ascii") for use in uses]))
+    entry = session.mailstore.create(
+        fold_inbox(written), parse_uses([use.decode("ascii") for use in uses])
+    )
+    tell_name(session, written)
     return b"[MAILBOXID (" + format_mailbox_id(entry.id) + b")] CREATE completed"
 
 
@@ -49,8 +54,11 @@ def run_delete(session: Session, tag: bytes, cursor: Cursor) -> None:
 
     Durable: the removal.
     """
-    name = _one_mailbox(cursor)
-    session.mailstore.delete(name)
+    cursor.space()
+    written = cursor.written_mailbox()
+    cursor.end()
+    session.mailstore.delete(fold_inbox(written))
+    tell_deleted(session, written)
     selected = session.selected
     if selected is not None:
         selected.mailbox.refresh()
@@ -65,11 +73,12 @@ def run_rename(session: Session, tag: bytes, cursor: Cursor) -> None:
     Durable: the new names.
     """
     cursor.space()
-    old = cursor.mailbox()
+    old = cursor.written_mailbox()
     cursor.space()
-    new = cursor.mailbox()
+    new = cursor.written_mailbox()
     cursor.end()
-    session.mailstore.rename(old, new)
+    session.mailstore.rename(fold_inbox(old), fold_inbox(new))
+    tell_renamed(session, old, new)
 
 
 def run_subscribe(session: Session, tag: bytes, cursor: Cursor) -> None:

@@ -153,9 +153,13 @@ def _parse_header_name(cursor: Cursor) -> bytes:
 def _parse_partial(cursor: Cursor) -> tuple[int, int] | None:
     if not cursor.take(b"<"):
         return None
-    origin = cursor.number()
+    # RFC 9051 §9 "partial" has numbers of 63 bits.
+    origin = cursor.number64() if cursor.rev2 else cursor.number()
     cursor.expect(b".")
-    length = cursor.nz_number()
+    if cursor.rev2 and cursor.peek() != 48:
+        length = cursor.number64()
+    else:
+        length = cursor.nz_number()
     cursor.expect(b">")
     return origin, length
 
