@@ -1,4 +1,4 @@
-"""What is announced, in which state (RFC 3501 §6.1.1, §7.2.1).
+"""What is announced, in which state (RFC 3501 §6.1.1, §7.2.1, RFC 9051 §6.1.1).
 
 Only what is there and complete stands here; a client may rely on every word. The administrator may switch
 words off, for all or for some accounts; what they stand for is then neither announced nor enabled.
@@ -22,6 +22,7 @@ ALWAYS = (
     b"ACL RIGHTS=texk QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE QUOTASET",
     b"STATUS=SIZE LIST-EXTENDED LIST-STATUS LIST-MYRIGHTS SPECIAL-USE CREATE-SPECIAL-USE",
     b"COMPRESS=DEFLATE METADATA LIST-METADATA",
+    b"IMAP4rev2 UTF8=ACCEPT",
 )
 LITERAL_PLUS, LITERAL_MINUS = b"LITERAL+", b"LITERAL-"
 NOTHING: frozenset[bytes] = frozenset()
