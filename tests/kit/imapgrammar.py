@@ -131,7 +131,7 @@ class Checker(FetchItems):
 
     def code(self) -> None:
         name = self.match(_ATOM, "response code")
-        if name in PLAIN_CODES:
+        if name in PLAIN_CODES or (self.rev2 and name == b"HASCHILDREN"):
             return
         if name == b"CAPABILITY":
             self.capability()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mstore.base.errors import HasInferiors
 from mstore.imap.commands.list import tell_deleted, tell_name, tell_renamed
-from mstore.imap.errors import Bad
+from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.names import fold_inbox
 from mstore.imap.respond import format_mailbox_id
@@ -57,7 +58,11 @@ def run_delete(session: Session, tag: bytes, cursor: Cursor) -> None:
     cursor.space()
     written = cursor.written_mailbox()
     cursor.end()
-    session.mailstore.delete(fold_inbox(written))
+    try:
+        session.mailstore.delete(fold_inbox(written))
+    except HasInferiors as error:
+        # IMAP4rev2 has a code of its own for that (RFC 9051 §7.1).
+        raise No(str(error), b"HASCHILDREN" if session.rev2 else b"CANNOT") from None
     tell_deleted(session, written)
     selected = session.selected
     if selected is not None:

@@ -125,6 +125,17 @@ def test_recent_belongs_to_the_first_who_is_told(mailbox: Mailbox) -> None:
     assert other.view(recent=True).recent_count == 0, "the claim is in the journal"
 
 
+def test_a_view_that_tells_nothing_recent_claims_it_all_the_same(mailbox: Mailbox) -> None:
+    append(mailbox, make_messages(2))
+    view = mailbox.view(recent=True, tells_recent=False)
+    append(mailbox, [make_message(3)])
+    assert view.pending(True).exists == 3
+    assert view.recent_count == 0
+    assert not view.recent_mask(view.rows).any()
+    assert view.recent_from > 3
+    assert mailbox.view().recent_count == 0, "somebody has been told of them"
+
+
 def test_number_sets_become_rows(mailbox: Mailbox) -> None:
     append(mailbox, make_messages(10))
     expunge(mailbox, 0, 4)
