@@ -236,7 +236,8 @@ class Settings:
         "imapd-disable-capability", values.CAPABILITIES,
         """IMAP extensions, by the words by which they are announced, that are switched off: they are neither
         announced nor enabled. For clients that stumble over one of them. Without LITERAL+ there is LITERAL-.
-        May be given several times.""",
+        Without UTF8=ACCEPT messages with bytes beyond ASCII in their headers are taken from every client, as
+        is needed where such mail is migrated. May be given several times.""",
         readers=("imapd",), section="IMAP", factory=frozenset, default_text="none", gather=_union,
         example="COMPRESS=DEFLATE NOTIFY",
     )  # fmt: skip
