@@ -171,6 +171,18 @@ class Settings:
         "How long a POP3 session may be silent (RFC 1939 §3 asks for 10 minutes at least).",
         readers=("pop3d",), section="Listening", default=600,
     )  # fmt: skip
+    pop3d_login_delay: int = option(
+        "pop3d-login-delay", values.duration(0, 86400),
+        """How long a user must wait between two POP3 sessions; who is back earlier is told [LOGIN-DELAY]
+        (RFC 2449 §6.5). 0 for no wait.""",
+        readers=("pop3d",), section="POP3", default=0,
+    )  # fmt: skip
+    pop3d_retr_marks_seen: bool = option(
+        "pop3d-retr-marks-seen", values.BOOLEAN,
+        """Whether a message that was fetched by RETR is marked as \\Seen for IMAP clients, when the session
+        ends.""",
+        readers=("pop3d",), section="POP3", default=False,
+    )  # fmt: skip
     tls_certificate: Path | None = option(
         "tls-certificate", values.PATH,
         """The certificate with its chain, in PEM. With it and tls-key, imapd and pop3d offer STARTTLS and may
