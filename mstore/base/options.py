@@ -171,6 +171,18 @@ class Settings:
         "How long a POP3 session may be silent (RFC 1939 §3 asks for 10 minutes at least).",
         readers=("pop3d",), section="Listening", default=600,
     )  # fmt: skip
+    pop3d_login_delay: int = option(
+        "pop3d-login-delay", values.duration(0, 86400),
+        """How long a user must wait between two POP3 sessions; who is back earlier is told [LOGIN-DELAY]
+        (RFC 2449 §6.5). 0 for no wait.""",
+        readers=("pop3d",), section="POP3", default=0,
+    )  # fmt: skip
+    pop3d_retr_marks_seen: bool = option(
+        "pop3d-retr-marks-seen", values.BOOLEAN,
+        """Whether a message that was fetched by RETR is marked as \\Seen for IMAP clients, when the session
+        ends.""",
+        readers=("pop3d",), section="POP3", default=False,
+    )  # fmt: skip
     tls_certificate: Path | None = option(
         "tls-certificate", values.PATH,
         """The certificate with its chain, in PEM. With it and tls-key, imapd and pop3d offer STARTTLS and may
@@ -310,11 +322,32 @@ class Settings:
         "Whether lmtpd also listens on ipc/lmtpd-oq, where messages are delivered regardless of quotas.",
         readers=("lmtpd",), section="Delivery", default=False,
     )  # fmt: skip
-    allow8bitheaders: bool = option(
-        "allow8bitheaders", values.SWITCH,
-        """Accept messages whose headers hold bytes beyond ASCII, with the high bit of these stripped;
-        otherwise lmtpd rejects them. The name alone means on.""",
+    lmtp_create_mailbox: bool = option(
+        "lmtp-create-mailbox", values.BOOLEAN,
+        """Whether the mailbox named behind the plus of an address (joe+lists@…) is made, and subscribed, when
+        the user has none of that name. When off, such mail goes to INBOX.""",
         readers=("lmtpd",), section="Delivery", default=False,
+    )  # fmt: skip
+    lmtp_overquota_reply: str = option(
+        "lmtp-overquota-reply", values.choice("temporary", "permanent"),
+        """What a recipient is answered whose quota has no room: temporary (452 4.2.2; the mail transport
+        agent tries again for some days) or permanent (552 5.2.2; the sender is told at once).""",
+        readers=("lmtpd",), section="Delivery", default="temporary",
+    )  # fmt: skip
+    lmtp_duplicate_window: int = option(
+        "lmtp-duplicate-window", values.duration(0, 30 * 86400),
+        """For so long after a message has come to a mailbox another one with its Message-ID is acknowledged
+        there and not stored again, for mail transport agents that try again because they missed an
+        acknowledgement. 0 to store whatever comes.""",
+        readers=("lmtpd",), section="Delivery", default=0,
+    )  # fmt: skip
+    allow8bitheaders: str = option(
+        "allow8bitheaders", values.EIGHT_BIT,
+        """What becomes of messages whose headers hold bytes beyond ASCII. off: they are rejected. on: they
+        are accepted with the high bit of these bytes stripped. utf8: they are accepted as they are if they
+        are in UTF-8, and otherwise rejected. The name alone means on. What a client hands in with SMTPUTF8
+        may be in UTF-8 in any case.""",
+        readers=("lmtpd",), section="Delivery", default="off",
     )  # fmt: skip
     lmtpd_timeout: int = option(
         "lmtpd-timeout", values.duration(10, 3600), "How long an LMTP client may be silent.",

@@ -60,8 +60,13 @@ def _parse_boolean(words: Sequence[str]) -> bool:
     raise ValueError(f"{word!r} is neither on ({' '.join(TRUE)}) nor off ({' '.join(FALSE)})")
 
 
-def _parse_switch(words: Sequence[str]) -> bool:
-    return _parse_boolean(words) if words else True
+def _parse_8bit(words: Sequence[str]) -> str:
+    if list(words) == ["utf8"]:
+        return "utf8"
+    try:
+        return "on" if not words or _parse_boolean(words) else "off"
+    except ValueError:
+        raise ValueError(f"{' '.join(words)!r} is none of on, off, utf8") from None
 
 
 def _show_boolean(value: bool) -> str:
@@ -262,7 +267,7 @@ def _parse_domain(words: Sequence[str]) -> str:
 
 
 BOOLEAN = Kind("on|off", _parse_boolean, _show_boolean)
-SWITCH = Kind("[on|off]", _parse_switch, _show_boolean)
+EIGHT_BIT = Kind("[on|off|utf8]", _parse_8bit)
 PATH = Kind("PATH", _parse_path)
 WORD = Kind("NAME", one)
 WORDS = Kind("NAME …", _parse_words, _show_words)

@@ -16,8 +16,8 @@ from mstore.auth import sasl
 from mstore.base.errors import Busy, Invalid, MStoreError
 from mstore.net.penalty import Penalty
 from mstore.net.stream import LineTooLong
-from mstore.pop3.maildrop import Maildrop
-from mstore.pop3.reply import AUTH, IN_USE, TEMPORARY, Refusal, refusal_of
+from mstore.pop3.maildrop import Maildrop, TooSoon
+from mstore.pop3.reply import AUTH, IN_USE, LOGIN_DELAY, TEMPORARY, Refusal, refusal_of
 
 if TYPE_CHECKING:
     from mstore.pop3.session import Session
@@ -47,6 +47,7 @@ def run_user(session: Session, argument: bytes) -> None:
     _check_passwords(session)
     if not argument:
         raise Refusal("a name is needed", wrong=True)
+    _check_utf8(argument)
     session.claimed = argument
     session.ok("now the password")
 
@@ -57,6 +58,7 @@ def run_pass(session: Session, argument: bytes) -> None:
     name, session.claimed = session.claimed, b""
     if not name:
         raise Refusal("say USER first", wrong=True)
+    _check_utf8(argument)
     _log_in(session, sasl.Credentials(b"", name, argument))
 
 
@@ -93,6 +95,8 @@ def run_stls(session: Session, argument: bytes) -> None:
         raise Refusal("no argument is allowed here", wrong=True)
     if not may_start_tls(session):
         raise Refusal("TLS is active already" if session.stream.tls else "TLS is not configured", wrong=True)
+    if session.utf8:
+        raise Refusal("STLS comes before UTF8", wrong=True)
     if session.stream.has_input():
         # Whoever put this there meant it to be taken for something said under TLS.
         session.stream.discard_input()
@@ -105,6 +109,14 @@ def run_stls(session: Session, argument: bytes) -> None:
 def _check_passwords(session: Session) -> None:
     if not may_send_passwords(session):
         raise Refusal("passwords are only accepted over TLS", wrong=True)
+
+
+def _check_utf8(word: bytes) -> None:
+    """Pass a name or a password (RFC 6856 §2.2 "MUST reject")."""
+    try:
+        word.decode()
+    except UnicodeDecodeError:
+        raise Refusal("names and passwords are in UTF-8", wrong=True) from None
 
 
 def _ask(session: Session, challenge: bytes) -> bytes:
@@ -156,10 +168,14 @@ def _log_in(session: Session, credentials: sasl.Credentials) -> None:
         raise Refusal("authentication is unavailable, try again later", TEMPORARY) from error
     if record is None:
         raise _failed(session, credentials.authcid)
+    settings = service.settings
     try:
-        maildrop = Maildrop(service.store.account(record))
+        account = service.store.account(record)
+        maildrop = Maildrop(account, settings.pop3d_login_delay, settings.pop3d_retr_marks_seen)
     except Busy:
         raise Refusal("maildrop is in use by another session", IN_USE) from None
+    except TooSoon as error:
+        raise Refusal(str(error), LOGIN_DELAY) from None
     except MStoreError as error:
         session.report("open", error)
         raise refusal_of(error) from error

@@ -37,6 +37,7 @@ class Session:
         "stopping",
         "stream",
         "user",
+        "utf8",
     )
 
     def __init__(self, stream: Stream, service: Service) -> None:
@@ -45,6 +46,8 @@ class Session:
         self.claimed = b""
         self.maildrop: Maildrop | None = None
         self.user: str | None = None
+        self.utf8 = False
+        """The client takes headers that are not ASCII (RFC 6856 §2.1)."""
         self.penalty: Penalty | None = None
         self.idle = False
         self.ended = False
@@ -99,8 +102,12 @@ class Session:
     def leave(self) -> None:
         """Free the maildrop, if there is one."""
         maildrop, self.maildrop = self.maildrop, None
-        if maildrop is not None:
+        if maildrop is None:
+            return
+        try:
             maildrop.close()
+        except MStoreError as error:
+            self.report("close", error)
 
     def cut(self) -> None:
         """End the session against the client's will, after the answer under way."""

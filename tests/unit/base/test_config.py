@@ -34,7 +34,7 @@ def test_smallest_configuration_has_the_documented_defaults() -> None:
     assert settings.cleartext_login_enable is True
     assert settings.authproxy_authmech == "authdb" and settings.authproxy_pam_service == "imap"
     assert settings.lmtp_shared_name == "shared"
-    assert settings.lmtp_enable_overquota_delivery is False and settings.allow8bitheaders is False
+    assert settings.lmtp_enable_overquota_delivery is False and settings.allow8bitheaders == "off"
     assert settings.password_scheme == "argon2id"
     assert settings.imapd_workers == len(os.sched_getaffinity(0))
     assert settings.services() == ("authproxyd", "imapd", "pop3d", "lmtpd")
@@ -63,8 +63,11 @@ def test_booleans(word: str, value: bool) -> None:
 
 
 def test_allow8bitheaders_alone_means_on() -> None:
-    assert parse("mailstore a /a\nallow8bitheaders").allow8bitheaders is True
-    assert parse("mailstore a /a\nallow8bitheaders off").allow8bitheaders is False
+    assert parse("mailstore a /a\nallow8bitheaders").allow8bitheaders == "on"
+    assert parse("mailstore a /a\nallow8bitheaders off").allow8bitheaders == "off"
+    assert parse("mailstore a /a\nallow8bitheaders utf8").allow8bitheaders == "utf8"
+    with pytest.raises(ConfigErrors, match="is none of on, off, utf8"):
+        parse("mailstore a /a\nallow8bitheaders maybe")
 
 
 def test_boolean_without_a_value_is_an_error() -> None:
