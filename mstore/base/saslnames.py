@@ -27,7 +27,7 @@ BY_DEFAULT: Mapping[str, bool] = MappingProxyType(
         "apop": True,
     }
 )
-"""Which of them are offered where ms.conf says nothing; the strongest first, which is how they are announced."""
+"""Which of them are offered where ms.conf says nothing; the strongest first, as they are announced."""
 
 _BOUND = "-plus"
 

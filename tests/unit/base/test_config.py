@@ -268,7 +268,7 @@ def test_a_mechanism_that_nobody_has_is_named_with_the_nearest(tmp_path: Path) -
 
 def test_which_mechanisms_are_on_by_default() -> None:
     settings = parse("mailstore a /a")
-    on = ("plain", "login", "cram-md5", "apop", "scram-sha-256", "scram-sha-256-plus", "oauthbearer", "x-plugin")
+    on = ("plain", "login", "cram-md5", "apop", "scram-sha-256", "scram-sha-256-plus", "xoauth2", "x-mine")
     off = ("digest-md5", "scram-sha-1", "scram-sha-512", "scram-sha-1-plus", "anonymous")
     assert all(map(settings.may_use, on)) and not any(map(settings.may_use, off))
 
