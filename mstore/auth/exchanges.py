@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 from mstore.auth.frames import (
     CANCEL,
@@ -29,7 +29,7 @@ from mstore.auth.frames import (
 )
 from mstore.auth.judge import Grant, Judge, Site
 from mstore.auth.offers import Offer, format_all
-from mstore.auth.sasl.mechanism import UNAVAILABLE, Exchange, Failed, Mechanism, Question
+from mstore.auth.sasl.mechanism import MALFORMED, UNAVAILABLE, Exchange, Failed, Mechanism, Question
 from mstore.auth.verdict import Verdict
 
 HELLO_S = 30.0
@@ -43,6 +43,7 @@ CANCELLED = "CANCELLED"
 PROTOCOL = "PROTOCOL"
 NO_MECHANISM = "NOMECHANISM"
 INTERNAL = Failed(UNAVAILABLE, "authentication is not possible just now")
+_UNJUDGED = frozenset({MALFORMED, UNAVAILABLE})
 _ALWAYS = "PLAIN"
 """What LOGIN and USER bring comes by it, also where it is not offered to clients as a mechanism."""
 
@@ -113,7 +114,9 @@ class ExchangeServer:
             return None
         bound = f"{question.mechanism}-PLUS" in self._mechanisms and bool(question.bindings)
         judge = Judge(self._site, question, bound)
-        exchange = mechanism.exchange(judge)
+        exchange = _begin(judge, mechanism)
+        if exchange is None:
+            return self._refuse(frames, judge, INTERNAL)
         try:
             return self._carry_on(frames, judge, exchange)
         finally:
@@ -140,7 +143,6 @@ class ExchangeServer:
         raise ProtocolError("the exchange has too many steps")
 
     def _refuse(self, frames: Frames, judge: Judge, failure: Failed) -> Verdict | None:
-        was_judged = judge.login is not None
         judge.conclude(False)
         if failure.data is not None:
             # The failure stands; whatever the client has to say to its reason changes nothing.
@@ -148,7 +150,7 @@ class ExchangeServer:
             if self._wait(frames) is None:
                 return Verdict(False)
         frames.write(_no(failure), WRITE_S)
-        return Verdict(False, failure.text, failure.code) if was_judged else None
+        return None if failure.code in _UNJUDGED else Verdict(False, failure.text, failure.code)
 
     def _wait(self, frames: Frames) -> Frame | None:
         """The client's response, however long that takes; None when it, or its daemon, is gone."""
@@ -167,6 +169,18 @@ class ExchangeServer:
         if frame is not None and frame.kind not in (CONTINUE, CANCEL):
             raise ProtocolError("a response is needed after a challenge")
         return frame
+
+
+def _begin(judge: Judge, mechanism: Mechanism) -> Exchange | None:
+    """The exchange of a mechanism, None where it is faulty."""
+    try:
+        exchange = mechanism.exchange(judge)
+        if not isinstance(exchange, Generator):
+            raise TypeError("not a generator")
+        return exchange
+    except Exception as error:
+        _log.exception("%s has failed: %s", mechanism.offer.name, error)
+        return None
 
 
 Step = bytes | tuple[Grant, bytes | None] | Failed

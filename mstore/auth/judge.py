@@ -153,6 +153,7 @@ class Judge:
             if other is not None and other.id == record.id:
                 return Grant(record.name, record.name)
             if other is None or not other.enabled or not accounts.is_administrator(record.name):
+                self.conclude(True)  # Who he is he has proved.
                 raise Failed(AUTHORIZATIONFAILED, "not allowed to act as another user")
         except MStoreError as error:
             raise self.unavailable(error) from error

@@ -63,6 +63,8 @@ def _load_set(data: bytes) -> list[TokenKey]:
     found = []
     entries = json.loads(data)
     for entry in entries["keys"] if isinstance(entries, dict) and "keys" in entries else [entries]:
+        if not isinstance(entry, dict):
+            raise ValueError("not a set of keys")
         if entry.get("use", "sig") != "sig":
             continue
         try:
