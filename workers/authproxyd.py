@@ -1,7 +1,8 @@
-"""authproxyd: checks passwords for the other daemons; the only process that reads a password verifier.
+"""authproxyd: judges logins for the other daemons; the only process that reads what is kept of passwords.
 
-It opens its database while it has the right to, gives up its rights, and answers the one-command protocol
-(``mstore.auth.server``) on ``ipc/authproxyd`` in a single process. Hashing runs in threads, one per core.
+It opens its database, its keys and its plugins while it has the right to, gives up its rights, and answers in
+a single process: the one-command protocol (``mstore.auth.server``) on ``ipc/authproxyd``, exchanges
+(``mstore.auth.exchanges``) on ``ipc/authproxyd-sasl``. Hashing runs in threads, one per core.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
+import struct
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -17,9 +20,18 @@ import gevent
 from gevent.event import Event
 from setproctitle import setproctitle
 
-from mstore.accounts import Accounts, LoginRules
+from mstore.accounts import Accounts, Administrators, LoginRules
+from mstore.accounts.passwords import Passwords
+from mstore.auth import introspection
+from mstore.auth.exchanges import ExchangeServer
+from mstore.auth.gate import OpenGate
+from mstore.auth.judge import Site
 from mstore.auth.mechanism import Mechanism, check_mechanism, make_mechanism
+from mstore.auth.offers import own_offers
+from mstore.auth.sasl.plugins import load_plugins
+from mstore.auth.sasl.table import OWN
 from mstore.auth.server import Server, version_text
+from mstore.auth.tokens import Tokens
 from mstore.base import blocking, clock
 from mstore.base.config import ConfigErrors, load
 from mstore.base.errors import Invalid, MStoreError
@@ -38,19 +50,20 @@ from workers.statistics import append_block, format_block
 
 NAME = "authproxyd"
 PURPOSE = "Check passwords for the daemons of a message store."
+SASL_NAME = "authproxyd-sasl"
 MODE = 0o600
+RESPONSE_MORE_S = 60
+"""So much longer than a daemon's own limit is waited for its client's response."""
 
 
-def open_mechanism(settings: Settings) -> Mechanism:
+def open_mechanism(settings: Settings, accounts: Accounts) -> Mechanism:
     """Make the mechanism of the configuration ready, while we may.
 
     Raises: Refused
     """
-    rules = LoginRules.of(settings.default_domain, settings.single_domain)
     try:
         if settings.authproxy_legacy_authmech is not None:
             check_mechanism(settings.authproxy_legacy_authmech)
-        accounts = Accounts(settings.db_path, rules)
         return make_mechanism(settings.authproxy_authmech, settings.db_path, accounts)
     except Invalid as error:
         raise Refused(f"authproxy-authmech: {error}") from error
@@ -58,19 +71,62 @@ def open_mechanism(settings: Settings) -> Mechanism:
         raise Refused(str(error)) from error
 
 
+def open_site(settings: Settings, mechanism: Mechanism, accounts: Accounts) -> Site:
+    """What exchanges need besides, opened while we may.
+
+    Raises: Refused
+    """
+    passwords = None
+    try:
+        if settings.authproxy_authmech == "authdb":
+            passwords = Passwords(settings.db_path)
+            passwords.open()
+            passwords.site_key()
+        tokens = Tokens.of(settings)
+    except MStoreError as error:
+        raise Refused(str(error)) from error
+    return Site(mechanism, accounts, passwords, tokens, OpenGate(), settings.default_domain)
+
+
+def make_exchanges(settings: Settings, site: Site) -> ExchangeServer:
+    """The framed protocol, with the mechanisms that are switched on, those of plugins among them.
+
+    Raises: Refused
+    """
+    try:
+        plugins = load_plugins(settings.plugins_path)
+    except MStoreError as error:
+        raise Refused(str(error)) from error
+    mechanisms = {**OWN, **{plugin.offer.name: plugin for plugin in plugins}}
+    on = [plugin.offer for plugin in plugins if settings.may_use(plugin.offer.name.lower())]
+    offers = [*on, *own_offers(settings)]
+    return ExchangeServer(site, mechanisms, offers, settings.login_timeout + RESPONSE_MORE_S)
+
+
+def is_trusted(sock: Any) -> bool:
+    """Whether the process at the other end of a Unix socket is root's or our own user's."""
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return uid in (0, os.geteuid())
+
+
 class Question:
     """One client of authproxyd, as a session."""
 
-    __slots__ = ("_authproxyd", "_sock", "idle")
+    __slots__ = ("_authproxyd", "_server", "_sock", "idle")
 
-    def __init__(self, sock: Any, authproxyd: Authproxyd) -> None:
+    def __init__(self, sock: Any, authproxyd: Authproxyd, server: Server | ExchangeServer) -> None:
         self._sock = sock
         self._authproxyd = authproxyd
+        self._server = server
         self.idle = False
 
     def run(self) -> None:
-        """Answer it."""
-        self._authproxyd.count(self._authproxyd.server.handle(self._sock))
+        """Answer it, if it is one of ours who asks."""
+        if not is_trusted(self._sock):
+            self._authproxyd.log.warning("stranger", reason="neither root nor runtime-user")
+            return
+        self._authproxyd.count(self._server.handle(self._sock))
 
     def stop(self) -> None:
         """Nothing: an answer is never long in coming."""
@@ -100,32 +156,46 @@ class Authproxyd:
         prepare_directories(settings, identity)
         load_encodings()
         load_modules(EVENT_LOOP)
-        self.mechanism = open_mechanism(settings)
-        self.server = Server(self.mechanism)
+        rules = LoginRules.of(settings.default_domain, settings.single_domain)
+        administrators = Administrators.of(settings.admin_users, settings.admin_domain, rules)
+        accounts = Accounts(settings.db_path, rules, administrators)
+        self.mechanism = open_mechanism(settings, accounts)
+        site = open_site(settings, self.mechanism, accounts)
+        self.server = Server(self.mechanism, gate=site.gate)
+        self.exchanges = make_exchanges(settings, site)
         drop(identity)
         self.lock = take_lock(settings, NAME)
         check_accounts(settings)
-        self.listener = Listener(bind_unix(settings.ipc_path(NAME), MODE), role=NAME)
-        self.listener.socket.listen(BACKLOG)
+        self.listeners = [
+            Listener(bind_unix(settings.ipc_path(name), MODE), role=name) for name in (NAME, SASL_NAME)
+        ]
+        for listener in self.listeners:
+            listener.socket.listen(BACKLOG)
         settle()
 
     def run(self) -> int:
         """Answer until told to stop; returns the exit status."""
         take_over_errors(self.log)
         capture_logging(self.log)
-        waiting = Cooperative(self.log, threads=len(os.sched_getaffinity(0)))
+        threads = len(os.sched_getaffinity(0))
+        if self.settings.oauth_introspection_url is not None:
+            threads += introspection.MOST_AT_ONCE  # Who waits for the network keeps nobody from hashing.
+        waiting = Cooperative(self.log, threads=threads)
         blocking.install(waiting)
         slot = Scoreboard(1).slots[0]
-        connections = Connections([self.listener], self._make_session, None, slot, self.log)
+        connections = Connections(self.listeners, self._make_session, None, slot, self.log)
         ending = self._watch_signals()
         waiting.spawn(self._beat)
         connections.start()
-        self.log.info("started", mechanism=self.settings.authproxy_authmech, listening=self.listener.name)
+        listening = " ".join(listener.name for listener in self.listeners)
+        self.log.info("started", mechanism=self.settings.authproxy_authmech, listening=listening)
         self.parent.tell("ready")
         ending.wait()
         self.log.info("stopping")
-        with contextlib.suppress(OSError):  # Removed by somebody: then nobody comes in any case.
-            os.unlink(self.settings.ipc_path(NAME))
+        for name in (NAME, SASL_NAME):
+            with contextlib.suppress(OSError):  # Removed by somebody: then nobody comes in any case.
+                os.unlink(self.settings.ipc_path(name))
+        self.exchanges.stop()
         drain(connections, self.settings.shutdown_grace, lambda: None)
         self.mechanism.close()
         self.log.info("ended")
@@ -152,7 +222,7 @@ class Authproxyd:
             self.log.error("statistics-failed", path=path, error=error.strerror or error)
 
     def _make_session(self, sock: Any, peer: str, listener: Listener) -> tuple[Any, Question]:
-        return sock, Question(sock, self)
+        return sock, Question(sock, self, self.exchanges if listener.role == SASL_NAME else self.server)
 
     def _watch_signals(self) -> Event:
         loop = gevent.get_hub().loop

@@ -6,14 +6,21 @@ mechanisms and for several passwords of one account. Passwords themselves are ne
 
 from __future__ import annotations
 
+import base64
+import secrets
 import time
 from pathlib import Path
 
 from mstore.accounts.database import PASSWORDS, Database
+from mstore.accounts.keys import Keys, ScramKeys
+from mstore.base.errors import Corrupt
 from mstore.base.ids import AccountId
 
-PASSWORD = "password"
+PASSWORD, SCRAM, SECRET = "password", "scram", "secret"
 MAIN = ""
+SITE, SITE_KEY = "", "site-key"
+"""The row that belongs to no account."""
+SITE_KEY_BYTES = 32
 KEPT_VERIFIERS = 20_000
 
 
@@ -23,6 +30,7 @@ class Passwords:
     def __init__(self, db_dir: Path) -> None:
         self._database = Database(db_dir, PASSWORDS)
         self._kept: dict[AccountId, str | None] = {}
+        self._site_key = b""
 
     def open(self) -> None:
         """Open the file now, while this process may.
@@ -53,18 +61,76 @@ class Passwords:
         self._kept[account_id] = found
         return found
 
+    def keys(self, account_id: AccountId) -> Keys | None:
+        """All that is kept of an account's password at this moment, or None.
+
+        Raises: Unavailable, Corrupt.
+        """
+        verifier = self.verifier(account_id)
+        if verifier is None:
+            return None
+        query = "SELECT kind, label, value FROM verifier WHERE account_id = ? AND kind IN (?, ?)"
+        rows = self._database.read(lambda c: c.execute(query, (account_id, SCRAM, SECRET)).fetchall())
+        scram, secret = {}, None
+        for kind, label, value in rows:
+            if kind == SECRET:
+                secret = base64.b64decode(value)
+                continue
+            iterations, *parts = value.split(":")
+            salt, stored, server = map(base64.b64decode, parts)
+            scram[label] = ScramKeys(salt, int(iterations), stored, server)
+        return Keys(verifier, scram, secret)
+
+    def site_key(self) -> bytes:
+        """A secret of the site, made when first asked for: while this process may write.
+
+        Durable: the key.
+        Raises: Unavailable, Corrupt.
+        """
+        if not self._site_key:
+            query = "SELECT value FROM verifier WHERE account_id = ? AND kind = ?"
+            rows = self._database.read(lambda c: c.execute(query, (SITE, SITE_KEY)).fetchall())
+            if not rows:
+                made = base64.b64encode(secrets.token_bytes(SITE_KEY_BYTES)).decode()
+                with self._database.write() as connection:
+                    connection.execute(
+                        "INSERT OR IGNORE INTO verifier VALUES (?, ?, '', ?, ?)",
+                        (SITE, SITE_KEY, made, int(time.time())),
+                    )
+                rows = self._database.read(lambda c: c.execute(query, (SITE, SITE_KEY)).fetchall())
+            self._site_key = base64.b64decode(rows[0][0])
+            if len(self._site_key) != SITE_KEY_BYTES:
+                raise Corrupt(f"{self._database.path}: the site's key is damaged")
+        return self._site_key
+
+    def set_keys(self, account_id: AccountId, keys: Keys) -> None:
+        """Keep a new password by all its keys.
+
+        Durable: the keys.
+        Raises: Unavailable, Corrupt.
+        """
+        rows = [(PASSWORD, MAIN, keys.verifier)]
+        if keys.secret is not None:
+            rows.append((SECRET, MAIN, base64.b64encode(keys.secret).decode()))
+        for name, scram in keys.scram.items():
+            parts = (scram.salt, scram.stored_key, scram.server_key)
+            value = ":".join([str(scram.iterations), *(base64.b64encode(part).decode() for part in parts)])
+            rows.append((SCRAM, name, value))
+        now_s = int(time.time())
+        with self._database.write() as connection:
+            connection.execute("DELETE FROM verifier WHERE account_id = ?", (account_id,))
+            connection.executemany(
+                "INSERT INTO verifier (account_id, kind, label, value, changed_s) VALUES (?, ?, ?, ?, ?)",
+                [(account_id, *row, now_s) for row in rows],
+            )
+
     def set_verifier(self, account_id: AccountId, verifier: str) -> None:
-        """Keep the verifier of a new password.
+        """Keep the verifier of a new password, and nothing else of it.
 
         Durable: the verifier.
         Raises: Unavailable, Corrupt.
         """
-        with self._database.write() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO verifier (account_id, kind, label, value, changed_s)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (account_id, PASSWORD, MAIN, verifier, int(time.time())),
-            )
+        self.set_keys(account_id, Keys(verifier))
 
     def remove(self, account_id: AccountId) -> None:
         """Forget everything that could let somebody into an account.
@@ -77,6 +143,7 @@ class Passwords:
 
     def count(self) -> int:
         """How many verifiers there are."""
-        rows = self._database.read(lambda c: c.execute("SELECT count(*) FROM verifier").fetchall())
+        query = "SELECT count(*) FROM verifier WHERE kind = ?"
+        rows = self._database.read(lambda c: c.execute(query, (PASSWORD,)).fetchall())
         count: int = rows[0][0]
         return count

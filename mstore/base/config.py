@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mstore.base import saslnames
 from mstore.base.errors import MStoreError
 from mstore.base.options import Option, Settings, declared
 
@@ -99,7 +100,7 @@ class Parser:
             return
         attribute, option, key = self._find(name)
         if option is None:
-            self.problem(number, name, f"unknown option{self._nearest(name)}")
+            self.problem(number, name, f"unknown option{self.nearest(name)}")
             return
         try:
             value = option.kind.parse(words)
@@ -118,8 +119,12 @@ class Parser:
                 return attribute, prefixed, rest
         return "", None, ""
 
-    def _nearest(self, name: str) -> str:
-        known = [*self._plain, *(option.name + "plain" for _, option in self._prefixes)]
+    def nearest(self, name: str) -> str:
+        """The known option that a name may have been meant for, as the end of a message."""
+        known = [*self._plain]
+        for _, option in self._prefixes:
+            names = saslnames.BY_DEFAULT if name.startswith(option.name) else ("plain",)
+            known += [option.name + mechanism for mechanism in names]
         # Compared without punctuation, so that admin-domain finds admin_domain.
         by_letters = {re.sub("[-_]", "", option): option for option in known}
         near = difflib.get_close_matches(re.sub("[-_]", "", name.lower()), by_letters, n=1, cutoff=0.6)
@@ -177,6 +182,27 @@ def _check_login(parser: Parser, settings: Settings) -> None:
         parser.problem(line, "authproxy-legacy-authmech", "needs authproxy-authmech authdb")
 
 
+def _check_sasl(parser: Parser, settings: Settings) -> None:
+    for line, name in zip(parser.lines_of("sasl_enable"), settings.sasl_enable, strict=True):
+        if name not in saslnames.BY_DEFAULT and not _is_plugin(settings.plugins_path / f"{name}.py"):
+            option = f"sasl-enable-{name}"
+            parser.problem(line, option, f"there is no such mechanism{parser.nearest(option)}")
+    keys, line = settings.oauth_keys, parser.line_of("oauth_keys")
+    for option in ("oauth-issuer", "oauth-audience"):
+        if keys and getattr(settings, option.replace("-", "_")) is None:
+            parser.problem(line, "oauth-key", f"needs {option}")
+    if settings.oauth_introspection_secret is not None and settings.oauth_introspection_url is None:
+        line = parser.line_of("oauth_introspection_secret")
+        parser.problem(line, "oauth-introspection-secret", "needs oauth-introspection-url")
+
+
+def _is_plugin(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return True  # Not ours to see; authproxyd will say more.
+
+
 def _check_tls(parser: Parser, settings: Settings) -> None:
     pair = {"tls-certificate": settings.tls_certificate, "tls-key": settings.tls_key}
     for name, path in pair.items():
@@ -229,7 +255,7 @@ def _check_user(parser: Parser, settings: Settings) -> None:
             parser.problem(line, "lmtp-socket-group", f"there is no group {settings.lmtp_socket_group!r}")
 
 
-CHECKS = (_check_files, _check_login, _check_tls, _check_ports, _check_user)
+CHECKS = (_check_files, _check_login, _check_sasl, _check_tls, _check_ports, _check_user)
 
 
 def parse(path: Path, text: str) -> Settings:

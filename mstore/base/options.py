@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mstore.base import values
+from mstore.base import saslnames, values
 from mstore.base.values import Address, AssignmentRule, Kind
 
 DEFAULT_CONFIG = Path("/etc/md/store/ms.conf")
@@ -104,8 +104,9 @@ class Settings:
     )  # fmt: skip
     executable_base_path: Path = option(
         "executable-base-path", values.PATH,
-        "The directory of installed parts; SASL plugins are looked for in its lib/plugins.",
-        readers=("imapd", "pop3d"), section="Files", default=Path("/usr/local/md"),
+        """The directory of installed parts; SASL plugins are looked for in its lib/plugins
+        (docs/authproxyd.md).""",
+        readers=("authproxyd",), section="Files", default=Path("/usr/local/md"),
     )  # fmt: skip
     mailstores: Mapping[str, Path] = option(
         "mailstore", values.MAILSTORE,
@@ -213,16 +214,17 @@ class Settings:
     )  # fmt: skip
     admin_users: tuple[str, ...] = option(
         "admin-users", values.WORDS,
-        """Accounts that are administrators: they see all mailboxes, make and remove them, and say who may do
-        what there (docs/rights.md).""",
-        readers=("imapd", "msadm"), section="Accounts", default=(), default_text=NO_DEFAULT,
+        """Accounts that are administrators: they see all mailboxes, make and remove them, say who may do what
+        there (docs/rights.md), and may log in as another user with their own password, where a mechanism can
+        say so (docs/authproxyd.md).""",
+        readers=("authproxyd", "imapd", "msadm"), section="Accounts", default=(), default_text=NO_DEFAULT,
         example="postmaster",
     )  # fmt: skip
     admin_domain: str | None = option(
         "admin_domain", values.DOMAIN,
         """Accounts in this domain are administrators, those without a domain where it is the default-domain;
         with single-domain this says nothing.""",
-        readers=("imapd", "msadm"), section="Accounts", example="admin.example.org",
+        readers=("authproxyd", "imapd", "msadm"), section="Accounts", example="admin.example.org",
     )  # fmt: skip
     quota_visible_to_owner: bool = option(
         "quota-visible-to-owner", values.BOOLEAN,
@@ -269,10 +271,59 @@ class Settings:
     )  # fmt: skip
     sasl_enable: Mapping[str, bool] = option(
         "sasl-enable-", values.BOOLEAN,
-        """Whether the SASL mechanism named, in lower case, is offered, as in sasl-enable-plain off. Every
-        mechanism that M-Store has is offered unless it is switched off.""",
-        readers=("imapd", "pop3d"), section="Login", factory=dict, default_text="on", gather=dict,
-        prefix=True, example="plain off",
+        """Whether the SASL mechanism named, in lower case, is offered, as in sasl-enable-plain off. Without
+        it plain, login, cram-md5, apop, scram-sha-256, scram-sha-256-plus, and, where they can work at all,
+        oauthbearer, xoauth2 and external are on; digest-md5, scram-sha-1, scram-sha-512, their plus forms and
+        anonymous are off. A mechanism of a plugin is on. cram-md5, digest-md5 and apop work with the password
+        itself, which is kept only while one of them is on (docs/authproxyd.md).""",
+        readers=("authproxyd", "imapd", "pop3d", "msadm"), section="Login", factory=dict,
+        default_text="on or off, as said here", gather=dict, prefix=True, example="plain off",
+    )  # fmt: skip
+    oauth_keys: tuple[Path, ...] = option(
+        "oauth-key", values.PATH,
+        """A file with the keys that access tokens are signed with: public keys in PEM (RSA, P-256, Ed25519),
+        or a JSON Web Key Set. With one, oauthbearer and xoauth2 are offered. Read before superuser rights are
+        given up. Needs oauth-issuer and oauth-audience.""",
+        readers=("authproxyd", "imapd", "pop3d"), section="Login", factory=tuple, default_text=NO_DEFAULT,
+        gather=tuple, example="/etc/md/store/oauth.jwks",
+    )  # fmt: skip
+    oauth_issuer: str | None = option(
+        "oauth-issuer", values.WORD, "Who must have issued an access token: its claim iss.",
+        readers=("authproxyd",), section="Login", example="https://login.example.org/",
+    )  # fmt: skip
+    oauth_audience: str | None = option(
+        "oauth-audience", values.WORD, "Whom an access token must be meant for: one of its claim aud.",
+        readers=("authproxyd",), section="Login", example="mail.example.org",
+    )  # fmt: skip
+    oauth_name_claim: str = option(
+        "oauth-name-claim", values.WORD, "The claim of an access token that is the name of the account.",
+        readers=("authproxyd",), section="Login", default="email",
+    )  # fmt: skip
+    oauth_scope: str | None = option(
+        "oauth-scope", values.WORD,
+        """The scope that an access token must have; clients whose token is refused are told that they need
+        it.""",
+        readers=("authproxyd",), section="Login", example="mail",
+    )  # fmt: skip
+    oauth_introspection_url: str | None = option(
+        "oauth-introspection-url", values.URL,
+        """Where to ask about access tokens (RFC 7662) that no oauth-key can judge. With it, oauthbearer and
+        xoauth2 are offered.""",
+        readers=("authproxyd", "imapd", "pop3d"), section="Login",
+        example="https://login.example.org/introspect",
+    )  # fmt: skip
+    oauth_introspection_secret: Path | None = option(
+        "oauth-introspection-secret", values.PATH,
+        """A file whose first line is NAME:SECRET, by which authproxyd presents itself there. Read before
+        superuser rights are given up.""",
+        readers=("authproxyd",), section="Login", example="/etc/md/store/oauth.secret",
+    )  # fmt: skip
+    oauth_configuration_url: str | None = option(
+        "oauth-configuration-url", values.URL,
+        """Where clients whose token is refused find out how to get another: the OpenID configuration of the
+        issuer.""",
+        readers=("authproxyd",), section="Login",
+        example="https://login.example.org/.well-known/openid-configuration",
     )  # fmt: skip
     login_timeout: int = option(
         "login-timeout", values.duration(10, 3600),
@@ -410,8 +461,18 @@ class Settings:
         return tuple(name for name in SERVICES if name not in silent)
 
     def may_use(self, mechanism: str) -> bool:
-        """Whether the SASL mechanism (in lower case) may be offered."""
-        return self.sasl_enable.get(mechanism, True)
+        """Whether the SASL mechanism (in lower case) is switched on."""
+        return saslnames.is_on(self.sasl_enable, mechanism)
+
+    @property
+    def plugins_path(self) -> Path:
+        """The directory of SASL plugins."""
+        return self.executable_base_path / "lib" / "plugins"
+
+    @property
+    def has_oauth(self) -> bool:
+        """Whether access tokens can be judged."""
+        return bool(self.oauth_keys) or self.oauth_introspection_url is not None
 
 
 def declared() -> dict[str, Option]:

@@ -266,10 +266,21 @@ def _parse_domain(words: Sequence[str]) -> str:
     return word
 
 
+_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+(/[!-~]*)?\Z")
+
+
+def _parse_url(words: Sequence[str]) -> str:
+    word = one(words)
+    if not _URL.match(word):
+        raise ValueError(f"{word!r} is not a URL that begins with https:// or http://")
+    return word
+
+
 BOOLEAN = Kind("on|off", _parse_boolean, _show_boolean)
 EIGHT_BIT = Kind("[on|off|utf8]", _parse_8bit)
 PATH = Kind("PATH", _parse_path)
 WORD = Kind("NAME", one)
+URL = Kind("URL", _parse_url)
 WORDS = Kind("NAME …", _parse_words, _show_words)
 DOMAIN = Kind("DOMAIN", _parse_domain)
 SIZE = Kind("SIZE", parse_size, show_size)

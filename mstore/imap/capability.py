@@ -12,6 +12,7 @@ from functools import lru_cache
 from mstore.base.numset import MAX_NUMBER
 from mstore.imap.state import NOT_AUTHENTICATED
 from mstore.net.service import Service
+from mstore.net.stream import Stream
 
 ALWAYS = (
     b"IMAP4rev1 LITERAL+ SASL-IR ID IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN",
@@ -38,11 +39,9 @@ def append_limit(service: Service) -> int:
     return min(service.settings.message_size_limit, MAX_NUMBER)
 
 
-def mechanisms(service: Service, tls: bool) -> tuple[bytes, ...]:
+def mechanisms(service: Service, stream: Stream) -> tuple[str, ...]:
     """The SASL mechanisms that AUTHENTICATE offers on this connection."""
-    if service.settings.may_use("plain") and may_send_password(service, tls):
-        return (b"PLAIN",)
-    return ()
+    return service.authenticate.names("imap", stream, may_send_password(service, stream.tls))
 
 
 def switched_off(service: Service, user: str | None = None) -> frozenset[bytes]:
@@ -57,8 +56,12 @@ def switched_off(service: Service, user: str | None = None) -> frozenset[bytes]:
 
 
 @lru_cache(maxsize=64)
-def capabilities(service: Service, tls: bool, state: int, off: frozenset[bytes] = NOTHING) -> bytes:
+def capabilities(
+    service: Service, tls: bool, state: int, off: frozenset[bytes] = NOTHING, sasl: tuple[str, ...] = ()
+) -> bytes:
     """The capability list, as it stands behind ``CAPABILITY``, without the words that are ``off``.
+
+    ``sasl`` are the mechanisms that are offered before login.
 
     RFC 7888 §5: where LITERAL+ is off there is LITERAL- still.
     """
@@ -72,5 +75,5 @@ def capabilities(service: Service, tls: bool, state: int, off: frozenset[bytes] 
         if not may_send_password(service, tls):
             # The second is this product's own word for it, older than the first.
             words += [b"LOGINDISABLED", b"X-LOGIN-COMMAND-DISABLED"]
-        words += [b"AUTH=" + name for name in mechanisms(service, tls)]
+        words += [b"AUTH=" + name.encode() for name in sasl]
     return b" ".join([word for word in words if word.upper() not in off])

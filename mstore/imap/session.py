@@ -21,7 +21,7 @@ from mstore.base import blocking
 from mstore.base.errors import MStoreError
 from mstore.files.spool import Spool
 from mstore.imap import reader, respond, state
-from mstore.imap.capability import LITERAL_MINUS, LITERAL_PLUS, capabilities, switched_off
+from mstore.imap.capability import LITERAL_MINUS, LITERAL_PLUS, capabilities, mechanisms, switched_off
 from mstore.imap.commands import COMMANDS, Command
 from mstore.imap.errors import Bad, Bye, CommandFailed, No, no_for
 from mstore.imap.grammar.cursor import Cursor
@@ -163,7 +163,9 @@ class Session:
 
     def capabilities(self) -> bytes:
         """What is announced as things stand."""
-        return capabilities(self.service, self.stream.tls, self.state, switched_off(self.service, self.user))
+        service, stream = self.service, self.stream
+        sasl = mechanisms(service, stream) if self.state == state.NOT_AUTHENTICATED else ()
+        return capabilities(service, stream.tls, self.state, switched_off(service, self.user), sasl)
 
     @property
     def rev2(self) -> bool:

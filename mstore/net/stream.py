@@ -13,11 +13,12 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Protocol
 
 from mstore.base.errors import MStoreError
+from mstore.net import tls as tls_facts
 from mstore.net.deflate import Deflated
 
 LINE_LIMIT_BYTES = 65536
@@ -25,6 +26,7 @@ RECEIVE_BYTES = 16384
 CHUNK_BYTES = 65536
 QUEUE_BYTES = 32768
 _EDGE_BYTES = 256
+_UNBOUND: Mapping[str, bytes] = {}
 
 
 class Transport(Protocol):
@@ -287,6 +289,14 @@ class Stream:
             raise Disconnected("TLS handshake failed") from error
         self.tls = True
         self._socket.settimeout(self._timeout_s)
+
+    def channel_bindings(self) -> Mapping[str, bytes]:
+        """What authentication on this connection may be bound to, by type (RFC 5056); nothing without TLS."""
+        return tls_facts.channel_bindings(self._socket) if self.tls else _UNBOUND
+
+    def client_certificate(self) -> tls_facts.ClientCertificate | None:
+        """Who the peer's certificate says it is, where TLS has verified one."""
+        return tls_facts.client_certificate(self._socket) if self.tls else None
 
     def start_deflate(self) -> None:
         """Go on compressed in both directions (RFC 4978); what was written before goes out as it is.

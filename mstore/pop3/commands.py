@@ -60,9 +60,9 @@ def run_capa(session: Session, argument: bytes) -> None:
         lines.append(f"LOGIN-DELAY {delay_s}")
     if login.may_send_passwords(session):
         lines.append("USER")
-        names = login.mechanisms(session)
-        if names:
-            lines.append("SASL " + " ".join(names))
+    names = login.mechanisms(session)
+    if names:
+        lines.append("SASL " + " ".join(names))
     if session.maildrop is None and login.may_start_tls(session):
         lines.append("STLS")  # RFC 2595 §8 "AUTHORIZATION state only"
     session.ok("capability list follows")
@@ -192,6 +192,7 @@ COMMANDS: Mapping[bytes, Command] = {
     b"STLS": Command(login.run_stls, AUTHORIZATION, "RFC 2595 §4"),
     b"USER": Command(login.run_user, AUTHORIZATION, "RFC 1939 §7"),
     b"PASS": Command(login.run_pass, AUTHORIZATION, "RFC 1939 §7"),
+    b"APOP": Command(login.run_apop, AUTHORIZATION, "RFC 1939 §7"),
     b"AUTH": Command(login.run_auth, AUTHORIZATION, "RFC 5034 §4"),
     b"UTF8": Command(run_utf8, AUTHORIZATION, "RFC 6856 §2.1"),
     b"LANG": Command(run_lang, BOTH, "RFC 6856 §3.2"),

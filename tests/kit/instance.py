@@ -23,6 +23,7 @@ from pathlib import Path
 from mstore.accounts.accounts import Accounts
 from mstore.accounts.login import LoginRules
 from mstore.accounts.passwords import Passwords
+from tests.kit.authority import make_keys
 from tests.kit.clients import Imap, Lmtp, Pop3
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -236,7 +237,7 @@ class Instance:
         return self._command("mstore.cli.rc", arguments, "", check)
 
     def add_users(self, names: Sequence[str]) -> None:
-        """Add accounts that all have the same password; only the first costs a hash."""
+        """Add accounts that all have the same password, with all its keys; only the first costs a hash."""
         if not names:
             return
         self.msadm("user", "add", names[0], "--password-stdin", text=f"{PASSWORD}\n")
@@ -246,8 +247,10 @@ class Instance:
         assert model is not None, "msadm user add added nobody"
         verifier = passwords.verifier(model.id)
         assert verifier is not None
+        keys = make_keys(PASSWORD.encode(), verifier)
+        passwords.set_keys(model.id, keys)
         for name in names[1:]:
-            passwords.set_verifier(accounts.add(name, model.mailstore).id, verifier)
+            passwords.set_keys(accounts.add(name, model.mailstore).id, keys)
         accounts.close()
         passwords.close()
 

@@ -257,3 +257,40 @@ def test_every_option_is_documented_and_has_a_reader() -> None:
         assert len(option.doc) > 20, attribute
         assert option.readers, attribute
         assert option.name.replace("-", "_").rstrip("_") in (attribute, attribute.removesuffix("s"))
+
+
+def test_a_mechanism_that_nobody_has_is_named_with_the_nearest(tmp_path: Path) -> None:
+    [problem] = problems("mailstore a /a\nsasl-enable-cram-md4 on")
+    assert problem.line == 2 and "did you mean sasl-enable-cram-md5?" in problem.text
+    plugins = tmp_path / "lib" / "plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "x-ticket.py").write_text("")
+    settings = parse(f"mailstore a /a\nexecutable-base-path {tmp_path}\nsasl-enable-x-ticket off")
+    assert not settings.may_use("x-ticket")
+
+
+def test_which_mechanisms_are_on_by_default() -> None:
+    settings = parse("mailstore a /a")
+    on = ("plain", "login", "cram-md5", "apop", "scram-sha-256", "scram-sha-256-plus", "xoauth2", "x-mine")
+    off = ("digest-md5", "scram-sha-1", "scram-sha-512", "scram-sha-1-plus", "anonymous")
+    assert all(map(settings.may_use, on)) and not any(map(settings.may_use, off))
+
+
+def test_the_bound_form_of_a_mechanism_follows_the_plain_one() -> None:
+    settings = parse("mailstore a /a\nsasl-enable-scram-sha-256 off\nsasl-enable-scram-sha-1 on")
+    assert not settings.may_use("scram-sha-256-plus") and settings.may_use("scram-sha-1-plus")
+    settings = parse("mailstore a /a\nsasl-enable-scram-sha-256 off\nsasl-enable-scram-sha-256-plus on")
+    assert settings.may_use("scram-sha-256-plus")
+
+
+@pytest.mark.parametrize(
+    ("text", "needed"),
+    [
+        ("oauth-key /k", "needs oauth-issuer"),
+        ("oauth-key /k\noauth-issuer i", "needs oauth-audience"),
+        ("oauth-introspection-secret /s", "needs oauth-introspection-url"),
+        ("oauth-introspection-url ftp://x/", "is not a URL"),
+    ],
+)
+def test_tokens_need_to_be_judged_whole(text: str, needed: str) -> None:
+    assert needed in "\n".join(problem.text for problem in problems(f"mailstore a /a\n{text}"))

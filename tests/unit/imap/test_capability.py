@@ -10,8 +10,10 @@ import pytest
 from mstore.base.values import CAPABILITIES, CAPABILITIES_FOR
 from mstore.imap.capability import ALWAYS, capabilities, may_send_password, mechanisms, switched_off
 from mstore.imap.state import AUTHENTICATED, NOT_AUTHENTICATED, SELECTED
+from mstore.net.stream import Stream
 from tests.kit.dialogue import site
 from tests.kit.mailhost import MailHost
+from tests.kit.scripted import ScriptedTransport
 
 BASE = b" ".join(ALWAYS) + b" APPENDLIMIT=104857600"
 
@@ -38,9 +40,9 @@ def test_after_login_only_what_can_still_be_used(host: MailHost) -> None:
 
 def test_starttls_is_there_while_it_can_be_used(host: MailHost) -> None:
     able = service(host, tls=object())
-    assert capabilities(able, False, NOT_AUTHENTICATED) == BASE + b" STARTTLS AUTH=PLAIN"
-    assert capabilities(able, True, NOT_AUTHENTICATED) == BASE + b" AUTH=PLAIN"
-    assert capabilities(service(host), False, NOT_AUTHENTICATED) == BASE + b" AUTH=PLAIN"
+    assert capabilities(able, False, NOT_AUTHENTICATED) == BASE + b" STARTTLS"
+    assert capabilities(able, True, NOT_AUTHENTICATED) == BASE
+    assert capabilities(service(host), False, NOT_AUTHENTICATED) == BASE
 
 
 def test_passwords_may_be_kept_to_tls(host: MailHost) -> None:
@@ -49,12 +51,22 @@ def test_passwords_may_be_kept_to_tls(host: MailHost) -> None:
     assert may_send_password(strict, tls=True)
     announced = capabilities(strict, False, NOT_AUTHENTICATED)
     assert announced == BASE + b" LOGINDISABLED X-LOGIN-COMMAND-DISABLED"
-    assert capabilities(strict, True, NOT_AUTHENTICATED) == BASE + b" AUTH=PLAIN"
+    assert capabilities(strict, True, NOT_AUTHENTICATED) == BASE
+
+
+def test_mechanisms_are_announced_before_login_alone(host: MailHost) -> None:
+    sasl = ("CRAM-MD5", "PLAIN")
+    announced = capabilities(service(host), False, NOT_AUTHENTICATED, sasl=sasl)
+    assert announced == BASE + b" AUTH=CRAM-MD5 AUTH=PLAIN"
+    assert capabilities(service(host), False, AUTHENTICATED, sasl=sasl) == BASE
 
 
 def test_a_mechanism_may_be_switched_off(host: MailHost) -> None:
-    assert mechanisms(service(host), tls=True) == (b"PLAIN",)
-    assert mechanisms(service(host, sasl_enable={"plain": False}), tls=True) == ()
+    stream = Stream(ScriptedTransport([]))
+    assert mechanisms(service(host), stream) == ("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
+    off = {"plain": False, "scram-sha-256": False, "cram-md5": False}
+    assert mechanisms(service(host, sasl_enable=off), stream) == ("LOGIN",)
+    assert mechanisms(service(host, sasl_enable=off, cleartext_login_enable=False), stream) == ()
 
 
 def test_words_may_be_switched_off_for_all_and_for_some(host: MailHost) -> None:

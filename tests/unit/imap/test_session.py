@@ -151,11 +151,11 @@ def test_passwords_are_not_logged(host: MailHost, tmp_path: Path) -> None:
 
 
 def test_authproxyd_out_of_reach_is_unavailable(host: MailHost) -> None:
-    host.book.reachable = False
+    host.authority.reachable = False
     client = connect(host)
     client.receive()
     assert client.command(b"a LOGIN joe secret")[0].startswith(b"a NO [UNAVAILABLE] ")
-    host.book.reachable = True
+    host.authority.reachable = True
     assert client.command(b"b LOGIN joe secret")[0].startswith(b"b OK ")
 
 
@@ -177,13 +177,16 @@ def test_starttls_changes_what_is_announced(host: MailHost) -> None:
     host.settings = replace(host.settings, cleartext_login_enable=False)
     client = connect(host)
     greeting = client.receive()
-    assert b" STARTTLS LOGINDISABLED X-LOGIN-COMMAND-DISABLED]" in greeting
+    assert b" STARTTLS LOGINDISABLED X-LOGIN-COMMAND-DISABLED AUTH=SCRAM-SHA-256 AUTH=CRAM-MD5]" in greeting
     assert client.command(b"a LOGIN joe secret")[0].startswith(b"a NO [PRIVACYREQUIRED] ")
     assert client.command(b"b STARTTLS") == [b"b OK Begin TLS negotiation now"]
     context = ssl.create_default_context(cafile=str(TLS / "cert.pem"))
     client._socket = context.wrap_socket(client._socket, server_hostname="mail.example.org")
     (capability, _) = client.command(b"c CAPABILITY")
-    assert capability.endswith(b" AUTH=PLAIN") and b"STARTTLS" not in capability
+    assert capability.endswith(
+        b" AUTH=SCRAM-SHA-256-PLUS AUTH=SCRAM-SHA-256 AUTH=CRAM-MD5 AUTH=PLAIN AUTH=LOGIN"
+    )
+    assert b"STARTTLS" not in capability
     assert client.command(b"d STARTTLS")[0].startswith(b"d BAD ")
     assert client.command(b"e LOGIN joe secret")[0].startswith(b"e OK ")
     assert client.command(b"f LOGOUT")[-1] == b"f OK LOGOUT completed"
