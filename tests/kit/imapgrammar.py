@@ -31,15 +31,19 @@ PLAIN_CODES = frozenset(
     b"ALERT PARSE READ-ONLY READ-WRITE TRYCREATE UIDNOTSTICKY TOOBIG "
     b"UNAVAILABLE AUTHENTICATIONFAILED AUTHORIZATIONFAILED EXPIRED PRIVACYREQUIRED CONTACTADMIN NOPERM INUSE "
     b"EXPUNGEISSUED CORRUPTION SERVERBUG CLIENTBUG CANNOT LIMIT OVERQUOTA ALREADYEXISTS NONEXISTENT "
-    b"CLOSED UNKNOWN-CTE NOTSAVED USEATTR COMPRESSIONACTIVE".split()
+    b"CLOSED UNKNOWN-CTE NOTSAVED USEATTR COMPRESSIONACTIVE NOTIFICATIONOVERFLOW".split()
 )
 MAILBOX_ATTRIBUTES = frozenset(
     rb"\noselect \noinferiors \marked \unmarked \haschildren \hasnochildren \nonexistent \subscribed "
-    rb"\archive \drafts \junk \sent \trash".split()
+    rb"\noaccess \archive \drafts \junk \sent \trash".split()
 )
 WIDE_STATUS_ITEMS = frozenset(b"DELETED-STORAGE HIGHESTMODSEQ SIZE".split())
 STATUS_ITEMS = WIDE_STATUS_ITEMS.union(
     b"MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED APPENDLIMIT MAILBOXID".split()
+)
+EVENTS = frozenset(
+    b"MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange "
+    b"ServerMetadataChange".split()
 )
 ENABLED = frozenset(b"CONDSTORE QRESYNC".split())
 SYSTEM_FLAGS = frozenset(rb"\answered \flagged \deleted \seen \draft".split())
@@ -243,11 +247,18 @@ class Checker:
             if not self.take(b" TOOMANY"):
                 self.match(re.compile(rb" (LONGENTRIES|MAXSIZE) "), "METADATA with what")
                 self.number()
+        elif name == b"BADEVENT":
+            self.expect(b" ")
+            self.list_of(self.event)
         elif name == b"BADCHARSET":
             if self.take(b" "):
                 self.list_of(self.astring)
         else:
             self.fail(f"unknown response code {name!r}")
+
+    def event(self) -> None:
+        if self.match(_ATOM, "event") not in EVENTS:
+            self.fail("an event that there is not, before here")
 
     def capability(self) -> None:
         names = []
@@ -285,6 +296,9 @@ class Checker:
         self.expect(b' "/" ')
         self.astring()
         if extended and self.take(b' ("CHILDINFO" ("SUBSCRIBED"'):
+            self.expect(b"))")
+        if extended and self.take(b' ("OLDNAME" ('):
+            self.astring()
             self.expect(b"))")
 
     def status(self) -> None:

@@ -104,12 +104,21 @@ def check_metadata(checker: Checker) -> None:
     checker.expect(b" ")
     checker.astring()
     checker.expect(b" ")
-    checker.list_of(partial(_annotation, checker))
+    if checker.looking_at(b"("):
+        checker.list_of(partial(_annotation, checker))
+        return
+    _entry(checker)
+    while checker.take(b" "):
+        _entry(checker)
+
+
+def _entry(checker: Checker) -> None:
+    if not re.fullmatch(rb"/(private|shared)(/[^\x00-\x19*%/\x80-\xff]+)+", checker.astring()):
+        checker.fail("no name of an annotation, before here")
 
 
 def _annotation(checker: Checker) -> None:
-    if not re.fullmatch(rb"/(private|shared)(/[^\x00-\x19*%/\x80-\xff]+)+", checker.astring()):
-        checker.fail("no name of an annotation, before here")
+    _entry(checker)
     checker.expect(b" ")
     if checker.take(b"~"):
         size = int(checker.match(re.compile(rb"\{[0-9]+\}\r\n"), "literal8")[1:-3])

@@ -62,6 +62,7 @@ def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
         contents = complete(session, uploads, stack)
         uids = append(opened.mailbox, make_messages(opened, uploads, contents))
         uid_validity = opened.mailbox.uid_validity
+        session.note_own_messages(opened.mailbox, uids)
     return b"[APPENDUID %d %b] APPEND completed" % (uid_validity, format_numset(uids))
 
 

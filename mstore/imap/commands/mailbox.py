@@ -28,6 +28,7 @@ def run_create(session: Session, tag: bytes, cursor: Cursor) -> bytes:
         cursor.space()
         cursor.list_of(lambda: _parse_create_parameter(cursor, uses))
     cursor.end()
+    session.note_own(name)
     entry = session.mailstore.create(name, parse_uses([use.decode("ascii") for use in uses]))
     return b"[MAILBOXID (" + format_mailbox_id(entry.id) + b")] CREATE completed"
 
@@ -50,6 +51,7 @@ def run_delete(session: Session, tag: bytes, cursor: Cursor) -> None:
     Durable: the removal.
     """
     name = _one_mailbox(cursor)
+    session.note_own(name)
     session.mailstore.delete(name)
     selected = session.selected
     if selected is not None:
@@ -69,17 +71,22 @@ def run_rename(session: Session, tag: bytes, cursor: Cursor) -> None:
     cursor.space()
     new = cursor.mailbox()
     cursor.end()
+    session.note_own(old, new)
     session.mailstore.rename(old, new)
 
 
 def run_subscribe(session: Session, tag: bytes, cursor: Cursor) -> None:
     """RFC 3501 §6.3.6."""
-    session.mailstore.subscribe(_one_mailbox(cursor))
+    name = _one_mailbox(cursor)
+    session.note_own(name)
+    session.mailstore.subscribe(name)
 
 
 def run_unsubscribe(session: Session, tag: bytes, cursor: Cursor) -> None:
     """RFC 3501 §6.3.7."""
-    session.mailstore.unsubscribe(_one_mailbox(cursor))
+    name = _one_mailbox(cursor)
+    session.note_own(name)
+    session.mailstore.unsubscribe(name)
 
 
 def _one_mailbox(cursor: Cursor) -> str:
