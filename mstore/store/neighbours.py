@@ -10,8 +10,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mstore.base import blocking
-from mstore.base.errors import Denied, MStoreError, NotFound
+from mstore.base.errors import MStoreError
 from mstore.store import spaces
+from mstore.store.acl import Who, effective
 from mstore.store.namestate import MailboxEntry
 from mstore.store.spaces import OTHERS_PREFIX, SHARED_PREFIX, Space
 
@@ -76,14 +77,14 @@ def key_of(name: str) -> str:
     return spaces.SHARED
 
 
-def may_read(access: Access, name: str, entry: MailboxEntry) -> bool:
-    """Whether the user has ``r``, besides ``l``, in a mailbox that he may see."""
-    if not entry.acl and is_personal(name):
+def may_read(who: Who, key: str, account: Account, entry: MailboxEntry) -> bool:
+    """Whether the user has ``r`` in a mailbox that he may see, of the account that ``key`` leads to.
+
+    It is asked of the list that he was found to see it by, not of one that may have changed since.
+    """
+    if not entry.acl and not key:
         return True
-    try:
-        return "r" in access.rights(name)
-    except (Denied, NotFound):
-        return False
+    return "r" in effective(entry.acl, who, None if key == spaces.SHARED else account.id)
 
 
 def is_hidden(account: Account | None, entry: MailboxEntry) -> bool:

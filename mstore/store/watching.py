@@ -286,10 +286,13 @@ class Watch:
 
     def _find_denied(self, now: Seen) -> Iterator[str]:
         """The mailboxes that are watched for anything, that may be seen and not read."""
+        who = self._access.who
         for name, entry in now.names.items():
             if entry.no_select or not self._wanted(name, name in now.subscribed):
                 continue
-            if not neighbours.may_read(self._access, name, entry):
+            key = neighbours.key_of(name)
+            account = self._accounts.get(key)
+            if account is not None and not neighbours.may_read(who, key, account, entry):
                 yield name
             blocking.breathe()
 
