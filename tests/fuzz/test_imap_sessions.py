@@ -86,6 +86,13 @@ FURTHER = (
     b"a SETMETADATA INBOX (/private/x ~{3+}\r\na\0b /private/specialuse \"\\\\Sent\")\r\n",
     b"a GETMETADATA (DEPTH infinity MAXSIZE 5) INBOX (/private /shared/x)\r\n",
     b'a GETMETADATA "" /shared/comment\r\n',
+    b"a NOTIFY SET STATUS (selected (MessageNew (UID BODY.PEEK[HEADER.FIELDS (Subject)]) MessageExpunge))"
+    b" (personal (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange))\r\n",
+    b"a NOTIFY SET (selected-delayed (MessageNew MessageExpunge FlagChange)) (subtree (user/joe x) NONE)\r\n",
+    b"a NOTIFY SET STATUS (subscribed (MailboxMetadataChange ServerMetadataChange MessageNew MessageExpunge))"
+    b" (mailboxes ({4+}\r\nwork shared/bugs) (AnnotationChange MessageNew MessageExpunge))\r\n",
+    b"a NOTIFY NONE\r\n",
+    b"a SEARCH RETURN (UPDATE (UID BODY[]) COUNT) UNSEEN\r\n",
 )
 
 

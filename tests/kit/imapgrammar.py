@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from tests.kit.imapresults import check_esearch, check_metadata, check_thread
+from tests.kit.imapresults import check_esearch, check_events, check_metadata, check_progress, check_thread
 
 _ATOM = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
 _TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]+")
@@ -40,10 +40,6 @@ MAILBOX_ATTRIBUTES = frozenset(
 WIDE_STATUS_ITEMS = frozenset(b"DELETED-STORAGE HIGHESTMODSEQ SIZE".split())
 STATUS_ITEMS = WIDE_STATUS_ITEMS.union(
     b"MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED APPENDLIMIT MAILBOXID".split()
-)
-EVENTS = frozenset(
-    b"MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange "
-    b"ServerMetadataChange".split()
 )
 ENABLED = frozenset(b"CONDSTORE QRESYNC".split())
 SYSTEM_FLAGS = frozenset(rb"\answered \flagged \deleted \seen \draft".split())
@@ -233,32 +229,18 @@ class Checker:
             self.expect(b" ")
             self.match(_QUOTED, "tag")
         elif name == b"INPROGRESS":
-            if self.take(b" ("):
-                if not self.take(b"NIL"):
-                    self.match(_QUOTED, "tag")
-                if not self.take(b" NIL NIL"):
-                    self.expect(b" ")
-                    done = self.number()
-                    if not self.take(b" NIL"):
-                        self.expect(b" ")
-                        self.number(done + 1)
-                self.expect(b")")
+            check_progress(self)
         elif name == b"METADATA":
             if not self.take(b" TOOMANY"):
                 self.match(re.compile(rb" (LONGENTRIES|MAXSIZE) "), "METADATA with what")
                 self.number()
         elif name == b"BADEVENT":
-            self.expect(b" ")
-            self.list_of(self.event)
+            check_events(self)
         elif name == b"BADCHARSET":
             if self.take(b" "):
                 self.list_of(self.astring)
         else:
             self.fail(f"unknown response code {name!r}")
-
-    def event(self) -> None:
-        if self.match(_ATOM, "event") not in EVENTS:
-            self.fail("an event that there is not, before here")
 
     def capability(self) -> None:
         names = []
