@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,5 +77,7 @@ def test_numbers_do_not_change_while_a_part_of_a_command_is_here(host: MailHost,
 
 def test_a_session_that_is_stopped_says_so_between_its_news(host: MailHost, client: Client) -> None:
     client.command(b"b NOTIFY SET (personal (MailboxName))")
+    while not client.served.session.idle:
+        time.sleep(0.001)
     client.served.session.stop()
     assert [line[:8] for line in client.rest()] == [b"* BYE [U"]
