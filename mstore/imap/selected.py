@@ -13,18 +13,23 @@ import numpy as np
 from mstore.base.errors import Denied, Moved, ReadOnly
 from mstore.base.flags import FIRST_KEYWORD_BIT, SYSTEM_FLAGS, USER_BITS
 from mstore.base.numset import format_numset
+from mstore.imap.arrivals import Arrivals
 from mstore.imap.errors import Bye
 from mstore.imap.render.lines import format_lines
 from mstore.store.rights import flag_mask
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mstore.imap.contexts import Contexts
+    from mstore.imap.grammar.notify import SelectedEvents
     from mstore.net.stream import Stream
     from mstore.store.mailbox import Mailbox
     from mstore.store.place import Opened
     from mstore.store.view import View
 
 NO_UIDS = np.empty(0, np.uint32)
+NOBODY: frozenset[int] = frozenset()
 
 
 class Selected:
@@ -35,8 +40,11 @@ class Selected:
         "_opened",
         "aware",
         "contexts",
+        "events",
         "mailbox",
         "mask",
+        "must_tell",
+        "own_uids",
         "personal",
         "read_only",
         "rev2",
@@ -65,6 +73,12 @@ class Selected:
         """The UIDs, ascending, of what a search has saved as ``$`` (RFC 5182 §2.1)."""
         self.contexts: Contexts | None = None
         """The searches whose results are followed (RFC 5267 §4.3)."""
+        self.events: SelectedEvents | None = None
+        """What NOTIFY has asked for (RFC 5465 §6.1); None: it was not used."""
+        self.must_tell = False
+        """A command under way removes messages, and tells so whatever is asked for."""
+        self.own_uids: frozenset[int] = NOBODY
+        """Messages that this client has added and not been told of."""
 
     def adapt(self, aware: bool, uids_vanish: bool) -> None:
         """Tell news in the way that the client has asked for.
@@ -124,6 +138,7 @@ class Selected:
         self.check_may_change(stream)
         if "e" not in self.rights:
             raise Denied("you have no right to remove messages here")
+        self.must_tell = True
 
     def check_may_change(self, stream: Stream) -> None:
         """Pass a client that has not opened the mailbox for reading alone; its rights are those of now then.
@@ -135,12 +150,20 @@ class Selected:
         if self.personal:
             self.follow_rights(stream)
 
-    def report(self, stream: Stream, expunges: bool, uid: bool = False) -> None:
+    def report(
+        self,
+        stream: Stream,
+        expunges: bool,
+        uid: bool = False,
+        pushed: bool = False,
+        complete: bool = False,
+    ) -> None:
         """Tell the client what has changed: EXPUNGE or VANISHED, EXISTS, RECENT, FLAGS, FETCH, in this order.
 
         Without ``expunges`` removals stay hidden, and sequence numbers as they are; a client that resumes
         by MODSEQ is then told one from which it learns of them (RFC 7162 §3.2). With ``uid`` every FETCH
-        carries the UID.
+        carries the UID. ``pushed`` is what no command has brought about, ``complete`` what is told whatever
+        NOTIFY has asked for.
         Raises: Bye when the mailbox is no more (RFC 2180 §3.3) or not to be read any more, Moved.
         """
         mailbox = self.mailbox
@@ -149,6 +172,12 @@ class Selected:
         mailbox.refresh()
         if mailbox.deleted:
             self._check_is_there()
+        events = None if complete else self.events
+        if events is not None:
+            if not events.messages and not self.must_tell:
+                return
+            self.must_tell = False
+        before = self.view.count
         changes = self.view.pending(expunges)
         contexts = self.contexts
         if contexts is not None and changes.expunged_seqs:
@@ -163,17 +192,48 @@ class Selected:
             stream.write(b"* %d RECENT\r\n" % changes.recent)
         if changes.keywords_changed:
             self.announce_keywords(stream)
-        if len(changes.fetch_rows):
+        if len(changes.fetch_rows) and (events is None or events.flags):
             for piece in format_lines(
-                self.mailbox, self.view, changes.fetch_seqs, changes.fetch_rows, *self.news_items(uid)
+                self.mailbox,
+                self.view,
+                changes.fetch_seqs,
+                changes.fetch_rows,
+                *self.news_items(uid or events is not None),
             ):
                 stream.write(piece)
-        if contexts is not None:
-            contexts.tell_changed(stream, self)
-        if self.aware and not expunges:
+        self._tell_results(stream, events, before - len(changes.expunged_seqs))
+        if self.aware and not expunges and not (pushed and not changes):
             held_back = self.view.held_back()
             if held_back:
                 stream.write(b"* OK [HIGHESTMODSEQ %d] Removals are yet to be told\r\n" % (held_back - 1))
+
+    def _tell_results(self, stream: Stream, events: SelectedEvents | None, known: int) -> None:
+        """Changes of the searches that are followed, and what is to be sent of new messages unasked.
+
+        ``known`` messages are not new. What a search asks for is sent before its result is told
+        (RFC 5465 §7), what NOTIFY alone asks for behind (§5.2), each message once.
+        """
+        contexts, items = self.contexts, () if events is None else events.items
+        if contexts is None and not items:
+            return
+        own, self.own_uids = self.own_uids, NOBODY
+        arrivals = Arrivals(self, known, own) if self.view.count > known else None
+        results = contexts.find_changed(self) if contexts is not None else []
+        if arrivals is not None:
+            arrivals.tell_for(results, items, stream.write)
+        for result in results:
+            stream.writelines(result.lines)
+        if arrivals is not None and items:
+            arrivals.tell_rest(items, stream.write)
+
+    def note_own(self, uids: Iterable[int]) -> None:
+        """This client has added these messages."""
+        if self.contexts is not None or (self.events is not None and self.events.items):
+            self.own_uids |= frozenset(uids)
+
+    def is_told(self) -> bool:
+        """Whether the client has been told of all changes."""
+        return self.view.modseq == self.mailbox.highest_modseq and not self.view.held_back()
 
     def format_modseq(self) -> bytes:
         """The HIGHESTMODSEQ up to which the client knows all changes (RFC 7162 §3.1.2.1)."""

@@ -5,13 +5,15 @@ disturb each other (RFC 3501 §5.5); answers are sent when no further command is
 there are stands in ``commands``; what goes wrong in one ends that command, not the session, unless the
 client's side of the protocol is lost.
 
-One greenlet runs ``run``. Others may call ``stop``, and, while IDLE, the push of news (``commands.idle``).
+One greenlet runs ``run``. Others may call ``stop``, and those of ``pushing`` write news while it waits:
+during IDLE, and after NOTIFY between commands.
 """
 
 from __future__ import annotations
 
 import random
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -30,11 +32,16 @@ from mstore.net.nologin import read_nologin
 from mstore.net.stream import LineTooLong, StreamFailed, TimedOut
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mstore.imap.notifying import Notifying
+    from mstore.imap.pushing import Pusher
     from mstore.imap.selected import Selected
     from mstore.net.penalty import Penalty
     from mstore.net.service import Service
     from mstore.net.stream import Stream
     from mstore.store.access import Access
+    from mstore.store.mailbox import Mailbox
 
 _HEAD = re.compile(rb"([^\x00-\x20\x7f-\xff(){%*\"\\+]+) ([A-Za-z0-9\-]+)(?= |\r?\n|\Z)")
 _TAG = re.compile(rb"([^\x00-\x20\x7f-\xff(){%*\"\\+]+)")
@@ -66,8 +73,9 @@ class Session:
         "access",
         "enabled",
         "idle",
-        "idling",
+        "notifying",
         "penalty",
+        "pusher",
         "record",
         "selected",
         "service",
@@ -91,8 +99,10 @@ class Session:
         """The extensions that the client has enabled (RFC 5161)."""
         self.utf8 = False
         """Mailbox names are told in UTF-8 (RFC 6855 §3, RFC 9051 §5.1)."""
-        self.idling: Any = None
-        """What pushes news, during IDLE."""
+        self.pusher: Pusher | None = None
+        """What writes news while the session waits: during IDLE, and after NOTIFY SET."""
+        self.notifying: Notifying | None = None
+        """What the client is told since NOTIFY; None: what everybody is told."""
         self.penalty: Penalty | None = None
         """What failed logins have cost so far."""
         self._bad = 0
@@ -119,13 +129,17 @@ class Session:
                 self._serve()
             stream.flush()
         except TimedOut:
-            self.say_goodbye("Autologout; idle for too long")
+            if self.pusher is None or self.pusher.close():
+                self.say_goodbye("Autologout; idle for too long")
         except StreamFailed:
             pass
         except MStoreError as error:
             self.service.log.error("session", session=self.id, user=self.user, error=str(error))
         finally:
             self.state = state.LOGGED_OUT
+            self.stop_notifying()
+            if self.pusher is not None:
+                self.pusher.end()
             self.leave_mailbox()
 
     def stop(self) -> None:
@@ -136,12 +150,11 @@ class Session:
 
     def _end_waiting(self) -> None:
         """End a session that waits for its client; a client that takes no data may keep this waiting."""
-        idling = self.idling
-        if idling is not None:
-            idling.hold()
-        if self.idle:
-            self.say_goodbye(STOPPING)
-            self.stream.interrupt()
+        pusher = self.pusher
+        with nullcontext() if pusher is None else pusher.alone():
+            if self.idle:
+                self.say_goodbye(STOPPING)
+                self.stream.interrupt()
 
     # -- for commands ------------------------------------------------------------------------------------
 
@@ -192,6 +205,7 @@ class Session:
 
     def leave(self) -> None:
         """The client has logged out, and may log in again: nothing of before is left (RFC 8437 §4)."""
+        self.stop_notifying()
         self.leave_mailbox()
         self.state = state.NOT_AUTHENTICATED
         self.access = self.record = self.user = None
@@ -218,10 +232,31 @@ class Session:
         """Have the news of a mailbox told as the extensions in use want it."""
         selected.adapt(CONDSTORE in self.enabled, QRESYNC in self.enabled)
 
+    def note_own(self, *names: str) -> None:
+        """This client changes these names, or who may do what there: it is not told of that (RFC 5465 §5)."""
+        if self.notifying is not None:
+            self.notifying.note_own(*names)
+
+    def note_own_messages(self, mailbox: Mailbox, uids: Iterable[int]) -> None:
+        """This client has added these messages: they are not sent to it unasked (RFC 5465 §5.2)."""
+        selected = self.selected
+        if selected is not None and selected.mailbox.path == mailbox.path:
+            selected.note_own(uids)
+        elif self.notifying is not None:
+            self.notifying.note_own_messages(mailbox, len(tuple(uids)))
+
+    def stop_notifying(self) -> None:
+        """What NOTIFY has asked for is not told any more."""
+        notifying, self.notifying = self.notifying, None
+        if notifying is not None:
+            notifying.close()
+
     def leave_mailbox(self) -> None:
         """No mailbox is selected any more."""
         selected, self.selected = self.selected, None
         if selected is not None:
+            if self.notifying is not None:
+                self.notifying.leave(selected)
             selected.close()
             if self.state == state.SELECTED:
                 self.state = state.AUTHENTICATED
@@ -231,7 +266,8 @@ class Session:
 
         Raises: Bad when it is too long; Bye when the session is being stopped; StreamFailed.
         """
-        self.stream.flush()
+        if not self.idle:
+            self.stream.flush()  # else others may be writing now
         try:
             line = self.stream.read_line(limit)
         except LineTooLong:
@@ -271,17 +307,24 @@ class Session:
                 return
             if not stream.has_line():
                 stream.flush()
+                if self.pusher is not None:
+                    self.idle = True
+                    self.pusher.open()
             limits = self._limits()
             self.idle = True
             try:
                 line = stream.read_line(limits.line_bytes)
             except LineTooLong as error:
                 self.idle = False
+                if self.pusher is not None:
+                    self.pusher.hold()
                 if not self._answer_long_line(error, limits):
                     return
                 continue
             finally:
                 self.idle = False
+            if self.pusher is not None:
+                self.pusher.hold()
             if not line:
                 return
             if self._stopping:
@@ -338,6 +381,8 @@ class Session:
             text = row.run(self, tag, cursor)
             if row.seqs != "none" and self.selected is not None:
                 self.selected.report(stream, row.seqs != "uses", row.uid)
+            if self.notifying is not None and row.seqs == "may-expunge":
+                self.notifying.tell_others()
         except CommandFailed as failure:
             return self._fail(tag, failure, row)
         except StreamFailed:

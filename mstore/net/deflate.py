@@ -41,6 +41,11 @@ class Deflated:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
 
+    def pending(self) -> bool:
+        """Whether something has come that has not been expanded, or not been read by TLS."""
+        below = getattr(self._socket, "pending", None)
+        return bool(self._received or self._is_full or (below is not None and below()))
+
     def sendall(self, data: bytes) -> None:
         """Send all of it, in such a way that the peer can read it all.
 

@@ -215,6 +215,24 @@ class Stream:
         """Whether a whole line is buffered: it can be read without waiting."""
         return self._buffer.find(b"\n", self._at) >= 0
 
+    def has_arrived(self) -> bool:
+        """Whether anything of the peer's is here or in the system, whole or not, that nobody has read yet."""
+        if self._at < len(self._buffer):
+            return True
+        pending = getattr(self._socket, "pending", None)
+        try:
+            if pending is not None and pending():
+                return True
+        except (OSError, ValueError):
+            return False
+        number = getattr(self._socket, "fileno", None)
+        fd = number() if number is not None else -1
+        if fd < 0:
+            return False
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(0))
+
     def discard_input(self) -> None:
         """Forget what is buffered."""
         self._buffer, self._at = b"", 0

@@ -505,10 +505,11 @@ class Account:
             changed = True
         if not changed and self._listed_serial == catalog.serial:
             return
-        entries = catalog.state.entries
-        self._listing = MappingProxyType({name: entries[name] for name in names.sorted_names(entries)})
-        self._subscribed = frozenset(catalog.state.subscriptions)
-        self._listed_serial = catalog.serial
+        with catalog.applying:
+            entries = catalog.state.entries
+            self._listing = MappingProxyType({name: entries[name] for name in names.sorted_names(entries)})
+            self._subscribed = frozenset(catalog.state.subscriptions)
+            self._listed_serial = catalog.serial
 
     def _settle(self) -> None:
         """A change of names waits to be released: its author is at it, or has died, or the power took the

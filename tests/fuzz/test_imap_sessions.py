@@ -103,6 +103,13 @@ FURTHER = (
     "a APPEND INBOX UTF8 (~{16+}\r\nSubject: \u00e4\r\n\r\nx)\r\n".encode(),
     "a APPEND inbox {14+}\r\nSubject: \u00e4\r\n\r\n\r\n".encode(),
     "a APPEND INBOX CATENATE (UTF8 (~{13+}\r\nSubject: \u00e4\r\n) URL /INBOX/;UID=1)\r\n".encode(),
+    b"a NOTIFY SET STATUS (selected (MessageNew (UID BODY.PEEK[HEADER.FIELDS (Subject)]) MessageExpunge))"
+    b" (personal (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange))\r\n",
+    b"a NOTIFY SET (selected-delayed (MessageNew MessageExpunge FlagChange)) (subtree (user/joe x) NONE)\r\n",
+    b"a NOTIFY SET STATUS (subscribed (MailboxMetadataChange ServerMetadataChange MessageNew MessageExpunge))"
+    b" (mailboxes ({4+}\r\nwork shared/bugs) (AnnotationChange MessageNew MessageExpunge))\r\n",
+    b"a NOTIFY NONE\r\n",
+    b"a SEARCH RETURN (UPDATE (UID BODY[]) COUNT) UNSEEN\r\n",
 )
 
 

@@ -14,7 +14,7 @@ from functools import partial
 
 from tests.kit.imapelements import LARGEST64
 from tests.kit.imapfetch import FetchItems
-from tests.kit.imapresults import check_esearch, check_metadata, check_thread
+from tests.kit.imapresults import check_esearch, check_events, check_metadata, check_progress, check_thread
 
 _ATOM = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
 _TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]+")
@@ -28,11 +28,11 @@ PLAIN_CODES = frozenset(
     b"ALERT PARSE READ-ONLY READ-WRITE TRYCREATE UIDNOTSTICKY TOOBIG "
     b"UNAVAILABLE AUTHENTICATIONFAILED AUTHORIZATIONFAILED EXPIRED PRIVACYREQUIRED CONTACTADMIN NOPERM INUSE "
     b"EXPUNGEISSUED CORRUPTION SERVERBUG CLIENTBUG CANNOT LIMIT OVERQUOTA ALREADYEXISTS NONEXISTENT "
-    b"CLOSED UNKNOWN-CTE NOTSAVED USEATTR COMPRESSIONACTIVE".split()
+    b"CLOSED UNKNOWN-CTE NOTSAVED USEATTR COMPRESSIONACTIVE NOTIFICATIONOVERFLOW".split()
 )
 MAILBOX_ATTRIBUTES = frozenset(
     rb"\noselect \noinferiors \marked \unmarked \haschildren \hasnochildren \nonexistent \subscribed "
-    rb"\archive \drafts \junk \sent \trash".split()
+    rb"\noaccess \archive \drafts \junk \sent \trash".split()
 )
 WIDE_STATUS_ITEMS = frozenset(b"DELETED-STORAGE HIGHESTMODSEQ SIZE".split())
 STATUS_ITEMS = WIDE_STATUS_ITEMS.union(
@@ -168,20 +168,13 @@ class Checker(FetchItems):
             self.expect(b" ")
             self.match(_QUOTED, "tag")
         elif name == b"INPROGRESS":
-            if self.take(b" ("):
-                if not self.take(b"NIL"):
-                    self.match(_QUOTED, "tag")
-                if not self.take(b" NIL NIL"):
-                    self.expect(b" ")
-                    done = self.number()
-                    if not self.take(b" NIL"):
-                        self.expect(b" ")
-                        self.number(done + 1)
-                self.expect(b")")
+            check_progress(self)
         elif name == b"METADATA":
             if not self.take(b" TOOMANY"):
                 self.match(re.compile(rb" (LONGENTRIES|MAXSIZE) "), "METADATA with what")
                 self.number()
+        elif name == b"BADEVENT":
+            check_events(self)
         elif name == b"BADCHARSET":
             if self.take(b" "):
                 self.list_of(self.astring)
@@ -224,7 +217,7 @@ class Checker(FetchItems):
         self.astring()
         if extended and self.take(b' ("CHILDINFO" ("SUBSCRIBED"'):
             self.expect(b"))")
-        elif self.rev2 and self.take(b' ("OLDNAME" ('):
+        elif (extended or self.rev2) and self.take(b' ("OLDNAME" ('):
             self.astring()
             self.expect(b"))")
 

@@ -40,6 +40,7 @@ def run_setacl(session: Session, tag: bytes, cursor: Cursor) -> None:
     cursor.space()
     op, rights = _parse_change(cursor.astring())
     cursor.end()
+    session.note_own(name)
     session.mailstore.set_acl(name, identifier, op, rights)
 
 
@@ -52,6 +53,7 @@ def run_deleteacl(session: Session, tag: bytes, cursor: Cursor) -> None:
     cursor.space()
     identifier = prepare_identifier(cursor.astring())
     cursor.end()
+    session.note_own(name)
     session.mailstore.delete_acl(name, identifier)
 
 

@@ -71,6 +71,7 @@ def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
         contents = complete(session, uploads, stack)
         uids = append(opened.mailbox, make_messages(opened, uploads, contents))
         uid_validity = opened.mailbox.uid_validity
+        session.note_own_messages(opened.mailbox, uids)
         tells = tells_uids(opened)
     tell_name(session, written)
     if not tells:

@@ -62,6 +62,7 @@ def _transfer(
     target = opened.mailbox
     try:
         pairs = how(chosen.rows, selected.mailbox, target, flag_mask(opened.rights))
+        session.note_own_messages(target, [new for _, new in pairs])
         return pairs, _format_copyuid(target.uid_validity, pairs) if pairs and tells_uids(opened) else b""
     finally:
         target.release()

@@ -31,9 +31,9 @@ def run_create(session: Session, tag: bytes, cursor: Cursor) -> bytes:
         cursor.space()
         cursor.list_of(lambda: _parse_create_parameter(cursor, uses))
     cursor.end()
-    entry = session.mailstore.create(
-        fold_inbox(written), parse_uses([use.decode("ascii") for use in uses])
-    )
+    name = fold_inbox(written)
+    session.note_own(name)
+    entry = session.mailstore.create(name, parse_uses([use.decode("ascii") for use in uses]))
     tell_name(session, written)
     return b"[MAILBOXID (" + format_mailbox_id(entry.id) + b")] CREATE completed"
 
@@ -58,8 +58,10 @@ def run_delete(session: Session, tag: bytes, cursor: Cursor) -> None:
     cursor.space()
     written = cursor.written_mailbox()
     cursor.end()
+    name = fold_inbox(written)
+    session.note_own(name)
     try:
-        session.mailstore.delete(fold_inbox(written))
+        session.mailstore.delete(name)
     except HasInferiors as error:
         # IMAP4rev2 has a code of its own for that (RFC 9051 §7.1).
         raise No(str(error), b"HASCHILDREN" if session.rev2 else b"CANNOT") from None
@@ -82,18 +84,24 @@ def run_rename(session: Session, tag: bytes, cursor: Cursor) -> None:
     cursor.space()
     new = cursor.written_mailbox()
     cursor.end()
-    session.mailstore.rename(fold_inbox(old), fold_inbox(new))
+    names = fold_inbox(old), fold_inbox(new)
+    session.note_own(*names)
+    session.mailstore.rename(*names)
     tell_renamed(session, old, new)
 
 
 def run_subscribe(session: Session, tag: bytes, cursor: Cursor) -> None:
     """RFC 3501 §6.3.6."""
-    session.mailstore.subscribe(_one_mailbox(cursor))
+    name = _one_mailbox(cursor)
+    session.note_own(name)
+    session.mailstore.subscribe(name)
 
 
 def run_unsubscribe(session: Session, tag: bytes, cursor: Cursor) -> None:
     """RFC 3501 §6.3.7."""
-    session.mailstore.unsubscribe(_one_mailbox(cursor))
+    name = _one_mailbox(cursor)
+    session.note_own(name)
+    session.mailstore.unsubscribe(name)
 
 
 def _one_mailbox(cursor: Cursor) -> str:

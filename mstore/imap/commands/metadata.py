@@ -65,6 +65,8 @@ def run_setmetadata(session: Session, tag: bytes, cursor: Cursor) -> None:
     cursor.space()
     changes = parse_values(cursor)
     cursor.end()
+    if session.notifying is not None:
+        session.notifying.note_own_annotations(name, changes)
     try:
         annotation.write(session.mailstore, name, changes)
     except TooLong as error:

@@ -70,7 +70,7 @@ def _search_selected(session: Session, tag: bytes, key: SearchKey, options: Retu
     if len(found):
         send_results(session, selected.mailbox, view, options, found, correlator, True, asks)
     if options.updates:
-        follow(session, selected, tag, key, found, correlator, True, modseq)
+        follow(session, selected, tag, key, found, correlator, True, modseq, options.items)
 
 
 def _search_named(

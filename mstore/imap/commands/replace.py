@@ -56,6 +56,7 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes:
         new_uid, modseq = replace(int(chosen.rows[0]), selected.mailbox, opened.mailbox, message)
         uid_validity = opened.mailbox.uid_validity
         tells = tells_uids(opened)
+        session.note_own_messages(opened.mailbox, [new_uid])
     if tells:
         # Told before the old message is told to be gone (RFC 8508 §4.3).
         session.send(b"* OK [APPENDUID %d %d] Replacement ready\r\n" % (uid_validity, new_uid))

@@ -73,5 +73,5 @@ def _run(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | Non
     save(selected, options, found)
     send_results(session, selected.mailbox, view, options, found, correlator, uid, asks)
     if options.updates:
-        follow(session, selected, tag, key, found, correlator, uid, modseq)
+        follow(session, selected, tag, key, found, correlator, uid, modseq, options.items)
     return None

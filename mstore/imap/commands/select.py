@@ -67,6 +67,8 @@ def open_mailbox(session: Session, cursor: Cursor, read_only: bool) -> bytes:
         mailbox.release()
         raise
     session.selected, session.state = selected, state.SELECTED
+    if session.notifying is not None:
+        session.notifying.attach(selected)
     if read_only:
         return b"[READ-ONLY] EXAMINE completed"
     return b"[READ-ONLY] SELECT completed" if changes_nothing else b"[READ-WRITE] SELECT completed"

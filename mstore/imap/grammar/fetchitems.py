@@ -67,6 +67,14 @@ def parse_fetch_items(cursor: Cursor) -> tuple[FetchItem, ...]:
         if macro is not None:
             return tuple(FetchItem(name) for name in macro)
         return (_parse_item(cursor, word),)
+    return parse_fetch_list(cursor)
+
+
+def parse_fetch_list(cursor: Cursor) -> tuple[FetchItem, ...]:
+    """Read items up to the parenthesis that closes their list, whose opening one has been read.
+
+    Raises: as ``parse_fetch_items``.
+    """
     items = {_parse_item(cursor, cursor.word()): None}
     while not cursor.take(b")"):
         cursor.space()
