@@ -6,7 +6,7 @@ A key is used with one algorithm only, which follows from the key and not from t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def _load_set(data: bytes) -> list[TokenKey]:
     return found
 
 
-_JWK_ALGORITHMS = {
+_JWK_ALGORITHMS: Mapping[tuple[Any, Any], str] = {
     ("RSA", None): "RS256",
     ("EC", "P-256"): "ES256",
     ("OKP", "Ed25519"): "EdDSA",
