@@ -63,8 +63,8 @@ class AuthDb:
         self._passwords.close()
         self._remembered.clear()
 
-    def verify(self, login: str, password: bytes) -> Verdict:
-        """Judge a login.
+    def verify(self, login: str, password: bytes, peer: str = "", service: str = "") -> Verdict:
+        """Judge a login, from an address and at a service where these are known.
 
         Raises: Unavailable, Corrupt when the databases cannot be asked.
         """

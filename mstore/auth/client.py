@@ -302,7 +302,7 @@ def _pack_start(mechanism: str, facts: Facts, initial: bytes | None) -> bytes:
     fields += [(b"binding", kind.encode() + b"=" + data) for kind, data in facts.bindings.items()]
     if facts.common_name is not None:
         fields.append((b"certificate-cn", facts.common_name.encode()[:1024]))
-    fields += [(b"certificate-email", email.encode()[:1024]) for email in facts.emails[:16]]
+    fields += [(b"certificate-email", email.encode()[:1024]) for email in facts.emails[:8]]
     if initial is not None:
         fields.append((b"initial", initial))
     return pack(START, fields)

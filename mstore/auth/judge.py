@@ -31,7 +31,7 @@ _log = logging.getLogger("authproxyd")
 class PasswordJudge(Protocol):
     """The mechanism of ``authproxy-authmech``."""
 
-    def verify(self, login: str, password: bytes) -> Verdict: ...
+    def verify(self, login: str, password: bytes, peer: str = "", service: str = "") -> Verdict: ...
 
 
 class KeySource(Protocol):
@@ -108,7 +108,8 @@ class Judge:
         if not login or not password:
             raise Failed
         try:
-            verdict = self.site.passwords.verify(login, password)
+            question = self.question
+            verdict = self.site.passwords.verify(login, password, question.peer, question.service)
         except MStoreError as error:
             raise self.unavailable(error) from error
         if not verdict.ok:

@@ -6,7 +6,7 @@ A key is used with one algorithm only, which follows from the key and not from t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def _load_set(data: bytes) -> list[TokenKey]:
         if entry.get("use", "sig") != "sig":
             continue
         try:
-            key = jwt.PyJWK(entry, _JWK_ALGORITHMS.get((entry.get("kty"), entry.get("crv")))).key
+            key = jwt.PyJWK(entry, _JWK_ALGORITHMS.get((str(entry.get("kty")), entry.get("crv")))).key
         except jwt.PyJWTError as error:
             raise ValueError(str(error)) from None
         algorithm = "HS256" if isinstance(key, bytes) else _algorithm(key)
@@ -80,7 +80,7 @@ def _load_set(data: bytes) -> list[TokenKey]:
     return found
 
 
-_JWK_ALGORITHMS = {
+_JWK_ALGORITHMS: Mapping[tuple[Any, Any], str] = {
     ("RSA", None): "RS256",
     ("EC", "P-256"): "ES256",
     ("OKP", "Ed25519"): "EdDSA",

@@ -29,7 +29,7 @@ MARGIN_S = 20.0
 RESTART_S = 5.0
 VACATE_S = 3.0
 """How long the ports may still be held by daemons whose storemgr was killed."""
-SOCKETS = ("authproxyd", "lmtpd", "lmtpd-oq")
+SOCKETS = ("authproxyd", "authproxyd-sasl", "lmtpd", "lmtpd-oq")
 
 
 class Failed(MStoreError):

@@ -70,7 +70,9 @@ def exchange(judge: Judge) -> Exchange:
         raise _error("channel-bindings-dont-match")
     message = b",".join((first.bare, told, final["unproved"]))
     if not verify_proof(HASHES[hash_name], keys, message, proof) or kept is None:
-        raise _error("invalid-proof")
+        # Told without a last message of ours (RFC 5802 §7 "OPTIONAL"): clients take that for a fault in the
+        # conversation, and their users would not learn that the password is wrong.
+        raise Failed
     signature = hmac.digest(keys.server_key, message, HASHES[hash_name])
     return Identity(first.name, first.authzid, b"v=" + base64.b64encode(signature))
 
@@ -108,11 +110,15 @@ def _read_saslname(data: bytes) -> str:
 
 
 def _check_binding(judge: Judge, flag: bytes, plus: bool) -> bytes:
-    """The data that the client must bind to, empty for none (RFC 5802 §6)."""
+    """The data that the client must bind to, empty for none (RFC 5802 §6).
+
+    Some clients bind themselves without saying so in the mechanism's name.
+    """
     if flag.startswith(b"p="):
-        if not plus:
+        bindings = judge.question.bindings
+        if not bindings:
             raise _error("channel-binding-not-supported")
-        data = judge.question.bindings.get(flag[2:].decode())
+        data = bindings.get(flag[2:].decode())
         if data is None:
             raise _error("unsupported-channel-binding-type")
         return data
