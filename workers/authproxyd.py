@@ -1,7 +1,9 @@
 """authproxyd: checks passwords for the other daemons; the only process that reads a password verifier.
 
-It opens its database while it has the right to, gives up its rights, and answers the one-command protocol
-(``mstore.auth.server``) on ``ipc/authproxyd`` in a single process. Hashing runs in threads, one per core.
+It opens its database while it has the right to, gives up its rights (unless a mechanism needs them, as
+``shadow`` and ``pam`` do), and answers the one-command protocol (``mstore.auth.server``) on
+``ipc/authproxyd`` in a single process. Hashing runs in threads, one per core; what waits for others, in
+threads of its own kind.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import gevent
@@ -18,21 +21,40 @@ from gevent.event import Event
 from setproctitle import setproctitle
 
 from mstore.accounts import Accounts, LoginRules
-from mstore.auth.mechanism import Mechanism, check_mechanism, make_mechanism
+from mstore.auth.mechanism import (
+    AUTHDB,
+    Mechanism,
+    Sources,
+    StartTls,
+    check_mechanisms,
+    keeps_superuser,
+    make_mechanism,
+    no_tls,
+    unavailable_mechanisms,
+)
 from mstore.auth.server import Server, version_text
 from mstore.base import blocking, clock
 from mstore.base.config import ConfigErrors, load
-from mstore.base.errors import Invalid, MStoreError
+from mstore.base.errors import MStoreError
 from mstore.base.log import Log, capture_logging
 from mstore.base.options import Settings
 from mstore.base.preload import EVENT_LOOP, load_encodings, load_modules
+from mstore.net.tls import make_client_context, start_client_tls
 from workers.arguments import Arguments, read_arguments
 from workers.checks import check_accounts, check_databases, take_lock
 from workers.connections import Connections, drain
 from workers.cooperative import Cooperative, take_over_errors
 from workers.listeners import BACKLOG, Listener, bind_unix
 from workers.parent import Parent, Refused, refuse
-from workers.privileges import drop, find_identity, prepare_directories, raise_file_limit, settle
+from workers.privileges import (
+    acting_as,
+    drop,
+    find_identity,
+    name_user,
+    prepare_directories,
+    raise_file_limit,
+    settle,
+)
 from workers.scoreboard import Scoreboard
 from workers.statistics import append_block, format_block
 
@@ -47,15 +69,27 @@ def open_mechanism(settings: Settings) -> Mechanism:
     Raises: Refused
     """
     rules = LoginRules.of(settings.default_domain, settings.single_domain)
+    policy = settings.ms_assignment_policy
+    accounts = Accounts(settings.db_path, rules, None, settings.mailstores, policy)
+    start_tls: StartTls = no_tls
     try:
-        if settings.authproxy_legacy_authmech is not None:
-            check_mechanism(settings.authproxy_legacy_authmech)
-        accounts = Accounts(settings.db_path, rules)
-        return make_mechanism(settings.authproxy_authmech, settings.db_path, accounts)
-    except Invalid as error:
-        raise Refused(f"authproxy-authmech: {error}") from error
-    except MStoreError as error:
-        raise Refused(str(error)) from error
+        if set(settings.authentication().values()) != {AUTHDB}:
+            tls = make_client_context(settings.authproxy_rimap_tls_verify, settings.authproxy_rimap_tls_ca)
+            start_tls = partial(start_client_tls, tls)
+        return make_mechanism(Sources(settings, accounts, start_tls))
+    except Exception as error:
+        # One that the site has added may raise anything.
+        text = str(error) if isinstance(error, MStoreError) else f"{type(error).__name__}: {error}"
+        raise Refused(text) from error
+
+
+def refuse_problems(problems: list[str]) -> None:
+    """Pass when there are none.
+
+    Raises: Refused, naming all of them
+    """
+    if problems:
+        raise Refused("\n".join(problems))
 
 
 class Question:
@@ -97,15 +131,21 @@ class Authproxyd:
         identity = find_identity(settings)
         raise_file_limit()
         check_databases(settings)
+        refuse_problems(unavailable_mechanisms(settings))
+        is_superuser = keeps_superuser(settings) and os.geteuid() == 0 and identity.uid != 0
         prepare_directories(settings, identity)
         load_encodings()
         load_modules(EVENT_LOOP)
         self.mechanism = open_mechanism(settings)
         self.server = Server(self.mechanism)
-        drop(identity)
-        self.lock = take_lock(settings, NAME)
-        check_accounts(settings)
-        self.listener = Listener(bind_unix(settings.ipc_path(NAME), MODE), role=NAME)
+        if not is_superuser:
+            drop(identity)
+        refuse_problems(check_mechanisms(settings))
+        self.owner = (identity.uid, identity.gid) if is_superuser else None
+        with acting_as(identity):
+            self.lock = take_lock(settings, NAME)
+            check_accounts(settings)
+            self.listener = Listener(bind_unix(settings.ipc_path(NAME), MODE), role=NAME)
         self.listener.socket.listen(BACKLOG)
         settle()
 
@@ -120,7 +160,11 @@ class Authproxyd:
         ending = self._watch_signals()
         waiting.spawn(self._beat)
         connections.start()
-        self.log.info("started", mechanism=self.settings.authproxy_authmech, listening=self.listener.name)
+        legacy, user = self.settings.authproxy_legacy_authmech, name_user(os.geteuid())
+        mechanism = self.settings.authproxy_authmech
+        self.log.info(
+            "started", mechanism=mechanism, legacy=legacy, user=user, listening=self.listener.name
+        )
         self.parent.tell("ready")
         ending.wait()
         self.log.info("stopping")
@@ -140,14 +184,15 @@ class Authproxyd:
 
     def write_statistics(self) -> None:
         """Append a block of statistics to ``log/authproxyd.stats``."""
+        mechanisms = self.settings.authentication()
         rows: list[tuple[str, object]] = [
-            ("mechanism", self.settings.authproxy_authmech),
+            *((name.removeprefix("authproxy-"), mechanism) for name, mechanism in mechanisms.items()),
             ("ok", self.accepted),
             ("no", self.refused),
         ]
         path = self.settings.stats_path(NAME)
         try:
-            append_block(path, format_block(NAME, os.getpid(), self.started, clock.now(), rows))
+            append_block(path, format_block(NAME, os.getpid(), self.started, clock.now(), rows), self.owner)
         except OSError as error:
             self.log.error("statistics-failed", path=path, error=error.strerror or error)
 
@@ -178,17 +223,27 @@ class Authproxyd:
     def _beat(self) -> None:
         while True:
             self.parent.tell("alive")
-            mechanism = self.settings.authproxy_authmech
-            title = f"m-store: {NAME} [{mechanism}, {self.accepted} ok {self.refused} no]"
+            title = f"m-store: {NAME} [{self._describe()}, {self.accepted} ok {self.refused} no]"
             if title != self._title:
                 self._title = title
                 setproctitle(title)
             gevent.sleep(1.0)
 
 
+    def _describe(self) -> str:
+        """The mechanism for the title, what it falls back to, and whether for it we stay superuser."""
+        settings = self.settings
+        words = [settings.authproxy_authmech]
+        if settings.authproxy_legacy_authmech is not None:
+            words.append(f"legacy {settings.authproxy_legacy_authmech}")
+        if self.owner is not None:
+            words.append("superuser")
+        return ", ".join(words)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run authproxyd from its command line; returns the exit status."""
-    arguments = read_arguments(NAME, PURPOSE, argv, version_text())
+    arguments = read_arguments(NAME, PURPOSE, argv, version_text)
     try:
         authproxyd = Authproxyd(arguments)
         authproxyd.prepare()
