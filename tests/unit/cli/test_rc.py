@@ -55,7 +55,8 @@ def test_configtest_knows_the_mechanisms_there_are(
     add(config, "authproxy-authmech kerberos6")
     assert rc.main(["-f", str(config), "configtest"]) == 1
     err = capsys.readouterr().err
-    assert err.startswith(f"{config}:{number}: authproxy-authmech: there is no authentication mechanism kerberos6")
+    where = f"{config}:{number}: authproxy-authmech: "
+    assert err.startswith(f"{where}there is no authentication mechanism kerberos6")
     assert "did you mean kerberos5?" in err
     config.write_text(config.read_text().replace("kerberos6", "kerberos5"))
     monkeypatch.setitem(sys.modules, "gssapi", None)
