@@ -107,7 +107,7 @@ class Question:
         self._authproxyd.count(self._authproxyd.server.handle(self._sock))
 
     def stop(self) -> None:
-        """Nothing: an answer is never long in coming."""
+        """Nothing: an answer comes by itself, and who has none when the time is over asks again."""
 
 
 class Authproxyd:

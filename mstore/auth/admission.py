@@ -37,7 +37,6 @@ class Admission:
         self._mechanism = mechanism
         self._accounts = accounts
         self._may_create = may_create
-        self.created = 0
 
     def verify(self, login: str, password: bytes, peer: str = "") -> Verdict:
         """Judge a login; makes the account when it is the first one of somebody who may have one.
@@ -67,6 +66,5 @@ class Admission:
                 return record.enabled
             _log.warning("cannot make an account for %s: %s", name, error)
             return False
-        self.created += 1
         _log.info("made the account %s in mailstore %s", name, mailstore)
         return True

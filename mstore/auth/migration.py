@@ -33,7 +33,6 @@ class Migration:
         self._mechanism = mechanism
         self._legacy = legacy
         self._accounts = accounts
-        self.migrated = 0
 
     def verify(self, login: str, password: bytes, peer: str = "") -> Verdict:
         """Judge a login; makes the account when the legacy mechanism lets in somebody not yet known.
@@ -52,7 +51,6 @@ class Migration:
                 return self._mechanism.verify(login, password, peer)
             _log.warning("cannot migrate %s: %s", name, error)
             return REFUSED
-        self.migrated += 1
         _log.info("migrated %s", name)
         return Verdict(True)
 

@@ -30,7 +30,7 @@ def has_gssapi() -> bool:
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs the superuser, whose keytab is given to another user"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs the superuser, who gives a keytab away"),
     pytest.mark.skipif(KDC is None, reason="krb5-kdc is not installed"),
     pytest.mark.skipif(not has_gssapi(), reason="the extra kerberos (gssapi) is not installed"),
 ]
