@@ -224,6 +224,27 @@ def test_migration_from_the_password_file_as_the_manual_tells_it(
             store.imap().login(name, "wrong")
 
 
+def test_migration_from_shadow_leaves_the_databases_to_whom_they_belong(
+    make_store: Callable[..., Instance],
+) -> None:
+    with system_user(password=WORD) as name:
+        store = make_store(["joe"], ["authproxy-legacy-authmech shadow"])
+        db = store.ms_path / "db"
+        before = {path.name: (path.stat().st_uid, path.stat().st_mode) for path in db.iterdir()}
+        with store:
+            assert not ask(store, name, "wrong").ok
+            client = store.imap()
+            client.login(name, f'"{WORD}"')
+            client.logout()
+            assert "[authdb, legacy shadow, superuser, " in title(store.daemon_pid("authproxyd"))
+            run("usermod", "--lock", name)
+            assert ask(store, name, WORD).ok, "the old password counts no more, and need not"
+            client = store.imap("joe")
+            client.logout()
+            after = {path.name: (path.stat().st_uid, path.stat().st_mode) for path in db.iterdir()}
+            assert after == before
+
+
 def test_a_mechanism_that_needs_the_superuser_says_so_to_others() -> None:
     user = runtime_user()
     script = (
