@@ -1,8 +1,9 @@
 """authproxyd: judges logins for the other daemons; the only process that reads what is kept of passwords.
 
-It opens its database, its keys and its plugins while it has the right to, gives up its rights, and answers in
-a single process: the one-command protocol (``mstore.auth.server``) on ``ipc/authproxyd``, exchanges
-(``mstore.auth.exchanges``) on ``ipc/authproxyd-sasl``. Hashing runs in threads, one per core.
+It opens its database, its keys and its plugins while it has the right to, gives up its rights (unless a
+mechanism needs them, as ``shadow`` and ``pam`` do), and answers in a single process: the one-command protocol
+(``mstore.auth.server``) on ``ipc/authproxyd``, exchanges (``mstore.auth.exchanges``) on
+``ipc/authproxyd-sasl``. Hashing runs in threads, one per core; what waits for others, in threads of its kind.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import gevent
@@ -26,7 +28,17 @@ from mstore.auth import introspection
 from mstore.auth.exchanges import ExchangeServer
 from mstore.auth.gate import OpenGate
 from mstore.auth.judge import Site
-from mstore.auth.mechanism import Mechanism, check_mechanism, make_mechanism
+from mstore.auth.mechanism import (
+    AUTHDB,
+    Mechanism,
+    Sources,
+    StartTls,
+    check_mechanisms,
+    keeps_superuser,
+    make_mechanism,
+    no_tls,
+    unavailable_mechanisms,
+)
 from mstore.auth.offers import own_offers
 from mstore.auth.sasl.plugins import load_plugins
 from mstore.auth.sasl.table import OWN
@@ -34,17 +46,26 @@ from mstore.auth.server import Server, version_text
 from mstore.auth.tokens import Tokens
 from mstore.base import blocking, clock
 from mstore.base.config import ConfigErrors, load
-from mstore.base.errors import Invalid, MStoreError
+from mstore.base.errors import MStoreError
 from mstore.base.log import Log, capture_logging
 from mstore.base.options import Settings
 from mstore.base.preload import EVENT_LOOP, load_encodings, load_modules
+from mstore.net.tls import make_client_context, start_client_tls
 from workers.arguments import Arguments, read_arguments
 from workers.checks import check_accounts, check_databases, take_lock
 from workers.connections import Connections, drain
 from workers.cooperative import Cooperative, take_over_errors
 from workers.listeners import BACKLOG, Listener, bind_unix
 from workers.parent import Parent, Refused, refuse
-from workers.privileges import drop, find_identity, prepare_directories, raise_file_limit, settle
+from workers.privileges import (
+    acting_as,
+    drop,
+    find_identity,
+    name_user,
+    prepare_directories,
+    raise_file_limit,
+    settle,
+)
 from workers.scoreboard import Scoreboard
 from workers.statistics import append_block, format_block
 
@@ -61,14 +82,25 @@ def open_mechanism(settings: Settings, accounts: Accounts) -> Mechanism:
 
     Raises: Refused
     """
+    start_tls: StartTls = no_tls
     try:
-        if settings.authproxy_legacy_authmech is not None:
-            check_mechanism(settings.authproxy_legacy_authmech)
-        return make_mechanism(settings.authproxy_authmech, settings.db_path, accounts)
-    except Invalid as error:
-        raise Refused(f"authproxy-authmech: {error}") from error
-    except MStoreError as error:
-        raise Refused(str(error)) from error
+        if set(settings.authentication().values()) != {AUTHDB}:
+            tls = make_client_context(settings.authproxy_rimap_tls_verify, settings.authproxy_rimap_tls_ca)
+            start_tls = partial(start_client_tls, tls)
+        return make_mechanism(Sources(settings, accounts, start_tls))
+    except Exception as error:
+        # One that the site has added may raise anything.
+        text = str(error) if isinstance(error, MStoreError) else f"{type(error).__name__}: {error}"
+        raise Refused(text) from error
+
+
+def refuse_problems(problems: list[str]) -> None:
+    """Pass when there are none.
+
+    Raises: Refused, naming all of them
+    """
+    if problems:
+        raise Refused("\n".join(problems))
 
 
 def open_site(settings: Settings, mechanism: Mechanism, accounts: Accounts) -> Site:
@@ -103,11 +135,11 @@ def make_exchanges(settings: Settings, site: Site) -> ExchangeServer:
     return ExchangeServer(site, mechanisms, offers, settings.login_timeout + RESPONSE_MORE_S)
 
 
-def is_trusted(sock: Any) -> bool:
-    """Whether the process at the other end of a Unix socket is root's or our own user's."""
+def is_trusted(sock: Any, runtime_uid: int) -> bool:
+    """Whether the process at the other end of a Unix socket is root's or the runtime user's."""
     size = struct.calcsize("3i")
     _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return uid in (0, os.geteuid())
+    return uid in (0, runtime_uid)
 
 
 class Question:
@@ -123,13 +155,13 @@ class Question:
 
     def run(self) -> None:
         """Answer it, if it is one of ours who asks."""
-        if not is_trusted(self._sock):
+        if not is_trusted(self._sock, self._authproxyd.identity.uid):
             self._authproxyd.log.warning("stranger", reason="neither root nor runtime-user")
             return
         self._authproxyd.count(self._server.handle(self._sock))
 
     def stop(self) -> None:
-        """Nothing: an answer is never long in coming."""
+        """Nothing: an answer comes by itself, and who has none when the time is over asks again."""
 
 
 class Authproxyd:
@@ -153,22 +185,29 @@ class Authproxyd:
         identity = find_identity(settings)
         raise_file_limit()
         check_databases(settings)
+        refuse_problems(unavailable_mechanisms(settings))
+        is_superuser = keeps_superuser(settings) and os.geteuid() == 0 and identity.uid != 0
         prepare_directories(settings, identity)
         load_encodings()
         load_modules(EVENT_LOOP)
         rules = LoginRules.of(settings.default_domain, settings.single_domain)
         administrators = Administrators.of(settings.admin_users, settings.admin_domain, rules)
-        accounts = Accounts(settings.db_path, rules, administrators)
+        policy = settings.ms_assignment_policy
+        accounts = Accounts(settings.db_path, rules, administrators, settings.mailstores, policy)
         self.mechanism = open_mechanism(settings, accounts)
         site = open_site(settings, self.mechanism, accounts)
         self.server = Server(self.mechanism, gate=site.gate)
         self.exchanges = make_exchanges(settings, site)
-        drop(identity)
-        self.lock = take_lock(settings, NAME)
-        check_accounts(settings)
-        self.listeners = [
-            Listener(bind_unix(settings.ipc_path(name), MODE), role=name) for name in (NAME, SASL_NAME)
-        ]
+        if not is_superuser:
+            drop(identity)
+        refuse_problems(check_mechanisms(settings))
+        self.identity, self.is_superuser = identity, is_superuser
+        with acting_as(identity):
+            self.lock = take_lock(settings, NAME)
+            check_accounts(settings)
+            self.listeners = [
+                Listener(bind_unix(settings.ipc_path(name), MODE), role=name) for name in (NAME, SASL_NAME)
+            ]
         for listener in self.listeners:
             listener.socket.listen(BACKLOG)
         settle()
@@ -187,8 +226,10 @@ class Authproxyd:
         ending = self._watch_signals()
         waiting.spawn(self._beat)
         connections.start()
+        legacy, user = self.settings.authproxy_legacy_authmech, name_user(os.geteuid())
+        mechanism = self.settings.authproxy_authmech
         listening = " ".join(listener.name for listener in self.listeners)
-        self.log.info("started", mechanism=self.settings.authproxy_authmech, listening=listening)
+        self.log.info("started", mechanism=mechanism, legacy=legacy, user=user, listening=listening)
         self.parent.tell("ready")
         ending.wait()
         self.log.info("stopping")
@@ -210,14 +251,16 @@ class Authproxyd:
 
     def write_statistics(self) -> None:
         """Append a block of statistics to ``log/authproxyd.stats``."""
+        mechanisms = self.settings.authentication()
         rows: list[tuple[str, object]] = [
-            ("mechanism", self.settings.authproxy_authmech),
+            *((name.removeprefix("authproxy-"), mechanism) for name, mechanism in mechanisms.items()),
             ("ok", self.accepted),
             ("no", self.refused),
         ]
         path = self.settings.stats_path(NAME)
         try:
-            append_block(path, format_block(NAME, os.getpid(), self.started, clock.now(), rows))
+            owner = (self.identity.uid, self.identity.gid) if self.is_superuser else None
+            append_block(path, format_block(NAME, os.getpid(), self.started, clock.now(), rows), owner)
         except OSError as error:
             self.log.error("statistics-failed", path=path, error=error.strerror or error)
 
@@ -248,17 +291,26 @@ class Authproxyd:
     def _beat(self) -> None:
         while True:
             self.parent.tell("alive")
-            mechanism = self.settings.authproxy_authmech
-            title = f"m-store: {NAME} [{mechanism}, {self.accepted} ok {self.refused} no]"
+            title = f"m-store: {NAME} [{self._describe()}, {self.accepted} ok {self.refused} no]"
             if title != self._title:
                 self._title = title
                 setproctitle(title)
             gevent.sleep(1.0)
 
+    def _describe(self) -> str:
+        """The mechanism for the title, what it falls back to, and whether for it we stay superuser."""
+        settings = self.settings
+        words = [settings.authproxy_authmech]
+        if settings.authproxy_legacy_authmech is not None:
+            words.append(f"legacy {settings.authproxy_legacy_authmech}")
+        if self.is_superuser:
+            words.append("superuser")
+        return ", ".join(words)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run authproxyd from its command line; returns the exit status."""
-    arguments = read_arguments(NAME, PURPOSE, argv, version_text())
+    arguments = read_arguments(NAME, PURPOSE, argv, version_text)
     try:
         authproxyd = Authproxyd(arguments)
         authproxyd.prepare()

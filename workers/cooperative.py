@@ -110,11 +110,20 @@ class Cooperative:
         self._hub = gevent.get_hub()
         self._loop = self._hub.loop
         self._threads = Threads(threads)
+        self._apart: dict[str, Threads] = {}
         self._background = 0
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run it in a thread, unless we are one already or in the loop itself, which must not wait."""
         found: T = self._threads.call(function, args)
+        return found
+
+    def call_apart(self, kind: str, limit: int, function: Callable[..., T], *args: Any) -> T:
+        """The same in threads that only this kind has."""
+        threads = self._apart.get(kind)
+        if threads is None:
+            threads = self._apart[kind] = Threads(limit)
+        found: T = threads.call(function, args)
         return found
 
     def sleep(self, seconds: float) -> None:

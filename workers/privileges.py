@@ -6,11 +6,13 @@ directories belong to ``runtime-user``.
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
 import resource
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +131,27 @@ def drop(identity: Identity) -> None:
     os.setresuid(identity.uid, identity.uid, identity.uid)
     if os.geteuid() == 0 or os.getuid() == 0:
         raise Refused("could not give up superuser rights")
+
+
+@contextlib.contextmanager
+def acting_as(identity: Identity) -> Iterator[None]:
+    """Do something as the runtime user, to get the superuser's rights back; for a process with one thread.
+
+    What is made meanwhile is the runtime user's. Does nothing where no superuser rights are held.
+    """
+    if os.geteuid() != 0 or identity.uid == 0:
+        yield
+        return
+    gid, groups = os.getegid(), os.getgroups()
+    os.setgroups(sorted({identity.gid, identity.ipc_gid, *os.getgrouplist(identity.user, identity.gid)}))
+    os.setegid(identity.gid)
+    os.seteuid(identity.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
 
 
 def settle() -> None:

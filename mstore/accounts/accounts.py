@@ -19,7 +19,7 @@ from mstore.accounts.assign import assign
 from mstore.accounts.database import ACCOUNTS, Database
 from mstore.accounts.groups import Groups
 from mstore.accounts.login import MAX_BYTES, LoginRules, check_account_name, fold
-from mstore.base.errors import Exists, Invalid, NotFound
+from mstore.base.errors import Exists, Invalid, NotFound, Unavailable
 from mstore.base.ids import AccountId
 from mstore.base.values import AssignmentRule
 
@@ -268,6 +268,17 @@ class Accounts:
         Raises: Invalid, Unavailable.
         """
         return assign(name, self._policy, self._mailstores, self.count_by_mailstore(), self._rules)
+
+    def assign_home(self, name: str, mailstore: str | None = None) -> str:
+        """The same, or the mailstore given, for an account that is to be made: its directory must be there.
+
+        Raises: Invalid, Unavailable.
+        """
+        mailstore = mailstore or self.assign(name)
+        if not (directory := self._mailstores[mailstore]).is_dir():
+            hint = "msadm init makes that of a new mailstore"
+            raise Unavailable(f"the mailstore's directory {directory} is missing; {hint}")
+        return mailstore
 
     def count_by_mailstore(self) -> dict[str, int]:
         """How many accounts each mailstore has."""

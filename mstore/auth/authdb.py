@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mstore.accounts.accounts import Accounts
+from mstore.accounts.login import check_account_name
 from mstore.accounts.passwords import Passwords
-from mstore.auth.scheme import Scheme
+from mstore.auth.scheme import MAX_PASSWORD_BYTES, Scheme
 from mstore.auth.verdict import REFUSED, Verdict
 from mstore.base import blocking
+from mstore.base.errors import Exists, LimitReached, MStoreError
 from mstore.base.ids import AccountId
 
 REMEMBERED_S = 600.0
@@ -80,6 +82,43 @@ class AuthDb:
             return REFUSED
         self._remember(record.id, _Remembered(digest, verifier, time.monotonic() + self._remembered_s))
         return _ACCEPTED
+
+    def knows(self, login: str) -> bool:
+        """Whether a login is this mechanism's to judge: the account has a password here, or is disabled.
+
+        Raises: Unavailable, Corrupt.
+        """
+        record = self._accounts.find(login)
+        if record is None:
+            return False
+        return not record.enabled or self._passwords.verifier(record.id) is not None
+
+    def enroll(self, login: str, password: bytes) -> None:
+        """Make the account of a login, or take up one that has no password, with this password.
+
+        Durable: the password, then the account.
+        Raises: Exists when there is one with a password by now, or the name is somebody's alias; Invalid,
+        LimitReached for what can be no name or password; Unavailable, Corrupt.
+        """
+        if len(password) > MAX_PASSWORD_BYTES:
+            raise LimitReached(f"a password cannot be longer than {MAX_PASSWORD_BYTES} bytes")
+        verifier = blocking.call(self._scheme.hash, password)
+        if self.knows(login):
+            raise Exists(f"there is an account {login} with a password already")
+        record = self._accounts.find(login)
+        if record is not None:
+            blocking.call(self._passwords.set_verifier, record.id, verifier)
+            return
+        name = self._accounts.rules.key(login)
+        check_account_name(name)
+        mailstore = self._accounts.assign_home(name)
+        account_id = self._accounts.new_id()
+        blocking.call(self._passwords.set_verifier, account_id, verifier)
+        try:
+            blocking.call(self._accounts.add, name, mailstore, None, account_id)
+        except MStoreError:
+            blocking.call(self._passwords.remove, account_id)
+            raise
 
     def _is_remembered(self, account_id: AccountId, digest: bytes, verifier: str) -> bool:
         remembered = self._remembered.get(account_id)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from typing import Protocol
 
 import mstore
+from mstore.auth.driver import Mechanism
 from mstore.auth.gate import Gate, OpenGate, Turned
-from mstore.auth.mechanism import MECHANISMS, Mechanism
+from mstore.auth.mechanism import available_mechanisms, find_driver
 from mstore.auth.verdict import REFUSED, UNAVAILABLE, Verdict
 from mstore.base import blocking
 from mstore.base.errors import MStoreError
@@ -122,6 +122,14 @@ def format_answer(verdict: Verdict) -> bytes:
     return f"{word} {verdict.text}".rstrip().encode()
 
 
-def version_text(mechanisms: Sequence[str] = tuple(MECHANISMS)) -> str:
-    """What ``authproxyd -v`` prints on standard error: the version and the mechanisms there are."""
-    return f"M-Store authproxyd {mstore.__version__}\nauthentication mechanisms: {' '.join(mechanisms)}\n"
+def version_text() -> str:
+    """What ``authproxyd -v`` prints on standard error: the version, and the mechanisms there are here."""
+    found = available_mechanisms()
+    names = [name for name, missing in found.items() if not missing]
+    lines = [
+        f"M-Store authproxyd {mstore.__version__}",
+        f"authentication mechanisms: {' '.join(names)}",
+        f"run as the superuser: {' '.join(name for name in names if find_driver(name).needs_superuser)}",
+        *(f"not available here: {name}: {missing}" for name, missing in found.items() if missing),
+    ]
+    return "\n".join(lines) + "\n"

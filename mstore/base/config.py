@@ -19,7 +19,7 @@ from typing import Any
 
 from mstore.base import saslnames
 from mstore.base.errors import MStoreError
-from mstore.base.options import Option, Settings, declared
+from mstore.base.options import MECHANISM_GROUP, MECHANISMS, Option, Settings, declared
 
 LONGEST_BYTES = 1 << 20
 
@@ -174,12 +174,54 @@ def _check_files(parser: Parser, settings: Settings) -> None:
 
 
 def _check_login(parser: Parser, settings: Settings) -> None:
-    mechanisms = (settings.authproxy_authmech, settings.authproxy_legacy_authmech)
-    if "rimap" in mechanisms and settings.authproxy_rimap_host is None:
-        parser.problem(0, "authproxy-rimap-host", "is needed by the mechanism rimap")
-    if settings.authproxy_legacy_authmech is not None and settings.authproxy_authmech != "authdb":
-        line = parser.line_of("authproxy_legacy_authmech")
-        parser.problem(line, "authproxy-legacy-authmech", "needs authproxy-authmech authdb")
+    lines = {name: parser.line_of(name.replace("-", "_")) for name in settings.authentication()}
+    for option, name in settings.authentication().items():
+        _check_mechanism(parser, lines[option], option, name)
+        if name == "rimap":
+            _check_rimap(parser, lines[option], settings)
+    if (legacy := settings.authproxy_legacy_authmech) is not None:
+        line = lines["authproxy-legacy-authmech"]
+        if settings.authproxy_authmech != "authdb":
+            parser.problem(line, "authproxy-legacy-authmech", "needs authproxy-authmech authdb")
+        elif legacy == "authdb":
+            parser.problem(line, "authproxy-legacy-authmech", "accounts cannot come from authdb to authdb")
+    if settings.authproxy_create_accounts and settings.authproxy_authmech == "authdb":
+        line = parser.line_of("authproxy_create_accounts")
+        text = "with authdb only authproxy-legacy-authmech makes accounts"
+        parser.problem(line, "authproxy-create-accounts", text)
+
+
+def _check_mechanism(parser: Parser, line: int, option: str, name: str) -> None:
+    if name in MECHANISMS:
+        return
+    from importlib.metadata import entry_points  # takes 30 ms, which only a site with its own should pay
+
+    known = sorted({*MECHANISMS, *(entry.name for entry in entry_points(group=MECHANISM_GROUP))})
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"
+        parser.problem(line, option, f"there is no authentication mechanism {name}{hint}")
+
+
+_SELF = ("localhost", "127.0.0.1", "::1")
+
+
+def _check_rimap(parser: Parser, line: int, settings: Settings) -> None:
+    remote = settings.authproxy_rimap_host
+    if remote is None:
+        if not any(problem.option == "authproxy-rimap-host" for problem in parser.problems):
+            parser.problem(line, "authproxy-rimap-host", "is needed by the mechanism rimap")
+        return
+    immediate = settings.authproxy_rimap_tls == "immediate"
+    port = remote.port or (993 if immediate else 143)
+    host = remote.host.lower()
+    own = settings.imapd_tls_listen if immediate else settings.imapd_listen
+    for address in own:
+        here = address.host.lower()
+        is_here = host == here or (here in ("*", *_SELF) and host in (*_SELF, settings.server_name.lower()))
+        if is_here and port == address.port:
+            line = parser.line_of("authproxy_rimap_host")
+            parser.problem(line, "authproxy-rimap-host", f"is where imapd itself listens ({address})")
 
 
 def _check_sasl(parser: Parser, settings: Settings) -> None:

@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from mstore.base import saslnames, values
-from mstore.base.values import Address, AssignmentRule, Kind
+from mstore.base.values import Address, AssignmentRule, Kind, RemoteHost
 
 DEFAULT_CONFIG = Path("/etc/md/store/ms.conf")
 SERVICES = ("authproxyd", "imapd", "pop3d", "lmtpd")
-MECHANISMS = ("authdb", "getpwent", "kerberos4", "pam", "rimap", "shadow")
+MECHANISMS = ("authdb", "getpwent", "kerberos4", "kerberos5", "pam", "rimap", "shadow")
+"""The authentication mechanisms of M-Store's own."""
+MECHANISM_GROUP = "mstore.authmech"
+"""The group of Python entry points that add others."""
 NO_DEFAULT = "no default"
 
 
@@ -113,7 +116,8 @@ class Settings:
         """A directory that holds mail, and the name by which accounts refer to it. At least one is needed;
         give the option once for each; msadm init makes the directory. A name, once accounts live there, must
         not change; the path may, when the directory is moved.""",
-        readers=(*SESSIONS, "msadm"), section="Files", factory=dict, default_text=NO_DEFAULT, gather=dict,
+        readers=(*SESSIONS, "authproxyd", "msadm"), section="Files", factory=dict, default_text=NO_DEFAULT,
+        gather=dict,
         example="main /var/md/store/mail",
     )  # fmt: skip
     ms_assignment_policy: tuple[AssignmentRule, ...] = option(
@@ -197,7 +201,8 @@ class Settings:
     )  # fmt: skip
     server_name: str = option(
         "server-name", values.DOMAIN, "The name by which this host presents itself to clients.",
-        readers=SESSIONS, section="Listening", factory=socket.gethostname, default_text="the host's name",
+        readers=(*SESSIONS, "authproxyd"), section="Listening", factory=socket.gethostname,
+        default_text="the host's name",
         example="mail.example.org",
     )  # fmt: skip
 
@@ -335,26 +340,64 @@ class Settings:
         readers=("authproxyd", "msadm"), section="Login", default="argon2id",
     )  # fmt: skip
     authproxy_authmech: str = option(
-        "authproxy-authmech", values.choice(*MECHANISMS),
-        """How authproxyd checks passwords. authproxyd -v lists what it has; it
-        refuses to start with another.""",
-        readers=("authproxyd",), section="Login", default="authdb",
+        "authproxy-authmech", values.MECHANISM,
+        """How authproxyd checks passwords (docs/authentication.md): authdb (M-Store's own database),
+        getpwent, shadow, pam, rimap, kerberos5 (also called kerberos4), or one that the site has added.
+        authproxyd -v lists what there is on this system; it refuses to start with another.""",
+        readers=("authproxyd",), section="Login", default="authdb", example="pam",
     )  # fmt: skip
     authproxy_legacy_authmech: str | None = option(
-        "authproxy-legacy-authmech", values.choice(*MECHANISMS),
-        """Where to check a password when the account is not yet known to authdb; if it is right there, the
-        account is made in authdb.""",
+        "authproxy-legacy-authmech", values.MECHANISM,
+        """Where to check a password when authdb does not know the account, or has no password for it; if it
+        is right there, the account is made in authdb with this password. Needs authproxy-authmech authdb.""",
         readers=("authproxyd",), section="Login", example="getpwent",
     )  # fmt: skip
-    authproxy_rimap_host: str | None = option(
-        "authproxy-rimap-host", values.WORD,
-        """The IMAP server that the mechanism rimap asks: a host name or address, and /PORT when it is not the
-        imap port.""",
+    authproxy_create_accounts: bool = option(
+        "authproxy-create-accounts", values.BOOLEAN,
+        """With another authproxy-authmech than authdb: whether somebody whom it lets in and who has no
+        account is given one, by ms-assignment-policy. When off, only those can log in whose accounts were
+        made with msadm user add.""",
+        readers=("authproxyd",), section="Login", default=False,
+    )  # fmt: skip
+    authproxy_rimap_host: RemoteHost | None = option(
+        "authproxy-rimap-host", values.REMOTE_HOST,
+        """The IMAP server that the mechanism rimap asks, which cannot do without: a host name or address, and
+        /PORT, a number or a service's name, when it is not the imap port.""",
         readers=("authproxyd",), section="Login", example="imap.example.org/1143",
     )  # fmt: skip
+    authproxy_rimap_tls: str = option(
+        "authproxy-rimap-tls", values.choice("offered", "required", "immediate", "off"),
+        """TLS towards the server of the mechanism rimap: by STARTTLS where it is offered, or not without; or
+        from the first byte (then the port is imaps unless one is given); or never.""",
+        readers=("authproxyd",), section="Login", default="offered",
+    )  # fmt: skip
+    authproxy_rimap_tls_verify: bool = option(
+        "authproxy-rimap-tls-verify", values.BOOLEAN,
+        """Whether that server's certificate must be valid, and for the host of authproxy-rimap-host. When
+        off, TLS keeps out who listens, but not who takes the server's place.""",
+        readers=("authproxyd",), section="Login", default=True,
+    )  # fmt: skip
+    authproxy_rimap_tls_ca: Path | None = option(
+        "authproxy-rimap-tls-ca", values.PATH,
+        "Certificates, in PEM, of those who may have signed that server's, instead of the system's.",
+        readers=("authproxyd",), section="Login", example="/etc/md/store/oldserver-ca.pem",
+    )  # fmt: skip
     authproxy_pam_service: str = option(
-        "authproxy-pam-service", values.WORD, "The service name for the mechanism pam.",
+        "authproxy-pam-service", values.WORD,
+        "The service name for the mechanism pam: the file in /etc/pam.d that says how.",
         readers=("authproxyd",), section="Login", default="imap",
+    )  # fmt: skip
+    authproxy_kerberos_keytab: Path | None = option(
+        "authproxy-kerberos-keytab", values.PATH,
+        """The keytab with the key by which the mechanism kerberos5 knows that it was the realm's own server
+        that answered. runtime-user must be able to read it, so it is best one for M-Store alone.""",
+        readers=("authproxyd",), section="Login", default_text="the system's",
+        example="/etc/md/store/imap.keytab",
+    )  # fmt: skip
+    authproxy_kerberos_principal: str | None = option(
+        "authproxy-kerberos-principal", values.WORD, "Whose key in that keytab this is.",
+        readers=("authproxyd",), section="Login", default_text="imap/ and the server-name",
+        example="imap/mail.example.org",
     )  # fmt: skip
 
     lmtp_socket_group: str | None = option(
@@ -459,6 +502,13 @@ class Settings:
         """The daemons that storemgr runs: all, but for those that are to listen nowhere."""
         silent = {name for name in ("imapd", "pop3d") if not (self.listen(name) or self.tls_listen(name))}
         return tuple(name for name in SERVICES if name not in silent)
+
+    def authentication(self) -> dict[str, str]:
+        """The mechanisms in use, by the options that name them."""
+        given = {"authproxy-authmech": self.authproxy_authmech}
+        if self.authproxy_legacy_authmech is not None:
+            given["authproxy-legacy-authmech"] = self.authproxy_legacy_authmech
+        return given
 
     def may_use(self, mechanism: str) -> bool:
         """Whether the SASL mechanism (in lower case) is switched on."""

@@ -7,6 +7,7 @@ what would be right; it knows neither files nor options.
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,16 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class RemoteHost(NamedTuple):
+    """A server elsewhere: a host name or address, and a TCP port where it is not the usual one."""
+
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        return self.host if self.port is None else f"{self.host}/{self.port}"
 
 
 class AssignmentRule(NamedTuple):
@@ -111,6 +122,39 @@ def parse_address(word: str) -> Address:
     if not (digits.isascii() and digits.isdigit() and 0 < int(digits) < 65536):
         raise ValueError(f"{digits!r} is not a port (1 to 65535)")
     return Address(host, int(digits))
+
+
+_IMAP_PORTS = {"imap": 143, "imap2": 143, "imaps": 993}
+"""For systems whose /etc/services is missing."""
+
+
+def _parse_remote_host(words: Sequence[str]) -> RemoteHost:
+    host, slash, port = one(words).partition("/")
+    plain = host[1:-1] if _BRACKETED.match(host) else host
+    if not (_HOST.match(plain) or _BRACKETED.match(f"[{plain}]")):
+        raise ValueError(f"{host!r} is not a host name or address")
+    if not slash:
+        return RemoteHost(plain)
+    if port.isascii() and port.isdigit():
+        if not 0 < int(port) < 65536:
+            raise ValueError(f"{port!r} is not a port (1 to 65535)")
+        return RemoteHost(plain, int(port))
+    try:
+        return RemoteHost(plain, socket.getservbyname(port.lower(), "tcp"))
+    except (OSError, ValueError):
+        if port.lower() in _IMAP_PORTS:
+            return RemoteHost(plain, _IMAP_PORTS[port.lower()])
+        raise ValueError(f"{port!r} is neither a port nor the name of a TCP service") from None
+
+
+_MECHANISM = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+def _parse_mechanism(words: Sequence[str]) -> str:
+    word = one(words).lower()
+    if not _MECHANISM.fullmatch(word):
+        raise ValueError(f"{word!r} is not the name of a mechanism")
+    return word
 
 
 def _parse_addresses(words: Sequence[str]) -> tuple[Address, ...]:
@@ -282,6 +326,8 @@ PATH = Kind("PATH", _parse_path)
 WORD = Kind("NAME", one)
 URL = Kind("URL", _parse_url)
 WORDS = Kind("NAME …", _parse_words, _show_words)
+REMOTE_HOST = Kind("HOST[/PORT]", _parse_remote_host)
+MECHANISM = Kind("MECHANISM", _parse_mechanism)
 DOMAIN = Kind("DOMAIN", _parse_domain)
 SIZE = Kind("SIZE", parse_size, show_size)
 ADDRESSES = Kind("ADDRESS:PORT …", _parse_addresses, _show_addresses)

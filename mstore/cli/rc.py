@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mstore
-from mstore.auth.mechanism import check_mechanism
+from mstore.auth.mechanism import check_mechanisms
 from mstore.base import clock
 from mstore.base.config import ConfigErrors, load
-from mstore.base.errors import Invalid, MStoreError
+from mstore.base.errors import MStoreError
 from mstore.base.options import DEFAULT_CONFIG, Settings
 from mstore.cli import control, quickstart
 from mstore.cli.service import look_up_all
@@ -38,14 +38,7 @@ VERBS = {
 
 def find_problems(settings: Settings) -> list[str]:
     """What only shows when the configuration's values are looked at more closely."""
-    problems = []
-    for option in ("authproxy_authmech", "authproxy_legacy_authmech"):
-        name = getattr(settings, option)
-        if name is not None:
-            try:
-                check_mechanism(name)
-            except Invalid as error:
-                problems.append(f"{option.replace('_', '-')}: {error}")
+    problems = check_mechanisms(settings)
     if settings.tls_certificate is not None and settings.tls_key is not None:
         if os.access(settings.tls_key, os.R_OK):
             try:

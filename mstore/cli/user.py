@@ -14,7 +14,7 @@ from mstore.accounts.accounts import SHARED_ID
 from mstore.accounts.login import check_account_name
 from mstore.accounts.passwords import Passwords
 from mstore.auth.scheme import MAX_PASSWORD_BYTES, Scheme
-from mstore.base.errors import Busy, Exists, Invalid, LimitReached, Unavailable
+from mstore.base.errors import Busy, Exists, Invalid, LimitReached
 from mstore.cli.limits import parse_messages, parse_storage
 from mstore.cli.site import (
     Site,
@@ -68,13 +68,9 @@ def add(
         raise Exists(f"there is a user or an alias {name} already")
     size_limit = None if quota is None else parse_storage(quota, "--quota")
     count_limit = None if quota_messages is None else parse_messages(quota_messages, "--quota-messages")
-    if mailstore is None:
-        mailstore = accounts.assign(name)
-    elif mailstore not in settings.mailstores:
+    if mailstore is not None and mailstore not in settings.mailstores:
         raise _no_mailstore(site, mailstore)
-    if not (directory := settings.mailstores[mailstore]).is_dir():
-        text = f"the mailstore's directory {directory} is missing; msadm init makes that of a new mailstore"
-        raise Unavailable(text)
+    mailstore = accounts.assign_home(name, mailstore)
     verifier = _ask_verifier(password_stdin)
     account_id = accounts.new_id()
     Passwords(settings.db_path).set_verifier(account_id, verifier)

@@ -1,4 +1,5 @@
-"""The only user of ssl: the server's TLS contexts, and what a TLS connection knows of its two sides.
+"""The only user of ssl: the server's TLS contexts, what a TLS connection knows of its two sides, and a
+client's contexts for asking other servers.
 
 A context is made while the private key can still be read, before rights are dropped and before workers
 are forked; sessions only wrap sockets with it. A certificate is renewed by making a new context.
@@ -7,6 +8,7 @@ are forked; sessions only wrap sockets with it. A certificate is renewed by maki
 from __future__ import annotations
 
 import hashlib
+import socket
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +35,29 @@ class ServerContext(ssl.SSLContext):
     """The hash of our certificate (RFC 5929 §4.1)."""
     exports = False
     """Connections give keying material (RFC 9266)."""
+
+
+def make_client_context(verify: bool, authorities: Path | None) -> ssl.SSLContext:
+    """A client's context; without ``verify`` any certificate will do, otherwise one by these authorities.
+
+    Raises: Unavailable when the file of authorities cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=authorities)
+    except (ssl.SSLError, OSError) as error:
+        raise Unavailable(f"no certificates in {authorities}: {error}") from None
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def start_client_tls(context: ssl.SSLContext, sock: socket.socket, host: str) -> ssl.SSLSocket:
+    """Put a client's blocking connection under TLS; the time limit of the socket holds.
+
+    Raises: OSError (ssl.SSLError is one), also for a certificate that is not the host's.
+    """
+    return context.wrap_socket(sock, server_hostname=host)
 
 
 def make_context(certificate: Path, key: Path) -> ssl.SSLContext:

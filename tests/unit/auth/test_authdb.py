@@ -3,13 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from mstore.accounts import Accounts
+from mstore.accounts import Accounts, LoginRules
 from mstore.accounts.database import ACCOUNTS, PASSWORDS, create_database
 from mstore.accounts.passwords import Passwords
 from mstore.auth.authdb import AuthDb
-from mstore.auth.mechanism import make_mechanism
 from mstore.auth.scheme import Scheme
-from mstore.base.errors import Invalid, Unavailable
+from mstore.base.errors import Exists, Invalid, LimitReached, Unavailable
 
 
 class Counting(Scheme):
@@ -113,18 +112,67 @@ def test_a_verifier_that_cannot_be_read_fits_nothing(verifier: str) -> None:
     assert not Scheme().verify(b"secret", verifier)
 
 
-def test_the_mechanism_of_the_configuration_is_made(tmp_path: Path) -> None:
-    site = Site(tmp_path)
-    mechanism = make_mechanism("authdb", tmp_path, site.accounts)
-    assert mechanism.verify("joe", b"secret").ok
-    mechanism.close()
-
-
-def test_a_mechanism_that_is_not_there_is_refused_naming_those_that_are(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match="no authentication mechanism pam; there are: authdb"):
-        make_mechanism("pam", tmp_path, Accounts(tmp_path))
-
-
 def test_a_missing_database_is_told_when_it_is_opened(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"passwords\.db"):
-        make_mechanism("authdb", tmp_path, Accounts(tmp_path))
+        AuthDb.open(tmp_path, Accounts(tmp_path))
+
+
+# accounts made from a login
+
+
+def enrolling(path: Path) -> Site:
+    site = Site(path)
+    mail = path / "mail"
+    mail.mkdir()
+    site.authdb._accounts = site.accounts = Accounts(path, LoginRules.of(None, True), None, {"main": mail})
+    return site
+
+
+def test_who_has_a_password_or_is_disabled_is_known(tmp_path: Path) -> None:
+    site = enrolling(tmp_path)
+    assert site.authdb.knows("JOE") and not site.authdb.knows("ann")
+    site.passwords.remove(site.record.id)
+    assert not site.authdb.knows("joe")
+    site.accounts.set_enabled(site.record, False)
+    assert site.authdb.knows("joe"), "a disabled account is nobody else's to judge"
+
+
+def test_an_account_is_made_with_its_password(tmp_path: Path) -> None:
+    site = enrolling(tmp_path)
+    site.authdb.enroll("Ann@elsewhere.example", b"new")
+    record = site.accounts.find("ann")
+    assert record is not None and (record.name, record.mailstore, record.enabled) == ("ann", "main", True)
+    assert site.ok("ann", b"new") and not site.ok("ann", b"secret")
+
+
+def test_an_account_without_a_password_is_taken_up(tmp_path: Path) -> None:
+    site = enrolling(tmp_path)
+    site.passwords.remove(site.record.id)
+    site.authdb.enroll("joe", b"new")
+    assert site.ok("joe", b"new")
+    assert [record.id for record in site.accounts.list()] == [site.record.id]
+
+
+def test_a_password_that_is_there_is_not_replaced(tmp_path: Path) -> None:
+    site = enrolling(tmp_path)
+    with pytest.raises(Exists):
+        site.authdb.enroll("joe", b"other")
+    assert site.ok("joe", b"secret") and not site.ok("joe", b"other")
+
+
+def test_what_cannot_be_made_leaves_no_verifier(tmp_path: Path) -> None:
+    site = enrolling(tmp_path)
+    site.accounts.add_alias("boss", site.record)
+    before = site.passwords.count()
+    for login, password, error in (
+        ("boss", b"x", Exists),
+        ("a/b", b"x", Invalid),
+        ("ann", b"x" * 1025, LimitReached),
+    ):
+        with pytest.raises(error):
+            site.authdb.enroll(login, password)
+    (tmp_path / "mail").rmdir()
+    with pytest.raises(Unavailable, match="the mailstore's directory"):
+        site.authdb.enroll("ann", b"x")
+    assert site.passwords.count() == before
+    assert [record.name for record in site.accounts.list()] == ["joe"]

@@ -194,12 +194,64 @@ def test_two_mailstores_may_not_share_a_path() -> None:
 
 def test_rimap_needs_its_host() -> None:
     [problem] = problems("mailstore a /a\nauthproxy-authmech rimap")
-    assert problem.option == "authproxy-rimap-host"
+    assert problem.option == "authproxy-rimap-host" and problem.line == 2
+    [problem] = problems("mailstore a /a\n\nauthproxy-legacy-authmech rimap")
+    assert problem.option == "authproxy-rimap-host" and problem.line == 3
 
 
-def test_legacy_mechanism_needs_authdb() -> None:
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("imap.foo.bar", ("imap.foo.bar", None)),
+        ("192.168.0.1", ("192.168.0.1", None)),
+        ("imap.foo.bar/1143", ("imap.foo.bar", 1143)),
+        ("imap.foo.bar/imap", ("imap.foo.bar", 143)),
+        ("imap.foo.bar/IMAPS", ("imap.foo.bar", 993)),
+        ("::1/143", ("::1", 143)),
+        ("[::1]/143", ("::1", 143)),
+    ],
+)
+def test_the_host_of_rimap_has_a_port_by_number_or_name(
+    written: str, expected: tuple[str, int | None]
+) -> None:
+    text = f"mailstore a /a\nimapd-listen *:1\nauthproxy-authmech rimap\nauthproxy-rimap-host {written}"
+    assert parse(text).authproxy_rimap_host == expected
+
+
+@pytest.mark.parametrize(
+    "written", ["a b", "/143", "host/", "host/0", "host/65536", "host/nosuchthing", "h/1/2", "-"]
+)
+def test_a_host_of_rimap_that_is_none_is_refused(written: str) -> None:
+    [problem] = problems(f"mailstore a /a\nauthproxy-authmech rimap\nauthproxy-rimap-host {written}")
+    assert problem.option == "authproxy-rimap-host" and problem.line == 3
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1/143", "mail.example.org/imap", "::1"])
+def test_rimap_may_not_ask_this_very_imapd(host: str) -> None:
+    text = "mailstore a /a\nserver-name mail.example.org\nauthproxy-authmech rimap\nauthproxy-rimap-host "
+    [problem] = problems(text + host)
+    assert problem.line == 4 and "is where imapd itself listens" in problem.text
+    assert parse(text + host.partition("/")[0] + "/1143")
+
+
+def test_only_authdb_can_be_migrated_to() -> None:
     found = problems("mailstore a /a\nauthproxy-authmech shadow\nauthproxy-legacy-authmech getpwent")
-    assert [problem.option for problem in found] == ["authproxy-legacy-authmech"]
+    assert [(problem.line, problem.option) for problem in found] == [(3, "authproxy-legacy-authmech")]
+    found = problems("mailstore a /a\nauthproxy-legacy-authmech authdb")
+    assert [(problem.line, problem.option) for problem in found] == [(2, "authproxy-legacy-authmech")]
+
+
+def test_accounts_are_made_at_login_for_other_mechanisms_than_authdb() -> None:
+    [problem] = problems("mailstore a /a\nauthproxy-create-accounts on")
+    assert problem.line == 2 and "authproxy-legacy-authmech" in problem.text
+    assert parse("mailstore a /a\nauthproxy-authmech pam\nauthproxy-create-accounts on")
+
+
+def test_a_mechanism_that_nobody_knows_is_told_with_its_line_and_the_nearest_name() -> None:
+    [problem] = problems("mailstore a /a\nauthproxy-authmech shadwo")
+    assert problem.line == 2 and "did you mean shadow?" in problem.text
+    [problem] = problems("mailstore a /a\nauthproxy-authmech authdb\nauthproxy-legacy-authmech zzz")
+    assert problem.line == 3 and "there are: authdb, getpwent, " in problem.text
 
 
 def test_tls_listener_needs_certificate_and_key(tmp_path: Path) -> None:

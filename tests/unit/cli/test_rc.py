@@ -48,10 +48,24 @@ def test_configtest_shows_all_errors(config: Path, capsys: pytest.CaptureFixture
     assert err[1].startswith(f"{config}:{lines + 2}: imapd-workers: ")
 
 
-def test_configtest_knows_the_mechanisms_there_are(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    add(config, "authproxy-authmech kerberos4")
+def test_configtest_knows_the_mechanisms_there_are(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = config.read_text().count("\n") + 1
+    add(config, "authproxy-authmech kerberos6")
     assert rc.main(["-f", str(config), "configtest"]) == 1
-    assert "authproxy-authmech: there is no authentication mechanism kerberos4" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    where = f"{config}:{number}: authproxy-authmech: "
+    assert err.startswith(f"{where}there is no authentication mechanism kerberos6")
+    assert "did you mean kerberos5?" in err
+    config.write_text(config.read_text().replace("kerberos6", "kerberos5"))
+    monkeypatch.setitem(sys.modules, "gssapi", None)
+    assert rc.main(["-f", str(config), "configtest"]) == 1
+    err = capsys.readouterr().err
+    assert "authproxy-authmech: the mechanism kerberos5 is not available here: it needs the Python" in err
+    config.write_text(config.read_text().replace("kerberos5", "pam\nauthproxy-pam-service ../imap"))
+    assert rc.main(["-f", str(config), "configtest"]) == 1
+    assert "authproxy-pam-service: '../imap' is not the name of a PAM service" in capsys.readouterr().err
 
 
 def test_configtest_reads_the_certificate(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

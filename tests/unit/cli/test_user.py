@@ -1,11 +1,11 @@
 from mstore.accounts import Accounts
-from mstore.auth.mechanism import make_mechanism
+from mstore.auth.authdb import AuthDb
 from tests.unit.cli.conftest import Admin
 
 
 def may_log_in(admin: Admin, name: str, password: bytes) -> bool:
     db = admin.settings.db_path
-    return make_mechanism("authdb", db, Accounts(db)).verify(name, password).ok
+    return AuthDb.open(db, Accounts(db)).verify(name, password).ok
 
 
 def test_a_user_is_added_with_password_quota_and_mail(admin: Admin) -> None:

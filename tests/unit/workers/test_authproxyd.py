@@ -29,11 +29,11 @@ class From:
 
 def test_only_root_and_our_own_user_may_ask() -> None:
     ours, theirs = socket.socketpair()
-    assert is_trusted(ours)
+    assert is_trusted(ours, os.geteuid())
     ours.close()
     theirs.close()
-    assert is_trusted(From(0)) and is_trusted(From(os.geteuid()))
-    assert not is_trusted(From(os.geteuid() + 1)) and not is_trusted(From(-1))
+    assert is_trusted(From(0), 1000) and is_trusted(From(1000), 1000)
+    assert not is_trusted(From(1001), 1000) and not is_trusted(From(-1), 1000)
 
 
 def test_a_plugin_that_cannot_be_read_is_a_reason_not_to_run(tmp_path: Path) -> None:
