@@ -28,6 +28,7 @@ from mstore.base.options import Settings
 from mstore.base.preload import EVENT_LOOP, load_encodings, load_modules
 from workers.arguments import Arguments, read_arguments
 from workers.checks import check_accounts, check_databases, take_lock
+from workers.confine import announce, confine_authproxyd, runs_programs
 from workers.connections import Connections, drain
 from workers.cooperative import Cooperative, take_over_errors
 from workers.listeners import BACKLOG, Listener, bind_unix
@@ -102,12 +103,16 @@ class Authproxyd:
         load_modules(EVENT_LOOP)
         self.mechanism = open_mechanism(settings)
         self.server = Server(self.mechanism)
-        drop(identity)
+        drop(identity, may_run_programs=runs_programs(settings))
         self.lock = take_lock(settings, NAME)
         check_accounts(settings)
         self.listener = Listener(bind_unix(settings.ipc_path(NAME), MODE), role=NAME)
         self.listener.socket.listen(BACKLOG)
         settle()
+        try:
+            confine_authproxyd(settings, self.log)
+        except OSError as error:
+            raise Refused(f"confine-workers: {error.strerror} (off goes without)") from error
 
     def run(self) -> int:
         """Answer until told to stop; returns the exit status."""
@@ -120,6 +125,7 @@ class Authproxyd:
         ending = self._watch_signals()
         waiting.spawn(self._beat)
         connections.start()
+        announce(self.settings, self.log)
         self.log.info("started", mechanism=self.settings.authproxy_authmech, listening=self.listener.name)
         self.parent.tell("ready")
         ending.wait()

@@ -18,6 +18,7 @@ import gevent.ssl
 
 from mstore.base.log import Log
 from mstore.net.stream import Stream, StreamFailed
+from mstore.net.tls import describe_failure
 from workers.listeners import Listener
 from workers.scoreboard import Slot
 from workers.transport import Transport
@@ -173,9 +174,14 @@ class Connections:
     def _serve(self, number: int, sock: Transport, peer: str, listener: Listener) -> None:
         log = self._log
         try:
+            door: Any = sock
             if listener.tls:
-                secured = self._open[number] = start_tls(sock, self._context)
-            connection, session = self._make_session(secured if listener.tls else sock, peer, listener)
+                try:
+                    door = self._open[number] = start_tls(sock, self._context)
+                except OSError as error:
+                    log.info("tls-failed", peer=peer, reason=describe_failure(error))
+                    return
+            connection, session = self._make_session(door, peer, listener)
             self._open[number] = connection
             self._sessions[number] = session
             if self.stopping:

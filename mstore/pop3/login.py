@@ -27,7 +27,7 @@ RESPONSE_LIMIT_BYTES = 8192
 
 def may_send_passwords(session: Session) -> bool:
     """Whether a password may come over this connection."""
-    return session.stream.tls or session.service.settings.cleartext_login_enable
+    return session.stream.tls or bool(session.service.settings.cleartext_login_enable)
 
 
 def may_start_tls(session: Session) -> bool:
