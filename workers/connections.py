@@ -48,12 +48,13 @@ def start_tls(sock: Transport, context: Any) -> Any:
     """
     family, kind, protocol, fd = sock.detach()
     plain = gevent.socket.socket(family, kind, protocol, fd)
-    plain.settimeout(HANDSHAKE_S)
     secured = gevent.ssl.SSLSocket(
         sock=plain, server_side=True, do_handshake_on_connect=False, _context=context
     )
     try:
-        secured.do_handshake()
+        # The limit is of the whole: who sends a byte now and then would never reach one of each wait.
+        with gevent.Timeout(HANDSHAKE_S, TimeoutError("timed out")):
+            secured.do_handshake()
     except BaseException:
         secured.close()
         raise

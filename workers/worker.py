@@ -134,7 +134,8 @@ class Pulse:
             gevent.sleep(BEAT_S)
 
 
-def _make_sessions(kind: Kind, service: Service) -> MakeSession:
+def make_sessions(kind: Kind, service: Service) -> MakeSession:
+    """How a connection becomes a session, with a service that suits where it came in and from."""
     over_quota = dataclasses.replace(service, over_quota=True)
     settings = service.settings
     local = service
@@ -164,7 +165,7 @@ def run_worker(work: Work) -> int:
     ending = Ending(work.parent.liveness)
 
     service = work.kind.make_service(work.settings, work.context, work.slot, log)
-    make_session = _make_sessions(work.kind, service)
+    make_session = make_sessions(work.kind, service)
     connections = Connections(work.listeners, make_session, work.context, work.slot, log)
     pulse = Pulse(work, connections)
     gevent.spawn_raw(pulse.run)

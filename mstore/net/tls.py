@@ -57,7 +57,9 @@ def make_context(settings: Settings, protocol: str | None = None, read: Read = r
         def choose(sock: Any, name: str | None, context: object) -> None:
             found = _find(made, (name or "").lower())
             if found is not None:
-                sock.context = found
+                # A cooperative socket's inner one, which is what comes here, refers to the whole one weakly.
+                outer = getattr(sock, "_sslsock", None)
+                (sock if outer is None else outer()).context = found
 
         default.sni_callback = choose
     return default
