@@ -46,6 +46,8 @@ CALLS = {
     "mknod": (133, None), "mknodat": (259, 33), "setuid": (105, 146), "setgid": (106, 144),
     "setreuid": (113, 145), "setregid": (114, 143), "setresuid": (117, 147), "setresgid": (119, 149),
     "setfsuid": (122, 151), "setfsgid": (123, 152), "setgroups": (116, 159), "capset": (126, 91),
+    "chmod": (90, None), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None),
+    "lchown": (94, None), "fchownat": (260, 54),
     "socket": (41, 198), "bind": (49, 200), "listen": (50, 201), "ioctl": (16, 29),
 }  # fmt: skip
 """The calls that filters speak of."""

@@ -149,7 +149,8 @@ TRIES: dict[str, Callable[..., object]] = {
     "connect-unix": connect_unix, "bind-unix": bind_unix, "signal": lambda pid: os.kill(int(pid), 0),
     "accounts": change_accounts, "mail": keep_mail, "late": be_late,
     "symlink": lambda path: os.symlink("/etc", path),
-    "mkdir": os.mkdir,
+    "mkdir": os.mkdir, "chmod": lambda path: os.chmod(path, 0o666),
+    "chown": lambda path: os.chown(path, -1, os.getgid()),
 }  # fmt: skip
 
 

@@ -136,6 +136,14 @@ def test_no_program_is_started(attempt: Try) -> None:
 
 
 @with_seccomp
+def test_permissions_of_what_cannot_be_read_stay(site: Site, attempt: Try) -> None:
+    """Landlock does not govern them, and the file is the worker's user's own here."""
+    for action in ("chmod", "chown"):
+        assert attempt(action, site.path / "db" / "passwords.db") == "EPERM"
+    assert (site.path / "db" / "passwords.db").stat().st_mode & 0o777 == 0o600
+
+
+@with_seccomp
 def test_no_network_is_reached(site: Site, attempt: Try) -> None:
     assert attempt("socket") == "EPERM"
     assert attempt("bind-unix", site.path / "mail" / "socket") == "EPERM"
@@ -278,7 +286,9 @@ def test_numbers_of_calls_are_those_of_the_headers(machine: str) -> None:
     pattern = re.compile(r"^#define __NR(?:3264)?_(\w+)\s+(\d+)$", re.MULTILINE)
     known = {name: int(number) for name, number in pattern.findall(HEADERS[machine].read_text())}
     ours = {name: numbers[list(HEADERS).index(machine)] for name, numbers in seccomp.CALLS.items()}
-    assert {name: number for name, number in ours.items() if known.get(name) != number} == {}
+    newer = {"fchmodat2"} - known.keys()  # Headers may be older than the call.
+    wrong = {name for name, number in ours.items() if known.get(name) != number}
+    assert wrong - newer == set()
 
 
 def confined_child(run: Callable[[], int]) -> int:
