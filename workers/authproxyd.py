@@ -53,6 +53,7 @@ from mstore.base.preload import EVENT_LOOP, load_encodings, load_modules
 from mstore.net.tls import make_client_context, start_client_tls
 from workers.arguments import Arguments, read_arguments
 from workers.checks import check_accounts, check_databases, take_lock
+from workers.confine import announce, confine_authproxyd, runs_programs
 from workers.connections import Connections, drain
 from workers.cooperative import Cooperative, take_over_errors
 from workers.listeners import BACKLOG, Listener, bind_unix
@@ -199,7 +200,7 @@ class Authproxyd:
         self.server = Server(self.mechanism, gate=site.gate)
         self.exchanges = make_exchanges(settings, site)
         if not is_superuser:
-            drop(identity)
+            drop(identity, may_run_programs=runs_programs(settings))
         refuse_problems(check_mechanisms(settings))
         self.identity, self.is_superuser = identity, is_superuser
         with acting_as(identity):
@@ -211,6 +212,10 @@ class Authproxyd:
         for listener in self.listeners:
             listener.socket.listen(BACKLOG)
         settle()
+        try:
+            confine_authproxyd(settings, self.log)
+        except OSError as error:
+            raise Refused(f"confine-workers: {error.strerror} (off goes without)") from error
 
     def run(self) -> int:
         """Answer until told to stop; returns the exit status."""
@@ -226,6 +231,7 @@ class Authproxyd:
         ending = self._watch_signals()
         waiting.spawn(self._beat)
         connections.start()
+        announce(self.settings, self.log)
         legacy, user = self.settings.authproxy_legacy_authmech, name_user(os.geteuid())
         mechanism = self.settings.authproxy_authmech
         listening = " ".join(listener.name for listener in self.listeners)

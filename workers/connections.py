@@ -18,6 +18,7 @@ import gevent.ssl
 
 from mstore.base.log import Log
 from mstore.net.stream import Stream, StreamFailed
+from mstore.net.tls import describe_failure
 from workers.listeners import Listener
 from workers.scoreboard import Slot
 from workers.transport import Transport
@@ -47,12 +48,13 @@ def start_tls(sock: Transport, context: Any) -> Any:
     """
     family, kind, protocol, fd = sock.detach()
     plain = gevent.socket.socket(family, kind, protocol, fd)
-    plain.settimeout(HANDSHAKE_S)
     secured = gevent.ssl.SSLSocket(
         sock=plain, server_side=True, do_handshake_on_connect=False, _context=context
     )
     try:
-        secured.do_handshake()
+        # The limit is of the whole: who sends a byte now and then would never reach one of each wait.
+        with gevent.Timeout(HANDSHAKE_S, TimeoutError("timed out")):
+            secured.do_handshake()
     except BaseException:
         secured.close()
         raise
@@ -173,9 +175,14 @@ class Connections:
     def _serve(self, number: int, sock: Transport, peer: str, listener: Listener) -> None:
         log = self._log
         try:
+            door: Any = sock
             if listener.tls:
-                secured = self._open[number] = start_tls(sock, self._context)
-            connection, session = self._make_session(secured if listener.tls else sock, peer, listener)
+                try:
+                    door = self._open[number] = start_tls(sock, self._context)
+                except OSError as error:
+                    log.info("tls-failed", peer=peer, reason=describe_failure(error))
+                    return
+            connection, session = self._make_session(door, peer, listener)
             self._open[number] = connection
             self._sessions[number] = session
             if self.stopping:

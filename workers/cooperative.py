@@ -6,6 +6,7 @@ event loop: sessions use them, functions handed to ``call`` do not.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -183,5 +184,10 @@ def take_over_errors(log: Log) -> None:
         else:
             log.error("loop-error", error=kind.__name__, context=context)
 
+    def handle_unraisable(what: Any) -> None:
+        # A client can bring this about, by a server name that is not ASCII.
+        log.warning("unraisable", error=f"{type(what.exc_value).__name__}: {what.exc_value}")
+
+    sys.unraisablehook = handle_unraisable
     hub.handle_error = handle_error
     hub.exception_stream = None

@@ -10,7 +10,7 @@ from workers import daemon
 from workers.service import make_service
 from workers.worker import Kind
 
-KIND = Kind("imapd", "Serve IMAP4 (RFC 3501) from the message store.", Session, make_service)
+KIND = Kind("imapd", "Serve IMAP4 (RFC 3501) from the message store.", Session, make_service, protocol="imap")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

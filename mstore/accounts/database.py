@@ -8,11 +8,11 @@ as it is (``has_changed``).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -38,6 +38,9 @@ class Schema:
     application_id: int
     version: int
     tables: str
+    journal: str = "DELETE"
+    """What becomes of the journal after a commit. PERSIST: it stays, as a file of no meaning, so that workers
+    that may use two files, and make none beside them, can write (``workers/confine.py``)."""
 
 
 ACCOUNTS = Schema(
@@ -68,6 +71,7 @@ ACCOUNTS = Schema(
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX sharing_account ON sharing(account_id);
     """,
+    journal="PERSIST",
 )
 
 PASSWORDS = Schema(
@@ -170,6 +174,14 @@ class Database:
             self._reader = connection
         return self._reader
 
+    def keep_files(self) -> list[Path]:
+        """The file and its journal, which is made when it is not there: all that is written in daily use."""
+        journal = self.path.with_name(self.path.name + "-journal")
+        if self.schema.journal == "PERSIST":
+            with contextlib.suppress(OSError):  # Who cannot make it finds out when writing.
+                os.close(os.open(journal, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        return [self.path, journal]
+
     def close(self) -> None:
         """Close the reading connection; the next use opens it again."""
         if self._reader is not None:
@@ -236,7 +248,7 @@ class Database:
         rows = self.read(lambda connection: connection.execute("PRAGMA integrity_check(20)").fetchall())
         return [text for (text,) in rows if text != "ok"]
 
-    @contextmanager
+    @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """A connection in a transaction, committed when the block ends and undone when it raises.
 
@@ -279,6 +291,8 @@ class Database:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version != self.schema.version:
             raise Corrupt(f"{self.path} has format {version}; this version reads {self.schema.version}")
+        connection.execute(f"PRAGMA journal_mode={self.schema.journal}")
+        connection.execute("PRAGMA temp_store=MEMORY")
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

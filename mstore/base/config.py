@@ -247,14 +247,13 @@ def _is_plugin(path: Path) -> bool:
 
 def _check_tls(parser: Parser, settings: Settings) -> None:
     pair = {"tls-certificate": settings.tls_certificate, "tls-key": settings.tls_key}
-    for name, path in pair.items():
+    for name, path in {**pair, "tls-client-ca": settings.tls_client_ca}.items():
         if path is not None:
-            try:
-                missing = not path.is_file()
-            except OSError:
-                missing = False  # Not ours to see; whoever reads it will say more.
-            if missing:
-                parser.problem(parser.line_of(name.replace("-", "_")), name, f"there is no file {path}")
+            _check_is_file(parser, parser.line_of(name.replace("-", "_")), name, path)
+    _check_sni(parser, settings)
+    if settings.tls_client_certificate != "none" and settings.tls_client_ca is None:
+        line = parser.line_of("tls_client_certificate")
+        parser.problem(line, "tls-client-certificate", "needs tls-client-ca")
     needed_by = [name for name in ("imapd_tls_listen", "pop3d_tls_listen") if getattr(settings, name)]
     given = [name for name, path in pair.items() if path is not None]
     for name in pair:
@@ -265,6 +264,28 @@ def _check_tls(parser: Parser, settings: Settings) -> None:
             parser.problem(parser.line_of(needed_by[0]), option, f"needs {name}")
         elif given:
             parser.problem(parser.line_of(given[0].replace("-", "_")), given[0], f"needs {name}")
+
+
+def _check_is_file(parser: Parser, line: int, option: str, path: Path) -> None:
+    try:
+        missing = not path.is_file()
+    except OSError:
+        missing = False  # Not ours to see; whoever reads it will say more.
+    if missing:
+        parser.problem(line, option, f"there is no file {path}")
+
+
+def _check_sni(parser: Parser, settings: Settings) -> None:
+    first: dict[str, int] = {}
+    for line, named in zip(parser.lines_of("tls_sni"), settings.tls_sni, strict=True):
+        if named.name in first:
+            parser.problem(line, "tls-sni", f"{named.name} again (first on line {first[named.name]})")
+        first.setdefault(named.name, line)
+        for path in (named.certificate, named.key):
+            _check_is_file(parser, line, "tls-sni", path)
+    if first and None in (settings.tls_certificate, settings.tls_key):
+        line = parser.line_of("tls_sni")
+        parser.problem(line, "tls-sni", "needs tls-certificate and tls-key, for all other names")
 
 
 def _check_ports(parser: Parser, settings: Settings) -> None:

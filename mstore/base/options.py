@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mstore.base import saslnames, values
-from mstore.base.values import Address, AssignmentRule, Kind, RemoteHost
+from mstore.base.values import Address, AssignmentRule, Kind, NamedCertificate, RemoteHost, Where
 
 DEFAULT_CONFIG = Path("/etc/md/store/ms.conf")
 SERVICES = ("authproxyd", "imapd", "pop3d", "lmtpd")
@@ -148,6 +148,12 @@ class Settings:
     imapd_workers: int = _workers("imapd")
     pop3d_workers: int = _workers("pop3d")
     lmtpd_workers: int = _workers("lmtpd")
+    confine_workers: bool = option(
+        "confine-workers", values.BOOLEAN,
+        """Whether the workers that speak to clients, and authproxyd, are kept by the kernel to what is their
+        work (docs/security.md). To be switched off only to find a fault, with debuggers and core dumps.""",
+        readers=(*SESSIONS, "authproxyd"), section="Processes", default=True,
+    )  # fmt: skip
     shutdown_grace: int = option(
         "shutdown-grace", values.duration(0, 3600),
         "How long a stopping worker lets commands under way finish before it cuts them off.",
@@ -188,22 +194,54 @@ class Settings:
         ends.""",
         readers=("pop3d",), section="POP3", default=False,
     )  # fmt: skip
-    tls_certificate: Path | None = option(
-        "tls-certificate", values.PATH,
-        """The certificate with its chain, in PEM. With it and tls-key, imapd and pop3d offer STARTTLS and may
-        have TLS listeners.""",
-        readers=("imapd", "pop3d"), section="Listening", example="/etc/md/store/cert.pem",
-    )  # fmt: skip
-    tls_key: Path | None = option(
-        "tls-key", values.PATH,
-        "The certificate's private key, in PEM; read before superuser rights are given up.",
-        readers=("imapd", "pop3d"), section="Listening", example="/etc/md/store/key.pem",
-    )  # fmt: skip
     server_name: str = option(
         "server-name", values.DOMAIN, "The name by which this host presents itself to clients.",
         readers=(*SESSIONS, "authproxyd"), section="Listening", factory=socket.gethostname,
         default_text="the host's name",
         example="mail.example.org",
+    )  # fmt: skip
+
+    tls_certificate: Path | None = option(
+        "tls-certificate", values.PATH,
+        """The certificate with its chain, in PEM. With it and tls-key, imapd and pop3d offer STARTTLS and may
+        have TLS listeners. When one of the files that TLS is made from is replaced, as when a certificate is
+        renewed, storemgr sees it within some seconds, and new connections have the new one.""",
+        readers=("storemgr", "imapd", "pop3d"), section="TLS", example="/etc/md/store/cert.pem",
+    )  # fmt: skip
+    tls_key: Path | None = option(
+        "tls-key", values.PATH,
+        """The certificate's private key, in PEM and without a passphrase. Only the superuser needs to be able
+        to read it where the superuser starts M-Store.""",
+        readers=("storemgr", "imapd", "pop3d"), section="TLS", example="/etc/md/store/key.pem",
+    )  # fmt: skip
+    tls_sni: tuple[NamedCertificate, ...] = option(
+        "tls-sni", values.NAMED_CERTIFICATE,
+        """Another certificate, and its key, for clients that ask for this host name (server name indication).
+        *.example.org stands for every name with one more label; the name itself goes before it. All other
+        clients get tls-certificate.""",
+        readers=("storemgr", "imapd", "pop3d"), section="TLS", factory=tuple, default_text="none",
+        gather=tuple, example="mail.example.org /etc/md/store/example.org.pem /etc/md/store/example.org.key",
+    )  # fmt: skip
+    tls_minimum_version: str = option(
+        "tls-minimum-version", values.choice("1.2", "1.3"), "The oldest version of TLS that is spoken.",
+        readers=("imapd", "pop3d"), section="TLS", default="1.2",
+    )  # fmt: skip
+    tls_ciphers: str | None = option(
+        "tls-ciphers", values.WORD,
+        """The ciphers for TLS 1.2, as OpenSSL writes lists of them; those of TLS 1.3 are all good, and stay.
+        Without it, those that Python recommends: with forward secrecy, and authenticated.""",
+        readers=("imapd", "pop3d"), section="TLS", example="ECDHE+AESGCM:ECDHE+CHACHA20",
+    )  # fmt: skip
+    tls_client_certificate: str = option(
+        "tls-client-certificate", values.choice("none", "request", "require"),
+        """Whether clients are asked for a certificate: with request they may have none, with require they are
+        turned away without one. One that tls-client-ca does not vouch for is refused in any case.""",
+        readers=("imapd", "pop3d"), section="TLS", default="none",
+    )  # fmt: skip
+    tls_client_ca: Path | None = option(
+        "tls-client-ca", values.PATH,
+        "The certificates, in PEM, of the authorities whose signature clients' certificates need.",
+        readers=("storemgr", "imapd", "pop3d"), section="TLS", example="/etc/md/store/client-ca.pem",
     )  # fmt: skip
 
     default_domain: str | None = option(
@@ -268,10 +306,11 @@ class Settings:
         example="joe@example.org COMPRESS=DEFLATE",
     )  # fmt: skip
 
-    cleartext_login_enable: bool = option(
-        "cleartext-login-enable", values.BOOLEAN,
+    cleartext_login_enable: bool | Where = option(
+        "cleartext-login-enable", values.CLEARTEXT,
         """Whether passwords may be sent over a connection without TLS. When off, imapd says
-        X-LOGIN-COMMAND-DISABLED, and pop3d offers no USER and PASS.""",
+        X-LOGIN-COMMAND-DISABLED, and pop3d offers no USER and PASS. With loopback, clients on this host may,
+        and it is off for all others: the right choice where clients come over a network.""",
         readers=("imapd", "pop3d"), section="Login", default=True,
     )  # fmt: skip
     sasl_enable: Mapping[str, bool] = option(
@@ -492,6 +531,19 @@ class Settings:
     def tls_listen(self, service: str) -> tuple[Address, ...]:
         """The TLS listeners of a service."""
         return {"imapd": self.imapd_tls_listen, "pop3d": self.pop3d_tls_listen}.get(service, ())
+
+    def tls_pairs(self) -> tuple[NamedCertificate, ...]:
+        """Every certificate with its key; the one for all other names comes first, and its name is empty."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return ()
+        return (NamedCertificate("", self.tls_certificate, self.tls_key), *self.tls_sni)
+
+    def tls_files(self) -> list[Path]:
+        """Every file that TLS is made from."""
+        found = [path for pair in self.tls_pairs() for path in (pair.certificate, pair.key)]
+        if found and self.tls_client_ca is not None:
+            found.append(self.tls_client_ca)
+        return list(dict.fromkeys(found))
 
     def workers(self, service: str) -> int:
         """How many workers a service keeps."""

@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,23 @@ class AssignmentRule(NamedTuple):
     rule: str
     glob: str
     mailstores: tuple[str, ...]
+
+
+class NamedCertificate(NamedTuple):
+    """One ``tls-sni`` line: a host name or ``*.DOMAIN``, in lower case, and the files for it."""
+
+    name: str
+    certificate: Path
+    key: Path
+
+
+class Where(Enum):
+    """A yes that holds only for some. It counts as no wherever it has not been looked into."""
+
+    LOOPBACK = "loopback"
+
+    def __bool__(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,19 @@ def _parse_8bit(words: Sequence[str]) -> str:
 
 def _show_boolean(value: bool) -> str:
     return "on" if value else "off"
+
+
+def _parse_cleartext(words: Sequence[str]) -> bool | Where:
+    if [word.lower() for word in words] == [Where.LOOPBACK.value]:
+        return Where.LOOPBACK
+    try:
+        return _parse_boolean(words)
+    except ValueError as error:
+        raise ValueError(f"{error}, nor loopback" if words else str(error)) from None
+
+
+def _show_cleartext(value: bool | Where) -> str:
+    return value.value if isinstance(value, Where) else _show_boolean(value)
 
 
 def _parse_path(words: Sequence[str]) -> Path:
@@ -320,7 +351,22 @@ def _parse_url(words: Sequence[str]) -> str:
     return word
 
 
+def _parse_named_certificate(words: Sequence[str]) -> NamedCertificate:
+    if len(words) != 3:
+        raise ValueError("takes name, certificate and key, as in: mx.example.org /etc/mx.pem /etc/mx.key")
+    name = words[0].lower().rstrip(".")
+    if not _HOST.match(name.removeprefix("*.")) or "*" in name[1:]:
+        raise ValueError(f"{words[0]!r} is neither a host name nor *.DOMAIN")
+    return NamedCertificate(name, _parse_path(words[1:2]), _parse_path(words[2:]))
+
+
+def _show_named_certificate(value: NamedCertificate) -> str:
+    return _show_words(value)
+
+
 BOOLEAN = Kind("on|off", _parse_boolean, _show_boolean)
+CLEARTEXT = Kind("on|off|loopback", _parse_cleartext, _show_cleartext)
+NAMED_CERTIFICATE = Kind("NAME CERTIFICATE KEY", _parse_named_certificate, _show_named_certificate)
 EIGHT_BIT = Kind("[on|off|utf8]", _parse_8bit)
 PATH = Kind("PATH", _parse_path)
 WORD = Kind("NAME", one)

@@ -31,7 +31,7 @@ NOTHING: frozenset[bytes] = frozenset()
 
 def may_send_password(service: Service, tls: bool) -> bool:
     """Whether a password may come over this connection as it is."""
-    return tls or service.settings.cleartext_login_enable
+    return tls or bool(service.settings.cleartext_login_enable)
 
 
 def append_limit(service: Service) -> int:

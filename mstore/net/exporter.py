@@ -1,59 +1,73 @@
-"""Keying material of a TLS connection (RFC 8446 §7.5), which Python's ssl does not give.
+"""Keying material exported from a TLS connection (RFC 5705), which Python's ssl does not give.
 
-OpenSSL's function for it is reached through ``_ssl``, the library that Python's TLS objects belong to. Where
-such an object keeps OpenSSL's is known of CPython; that it is so is seen each time before it is used, by the
-context that must stand beside it, and once by a whole conversation (``tls.make_context``).
+The function is asked of the very library that ssl is bound to, with the pointer that ssl's object holds.
+Where that object lies otherwise in memory than is known here, or the library is another one, there is
+nothing: every word that is relied on is compared with what Python itself says before the library is called.
 """
 
 from __future__ import annotations
 
 import _ssl
 import ctypes
+import sys
+from functools import lru_cache
 from typing import Any
 
-LABEL = b"EXPORTER-Channel-Binding"
-SIZE_BYTES = 32
-"""RFC 9266 §2."""
-
-_HEAD_BYTES = object.__basicsize__
-_WORDS = ctypes.c_void_p * 3
-"""The socket, OpenSSL's object, the context."""
-_NEEDED_BYTES = _HEAD_BYTES + ctypes.sizeof(_WORDS)
+CHANNEL_BINDING = b"EXPORTER-Channel-Binding"
+"""RFC 9266 §4.2: with a context of no bytes, and 32 bytes long."""
+_WORD = ctypes.sizeof(ctypes.c_void_p)
+_HEAD = object.__basicsize__
 
 
-def _find_function() -> Any:
-    path = getattr(_ssl, "__file__", None)
-    try:
-        function: Any = ctypes.CDLL(path).SSL_export_keying_material if path else None
-    except (OSError, AttributeError):
+@lru_cache(maxsize=1)
+def _library() -> Any:
+    """The library of ssl with the functions needed, or None."""
+    if sys.implementation.name != "cpython":
         return None
-    if function is not None:
-        function.restype = ctypes.c_int
-        function.argtypes = [
+    try:
+        # Built into the interpreter, ssl has no file: then its library is among those of the program.
+        library = ctypes.CDLL(getattr(_ssl, "__file__", None))
+        library.SSL_get_SSL_CTX.restype = ctypes.c_void_p
+        library.SSL_get_SSL_CTX.argtypes = [ctypes.c_void_p]
+        library.SSL_export_keying_material.restype = ctypes.c_int
+        library.SSL_export_keying_material.argtypes = [
             ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t,
             ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int,
         ]  # fmt: skip
-    return function
+    except (OSError, AttributeError):
+        return None
+    return library
 
 
-_EXPORT = _find_function()
-_OBJECT: Any = getattr(_ssl, "_SSLSocket", None)
+def _word(address: int) -> int:
+    return ctypes.c_void_p.from_address(address).value or 0
 
 
-def export(inner: Any) -> bytes | None:
-    """The material for channel binding of a TLS 1.3 connection, or None where it cannot be had.
+def _pointer(library: Any, sock: Any) -> int:
+    """The library's connection behind a TLS socket, 0 where it cannot be told for sure.
 
-    ``inner`` is the object of ``_ssl`` within an SSLSocket or SSLObject. Before TLS 1.3 the value does not
-    always identify the connection (RFC 9266 §4.2).
+    Behind its head, ssl's object holds a weak reference to the socket, the library's connection, the context.
     """
-    if _EXPORT is None or type(inner) is not _OBJECT or type(inner).__basicsize__ < _NEEDED_BYTES:
+    held: Any = getattr(sock, "_sslobj", None)
+    if type(held) is not getattr(_ssl, "_SSLSocket", None) or type(held).__basicsize__ < _HEAD + 3 * _WORD:
+        return 0
+    at = id(held) + _HEAD
+    context = held.context
+    if _word(at + 2 * _WORD) != id(context):
+        return 0
+    connection, expected = _word(at + _WORD), _word(id(context) + _HEAD)
+    if not connection or not expected or library.SSL_get_SSL_CTX(connection) != expected:
+        return 0
+    return connection
+
+
+def export(sock: Any, label: bytes, size: int) -> bytes | None:
+    """So many bytes for this label, with a context of no bytes; None where they cannot be had."""
+    library = _library()
+    connection = _pointer(library, sock) if library is not None else 0
+    if not connection:
         return None
-    if inner.version() != "TLSv1.3":
+    out = ctypes.create_string_buffer(size)
+    if library.SSL_export_keying_material(connection, out, size, label, len(label), b"", 0, 1) != 1:
         return None
-    _, connection, context = _WORDS.from_address(id(inner) + _HEAD_BYTES)
-    if not connection or context != id(inner.context):
-        return None
-    made = ctypes.create_string_buffer(SIZE_BYTES)
-    if _EXPORT(connection, made, SIZE_BYTES, LABEL, len(LABEL), b"", 0, 1) != 1:
-        return None
-    return made.raw
+    return out.raw

@@ -18,15 +18,15 @@ from enum import Enum
 from typing import Any, Protocol
 
 from mstore.base.errors import MStoreError
-from mstore.net import tls as tls_facts
 from mstore.net.deflate import Deflated
+from mstore.net.peer import ClientCertificate
+from mstore.net.tls import channel_bindings, client_certificate, describe_failure
 
 LINE_LIMIT_BYTES = 65536
 RECEIVE_BYTES = 16384
 CHUNK_BYTES = 65536
 QUEUE_BYTES = 32768
 _EDGE_BYTES = 256
-_UNBOUND: Mapping[str, bytes] = {}
 
 
 class Transport(Protocol):
@@ -304,17 +304,17 @@ class Stream:
             else:
                 self._socket = context.wrap_socket(self._socket, server_side=True)
         except (OSError, ValueError) as error:
-            raise Disconnected("TLS handshake failed") from error
+            raise Disconnected(f"TLS handshake failed: {describe_failure(error)}") from error
         self.tls = True
         self._socket.settimeout(self._timeout_s)
 
-    def channel_bindings(self) -> Mapping[str, bytes]:
-        """What authentication on this connection may be bound to, by type (RFC 5056); nothing without TLS."""
-        return tls_facts.channel_bindings(self._socket) if self.tls else _UNBOUND
+    def client_certificate(self) -> ClientCertificate | None:
+        """Whom the client has proved to be by a certificate; None where it has not, as without TLS."""
+        return client_certificate(self._socket) if self.tls else None
 
-    def client_certificate(self) -> tls_facts.ClientCertificate | None:
-        """Who the peer's certificate says it is, where TLS has verified one."""
-        return tls_facts.client_certificate(self._socket) if self.tls else None
+    def channel_bindings(self) -> Mapping[str, bytes]:
+        """What binds an authentication to this connection, by type of channel binding; empty without TLS."""
+        return channel_bindings(self._socket) if self.tls else {}
 
     def start_deflate(self) -> None:
         """Go on compressed in both directions (RFC 4978); what was written before goes out as it is.

@@ -39,7 +39,7 @@ _TEXTS = {AUTHENTICATIONFAILED: "authentication failed", "AUTHORIZATIONFAILED": 
 
 def may_send_passwords(session: Session) -> bool:
     """Whether a password may come over this connection."""
-    return session.stream.tls or session.service.settings.cleartext_login_enable
+    return session.stream.tls or bool(session.service.settings.cleartext_login_enable)
 
 
 def may_start_tls(session: Session) -> bool:

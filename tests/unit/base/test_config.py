@@ -267,6 +267,38 @@ def test_tls_listener_needs_certificate_and_key(tmp_path: Path) -> None:
     assert parse(text).tls_key == key
 
 
+def test_certificates_by_name(tmp_path: Path) -> None:
+    for name in ("cert", "key"):
+        (tmp_path / name).touch()
+    both = f"{tmp_path}/cert {tmp_path}/key"
+    default = f"mailstore a /a\ntls-certificate {tmp_path}/cert\ntls-key {tmp_path}/key\n"
+    settings = parse(f"{default}tls-sni Mail.Example.org. {both}\ntls-sni *.example.org {both}")
+    assert [named.name for named in settings.tls_sni] == ["mail.example.org", "*.example.org"]
+    assert [pair.name for pair in settings.tls_pairs()] == ["", "mail.example.org", "*.example.org"]
+    assert settings.tls_files() == [tmp_path / "cert", tmp_path / "key"]
+    assert parse("mailstore a /a").tls_files() == [] and parse("mailstore a /a").tls_pairs() == ()
+    for words, text in (
+        ("mail.example.org", "takes name, certificate and key"),
+        (f"*.*.org {both}", "'*.*.org' is neither a host name nor *.DOMAIN"),
+        (f"* {both}", "'*' is neither a host name nor *.DOMAIN"),
+        (f"a.b cert {tmp_path}/key", "'cert' is not an absolute path"),
+        (f"a.b {tmp_path}/none {tmp_path}/key", f"there is no file {tmp_path}/none"),
+    ):
+        (found,) = problems(f"{default}tls-sni {words}")
+        assert found.option == "tls-sni" and found.line == 4 and text in found.text
+    (found,) = problems(f"{default}tls-sni a.b {both}\ntls-sni A.B {both}")
+    assert (found.line, found.text) == (5, "a.b again (first on line 4)")
+    (found,) = problems(f"mailstore a /a\ntls-sni a.b {both}")
+    assert found.text.startswith("needs tls-certificate and tls-key")
+
+
+def test_asking_clients_for_certificates_needs_authorities(tmp_path: Path) -> None:
+    (found,) = problems("mailstore a /a\ntls-client-certificate require")
+    assert (found.line, found.option, found.text) == (2, "tls-client-certificate", "needs tls-client-ca")
+    (found,) = problems(f"mailstore a /a\ntls-client-ca {tmp_path}/none")
+    assert found.text == f"there is no file {tmp_path}/none"
+
+
 def test_a_port_is_not_used_twice() -> None:
     [problem] = problems("mailstore a /a\nimapd-listen *:143\npop3d-listen 127.0.0.1:143")
     assert problem.line == 3 and "taken by imapd-listen" in problem.text

@@ -172,9 +172,14 @@ def test_a_disabled_account_cannot_log_in(host: MailHost, monkeypatch: pytest.Mo
     assert b"a NO [AUTHENTICATIONFAILED] " in b"".join(converse(host, b"a LOGIN joe secret\r\n").sent)
 
 
+def speak_tls(host: MailHost, **settings: Any) -> None:
+    files = {"tls_certificate": TLS / "cert.pem", "tls_key": TLS / "key.pem"}
+    host.settings = replace(host.settings, **files, **settings)
+    host.tls = make_context(host.settings)
+
+
 def test_starttls_changes_what_is_announced(host: MailHost) -> None:
-    host.tls = make_context(TLS / "cert.pem", TLS / "key.pem")
-    host.settings = replace(host.settings, cleartext_login_enable=False)
+    speak_tls(host, cleartext_login_enable=False)
     client = connect(host)
     greeting = client.receive()
     assert b" STARTTLS LOGINDISABLED X-LOGIN-COMMAND-DISABLED AUTH=SCRAM-SHA-256 AUTH=CRAM-MD5]" in greeting
@@ -195,7 +200,7 @@ def test_starttls_changes_what_is_announced(host: MailHost) -> None:
 
 
 def test_nothing_may_be_smuggled_behind_starttls(host: MailHost) -> None:
-    host.tls = make_context(TLS / "cert.pem", TLS / "key.pem")
+    speak_tls(host)
     answer = b"".join(converse(host, b"a STARTTLS\r\nb LOGIN joe secret\r\n").sent)
     assert b"\r\na BAD " in answer
     assert b"\r\nb " not in answer
