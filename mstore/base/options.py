@@ -248,6 +248,21 @@ class Settings:
         example="joe@example.org COMPRESS=DEFLATE",
     )  # fmt: skip
 
+    imapd_enable_capability: frozenset[bytes] = option(
+        "imapd-enable-capability", values.DORMANT,
+        """IMAP extensions that are off unless they are switched on here, because few clients have been tried
+        with them: UIDONLY (RFC 9586). May be given several times.""",
+        readers=("imapd",), section="IMAP", factory=frozenset, default_text="none", gather=_union,
+        example="UIDONLY",
+    )  # fmt: skip
+    imapd_enable_capability_for: tuple[tuple[str, frozenset[bytes]], ...] = option(
+        "imapd-enable-capability-for", values.DORMANT_FOR,
+        """The same for the accounts whose names the GLOB matches, compared without case; it holds once they
+        have logged in. What is switched off by imapd-disable-capability stays off.""",
+        readers=("imapd",), section="IMAP", factory=tuple, default_text="none", gather=tuple,
+        example="joe@example.org UIDONLY",
+    )  # fmt: skip
+
     cleartext_login_enable: bool = option(
         "cleartext-login-enable", values.BOOLEAN,
         """Whether passwords may be sent over a connection without TLS. When off, imapd says

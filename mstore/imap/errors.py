@@ -27,6 +27,11 @@ class Bad(CommandFailed):
         self.code = code
 
 
+def uid_required() -> Bad:
+    """A message number where the client has chosen to do without (RFC 9586 §3.2)."""
+    return Bad("Only UIDs are in use", b"UIDREQUIRED")
+
+
 class No(CommandFailed):
     """The command is understood and cannot be carried out (RFC 3501 §7.1.2)."""
 

@@ -23,7 +23,7 @@ from mstore.files.spool import Spool
 from mstore.imap import reader, respond, state
 from mstore.imap.capability import LITERAL_MINUS, LITERAL_PLUS, capabilities, switched_off
 from mstore.imap.commands import COMMANDS, Command
-from mstore.imap.errors import Bad, Bye, CommandFailed, No, no_for
+from mstore.imap.errors import Bad, Bye, CommandFailed, No, no_for, uid_required
 from mstore.imap.grammar.cursor import Cursor
 from mstore.net.nologin import read_nologin
 from mstore.net.stream import LineTooLong, StreamFailed, TimedOut
@@ -42,7 +42,7 @@ EARLY_BAD_LIMIT = 10
 BAD_LIMIT = 50
 """So many commands in a row that are no commands end the session."""
 STOPPING = "Server shutting down"
-CONDSTORE, QRESYNC = b"CONDSTORE", b"QRESYNC"
+CONDSTORE, QRESYNC, UIDONLY = b"CONDSTORE", b"QRESYNC", b"UIDONLY"
 FAULT_LIMIT = 3
 """So many faults of ours do."""
 
@@ -157,6 +157,11 @@ class Session:
         assert self.selected is not None
         return self.selected
 
+    @property
+    def uid_only(self) -> bool:
+        """Whether the client does without message numbers (RFC 9586)."""
+        return UIDONLY in self.enabled
+
     def capabilities(self) -> bytes:
         """What is announced as things stand."""
         return capabilities(self.service, self.stream.tls, self.state, switched_off(self.service, self.user))
@@ -203,7 +208,7 @@ class Session:
 
     def adapt(self, selected: Selected) -> None:
         """Have the news of a mailbox told as the extensions in use want it."""
-        selected.adapt(CONDSTORE in self.enabled, QRESYNC in self.enabled)
+        selected.adapt(CONDSTORE in self.enabled, QRESYNC in self.enabled, self.uid_only)
 
     def leave_mailbox(self) -> None:
         """No mailbox is selected any more."""
@@ -359,6 +364,8 @@ class Session:
             return None, at, Bad(f"unknown command {name.decode()[:40]}")
         if not row.states & self.state:
             return row, at, Bad(f"{name.decode()}: {state.describe(row.states, self.state)}")
+        if row.by_number and self.uid_only:
+            return row, at, uid_required()
         return row, at, None
 
     def _misread(self, line: bytes) -> tuple[bytes, CommandFailed]:

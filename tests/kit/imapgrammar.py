@@ -31,7 +31,7 @@ PLAIN_CODES = frozenset(
     b"ALERT PARSE READ-ONLY READ-WRITE TRYCREATE UIDNOTSTICKY TOOBIG "
     b"UNAVAILABLE AUTHENTICATIONFAILED AUTHORIZATIONFAILED EXPIRED PRIVACYREQUIRED CONTACTADMIN NOPERM INUSE "
     b"EXPUNGEISSUED CORRUPTION SERVERBUG CLIENTBUG CANNOT LIMIT OVERQUOTA ALREADYEXISTS NONEXISTENT "
-    b"CLOSED UNKNOWN-CTE NOTSAVED USEATTR COMPRESSIONACTIVE".split()
+    b"CLOSED UNKNOWN-CTE NOTSAVED USEATTR COMPRESSIONACTIVE UIDREQUIRED".split()
 )
 MAILBOX_ATTRIBUTES = frozenset(
     rb"\noselect \noinferiors \marked \unmarked \haschildren \hasnochildren \nonexistent \subscribed "
@@ -41,7 +41,7 @@ WIDE_STATUS_ITEMS = frozenset(b"DELETED-STORAGE HIGHESTMODSEQ SIZE".split())
 STATUS_ITEMS = WIDE_STATUS_ITEMS.union(
     b"MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED APPENDLIMIT MAILBOXID".split()
 )
-ENABLED = frozenset(b"CONDSTORE QRESYNC".split())
+ENABLED = frozenset(b"CONDSTORE QRESYNC UIDONLY".split())
 SYSTEM_FLAGS = frozenset(rb"\answered \flagged \deleted \seen \draft".split())
 
 
@@ -423,7 +423,7 @@ class Checker:
             self.fail("message number 0")
         if self.take(b"EXPUNGE"):
             return
-        self.expect(b"FETCH ")
+        self.match(re.compile(rb"(UID)?FETCH "), "FETCH")
         self.list_of(self.fetch_item)
 
     # -- FETCH -------------------------------------------------------------------------------------------

@@ -15,9 +15,10 @@ MEANINGS: Mapping[bytes, frozenset[bytes]] = MappingProxyType(
     {
         b"CONDSTORE": frozenset((b"CONDSTORE",)),
         b"QRESYNC": frozenset((b"QRESYNC", b"CONDSTORE")),
+        b"UIDONLY": frozenset((b"UIDONLY",)),
     }
 )
-"""What can be enabled, and all that is in use then (RFC 7162 §3.2.3)."""
+"""What can be enabled, and all that is in use then (RFC 7162 §3.2.3, RFC 9586 §3.1)."""
 
 
 def run_enable(session: Session, tag: bytes, cursor: Cursor) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mstore.base.flags import DELETED, SEEN, TOMBSTONE
 from mstore.imap import state
-from mstore.imap.errors import Bad
+from mstore.imap.errors import Bad, uid_required
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.modifiers import parse_select_parameters
 from mstore.imap.respond import format_mailbox_id
@@ -40,6 +40,8 @@ def open_mailbox(session: Session, cursor: Cursor, read_only: bool) -> bytes:
     parameters = parse_select_parameters(cursor)
     if parameters.resync is not None and b"QRESYNC" not in session.enabled:
         raise Bad("ENABLE QRESYNC first")
+    if session.uid_only and parameters.resync is not None and parameters.resync.seqs is not None:
+        raise uid_required()
     if session.selected is not None:
         session.leave_mailbox()
         session.send(b"* OK [CLOSED] The mailbox selected before is closed\r\n")
@@ -71,7 +73,8 @@ def format_opening(selected: Selected) -> bytes:
         selected.flags_lines(),
         b"* %d EXISTS\r\n* %d RECENT\r\n" % (view.count, selected.recent_count()),
     ]
-    first = first_unseen(selected)
+    # It is a message number, which who uses UIDs alone is told none of (RFC 9586 §3).
+    first = 0 if selected.uid_only else first_unseen(selected)
     if first:
         lines.append(b"* OK [UNSEEN %d] First unseen\r\n" % first)
     lines.append(
