@@ -21,6 +21,8 @@ from mstore.base.values import Address, AssignmentRule, Kind
 DEFAULT_CONFIG = Path("/etc/md/store/ms.conf")
 SERVICES = ("authproxyd", "imapd", "pop3d", "lmtpd")
 MECHANISMS = ("authdb", "getpwent", "kerberos4", "pam", "rimap", "shadow")
+DORMANT_MECHANISMS = frozenset(("anonymous",))
+"""The SASL mechanisms that are off until they are switched on (RFC 4505 §5)."""
 NO_DEFAULT = "no default"
 
 
@@ -272,7 +274,9 @@ class Settings:
     sasl_enable: Mapping[str, bool] = option(
         "sasl-enable-", values.BOOLEAN,
         """Whether the SASL mechanism named, in lower case, is offered, as in sasl-enable-plain off. Every
-        mechanism that M-Store has is offered unless it is switched off.""",
+        mechanism that M-Store has is offered unless it is switched off, but for anonymous: with
+        sasl-enable-anonymous on imapd admits sessions that are nobody's, which see and do what access control
+        lists give to anyone and to anonymous.""",
         readers=("imapd", "pop3d"), section="Login", factory=dict, default_text="on", gather=dict,
         prefix=True, example="plain off",
     )  # fmt: skip
@@ -392,7 +396,7 @@ class Settings:
 
     def may_use(self, mechanism: str) -> bool:
         """Whether the SASL mechanism (in lower case) may be offered."""
-        return self.sasl_enable.get(mechanism, True)
+        return self.sasl_enable.get(mechanism, mechanism not in DORMANT_MECHANISMS)
 
 
 def declared() -> dict[str, Option]:

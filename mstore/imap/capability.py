@@ -44,9 +44,9 @@ def append_limit(service: Service) -> int:
 
 def mechanisms(service: Service, tls: bool) -> tuple[bytes, ...]:
     """The SASL mechanisms that AUTHENTICATE offers on this connection."""
-    if service.settings.may_use("plain") and may_send_password(service, tls):
-        return (b"PLAIN",)
-    return ()
+    settings = service.settings
+    offered = (b"PLAIN",) if settings.may_use("plain") and may_send_password(service, tls) else ()
+    return (*offered, b"ANONYMOUS") if settings.may_use("anonymous") else offered
 
 
 @lru_cache(maxsize=1024)

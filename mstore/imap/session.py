@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mstore.auth.anonymous import NAME as ANONYMOUS
 from mstore.base import blocking
 from mstore.base.errors import MStoreError
 from mstore.files.spool import Spool
@@ -170,14 +171,16 @@ class Session:
         """Whether an extension that is there has not been switched off for this client."""
         return capability not in switched_off(self.service, self.user)
 
-    def enter(self, record: Any, access: Access) -> None:
-        """The client has logged in.
+    def enter(self, record: Any | None, access: Access) -> None:
+        """The client has logged in; without a record it is nobody in particular.
 
         Raises: Unavailable, Moved, Corrupt, StorageFailed when the account's mail cannot be reached.
         """
         access.follow_commands()
-        _ = access.account  # opened now, and as long as the session lasts
-        self.record, self.access, self.user = record, access, record.name
+        if record is not None:
+            _ = access.account  # opened now, and as long as the session lasts
+        self.record, self.access = record, access
+        self.user = ANONYMOUS if record is None else record.name
         self.state = state.AUTHENTICATED
         self._bad = 0
         self.penalty = None

@@ -80,7 +80,9 @@ def parse_dialogue(text: str) -> Dialogue:
             continue
         if line.startswith("@ option "):
             name, *words = line.split()[2:]
-            given.setdefault(name, []).append(OPTIONS[name].kind.parse(words))
+            key, rest = _find_option(name)
+            value = OPTIONS[key].kind.parse(words)
+            given.setdefault(key, []).append((rest, value) if OPTIONS[key].prefix else value)
             continue
         if line.startswith("@ "):
             steps.append(Step(number, "@", 0, line[2:]))
@@ -94,6 +96,14 @@ def parse_dialogue(text: str) -> Dialogue:
         gather = OPTIONS[name].gather
         options[name] = gather(values) if gather is not None else values[-1]
     return Dialogue(title, tuple(steps), options)
+
+
+def _find_option(name: str) -> tuple[str, str]:
+    """The option that is meant, and what stands behind the name of one that is a prefix."""
+    if name in OPTIONS:
+        return name, ""
+    key = next(key for key, option in OPTIONS.items() if option.prefix and name.startswith(key + "_"))
+    return key, name.removeprefix(key + "_").replace("_", "-")
 
 
 def play(dialogue: Dialogue, root: Path, cut: Cut) -> None:

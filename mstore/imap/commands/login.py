@@ -1,4 +1,4 @@
-"""Getting in: STARTTLS, LOGIN, AUTHENTICATE (RFC 3501 §6.2, RFC 4959, RFC 4616); and out: UNAUTHENTICATE.
+"""Getting in: STARTTLS, LOGIN, AUTHENTICATE (RFC 3501 §6.2, RFC 4959, 4616, 4505); out: UNAUTHENTICATE.
 
 Passwords go to authproxyd and nowhere else. Whether the name or the password was wrong is never told.
 """
@@ -10,6 +10,7 @@ import binascii
 import re
 from typing import TYPE_CHECKING, cast
 
+from mstore.auth.anonymous import AnonymousExchange, Trace
 from mstore.auth.sasl import Credentials
 from mstore.auth.sasl import start as start_exchange
 from mstore.base.errors import Invalid, MStoreError, Unavailable
@@ -68,7 +69,8 @@ def run_authenticate(session: Session, tag: bytes, cursor: Cursor) -> bytes:
         if mechanism == b"PLAIN" and not may_send_password(session.service, session.stream.tls):
             raise No("PLAIN is disabled on connections without TLS", b"PRIVACYREQUIRED")
         raise No("no such authentication mechanism", b"CANNOT")
-    exchange = start_exchange(mechanism.decode("ascii"))
+    anonymous = mechanism == b"ANONYMOUS"
+    exchange = AnonymousExchange() if anonymous else start_exchange(mechanism.decode("ascii"))
     # "=" stands for an initial response that is empty (RFC 4959 §3).
     response = None if initial is None else b"" if initial == b"=" else _parse_base64(initial)
     while True:
@@ -76,6 +78,8 @@ def run_authenticate(session: Session, tag: bytes, cursor: Cursor) -> bytes:
             step = exchange.step(response)
         except Invalid as error:
             raise Bad(str(error)) from None
+        if isinstance(step, Trace):
+            return enter_anonymously(session, step)
         if isinstance(step, Credentials):
             return log_in(session, step)
         session.send(continue_req(base64.b64encode(step)))
@@ -116,6 +120,16 @@ def log_in(session: Session, credentials: Credentials) -> bytes:
     session.enter(record, access)
     service.log.info("login", session=session.id, user=session.user, peer=session.stream.peer)
     return b"[CAPABILITY " + session.capabilities() + b"] Logged in"
+
+
+def enter_anonymously(session: Session, trace: Trace) -> bytes:
+    """Admit a session that is nobody's (RFC 4505); gives the text of the tagged OK."""
+    service = session.service
+    session.enter(None, Access(cast("Store", service.store), cast("People", service.accounts), None))
+    service.log.info(
+        "login", session=session.id, user=session.user, peer=session.stream.peer, trace=trace.text
+    )
+    return b"[CAPABILITY " + session.capabilities() + b"] Logged in as nobody in particular"
 
 
 def _furnish(session: Session, access: Access) -> None:

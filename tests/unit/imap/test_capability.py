@@ -65,6 +65,12 @@ def test_a_mechanism_may_be_switched_off(host: MailHost) -> None:
     assert mechanisms(service(host, sasl_enable={"plain": False}), tls=True) == ()
 
 
+def test_anonymous_is_offered_when_it_is_switched_on_without_tls_too(host: MailHost) -> None:
+    on = service(host, sasl_enable={"anonymous": True}, cleartext_login_enable=False)
+    assert mechanisms(on, tls=False) == (b"ANONYMOUS",)
+    assert mechanisms(on, tls=True) == (b"PLAIN", b"ANONYMOUS")
+
+
 def test_words_may_be_switched_off_for_all_and_for_some(host: MailHost) -> None:
     some = (("j*@example.org", frozenset({b"IDLE"})), ("joe@*", frozenset({b"ID"})))
     off = service(host, imapd_disable_capability=frozenset({b"CHILDREN"}), imapd_disable_capability_for=some)
