@@ -12,7 +12,6 @@ from tests.kit.mailhost import MAILSTORE
 from tests.kit.sharing import Site, names
 
 
-
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     found = Site(tmp_path)
