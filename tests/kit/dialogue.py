@@ -13,6 +13,7 @@ A dialogue is a text file. Its first line names the rule that it shows. Then, on
 ``@ login N NAME``                 client N logs in
 ``@ select N NAME MAILBOX``        client N logs in and selects
 ``@ deflate N``                    client N compresses and expects compression from here on
+``@ inflate N``                    client N compresses no more and expects none
 ``C: text`` or ``C2: text``        client 1 or 2 sends a line
 ``C-: text``                       the same without a line end
 ``S: text``                        the next response to that client, exactly; ``⏎`` stands for CR LF
@@ -222,6 +223,8 @@ class Player:
             self._host.accounts.set_quota(record, *limits)
         elif verb == "deflate":
             self._client(int(arguments[0])).deflate()
+        elif verb == "inflate":
+            self._client(int(arguments[0])).inflate()
         elif verb == "group":
             self._make_group(*arguments)
         elif verb in ("login", "select"):

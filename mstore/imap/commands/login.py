@@ -89,11 +89,22 @@ def run_authenticate(session: Session, tag: bytes, cursor: Cursor) -> bytes:
         response = _parse_base64(line)
 
 
-def run_unauthenticate(session: Session, tag: bytes, cursor: Cursor) -> None:
-    """RFC 8437 §3: the connection is as it was before login; \\Deleted messages stay."""
+def run_unauthenticate(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
+    """RFC 8437 §3: the connection is as it was before login, but for TLS; \\Deleted messages stay.
+
+    Where it is compressed it answers itself, for the compression ends with the answer (§4.1).
+    """
     cursor.end()
+    stream = session.stream
+    if stream.deflated and stream.has_input():
+        raise Bye("Compression ends with UNAUTHENTICATE")
     session.service.log.info("unauthenticate", session=session.id, user=session.user)
     session.leave()
+    if not stream.deflated:
+        return None
+    session.send(tag + b" OK UNAUTHENTICATE completed\r\n")
+    stream.end_deflate()
+    return b""
 
 
 def log_in(session: Session, credentials: Credentials) -> bytes:
