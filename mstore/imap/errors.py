@@ -50,7 +50,7 @@ class Bye(CommandFailed):
         self.code = code
 
 
-_CODES: tuple[tuple[type[errors.MStoreError], bytes], ...] = (
+CODES: tuple[tuple[type[errors.MStoreError], bytes], ...] = (
     (errors.NotFound, b"NONEXISTENT"),
     (errors.Expunged, b"EXPUNGEISSUED"),
     (errors.UnknownEncoding, b"UNKNOWN-CTE"),
@@ -75,7 +75,7 @@ def no_for(error: errors.MStoreError) -> CommandFailed:
         return Bye(str(error), b"UNAVAILABLE")
     if isinstance(error, errors.StorageFailed) and getattr(error.__cause__, "errno", None) in _PASSING:
         return No(str(error), b"UNAVAILABLE")
-    for kind, code in _CODES:
+    for kind, code in CODES:
         if isinstance(error, kind):
             return No(str(error) or kind.__name__, code)
     return No(str(error) or "Command failed", b"SERVERBUG")
