@@ -82,6 +82,18 @@ def unfold(value: bytes) -> bytes:
     return value.strip(b" \t\r\n")
 
 
+def unescape(value: bytes) -> bytes:
+    """What a quoted string or a comment says: each backslash goes, and what stands behind it stays.
+
+    One at the end stays as well. Nothing is done for each of them: there may be a million.
+    """
+    if b"\\" not in value:
+        return value
+    *heads, last = value.split(b"\\\\")
+    kept = b"\\" if last.endswith(b"\\") else b""
+    return b"\\".join([*(head.replace(b"\\", b"") for head in heads), last.replace(b"\\", b"") + kept])
+
+
 def comment_end(value: bytes, start: int) -> int:
     """The offset behind the (perhaps nested) comment whose parenthesis opens at ``start``."""
     depth = 0
