@@ -18,7 +18,7 @@ from mstore.accounts.administrators import Administrators
 from mstore.accounts.assign import assign
 from mstore.accounts.database import ACCOUNTS, Database
 from mstore.accounts.groups import Groups
-from mstore.accounts.login import MAX_BYTES, LoginRules, check_account_name, fold
+from mstore.accounts.login import MAX_BYTES, LoginRules, fold
 from mstore.base.errors import Exists, Invalid, NotFound, Unavailable
 from mstore.base.ids import AccountId
 from mstore.base.values import AssignmentRule
@@ -159,9 +159,8 @@ class Accounts:
         Durable: the account.
         Raises: Invalid, LimitReached for the name, Exists when an account or an alias has it.
         """
-        check_account_name(name)
+        key = self._rules.new_key(name)
         _check_quota(quota_bytes, quota_messages)
-        key = self._rules.key(name)
         record = AccountRecord(
             account_id or self.new_id(), name, mailstore, True, quota_bytes, quota_messages
         )
@@ -231,8 +230,7 @@ class Accounts:
         Durable: the alias.
         Raises: Invalid, LimitReached, Exists.
         """
-        check_account_name(alias)
-        key = self._rules.key(alias)
+        key = self._rules.new_key(alias)
         with self._database.write() as connection:
             self._check_free(connection, key, alias)
             connection.execute(

@@ -306,6 +306,21 @@ class Settings:
         example="joe@example.org COMPRESS=DEFLATE",
     )  # fmt: skip
 
+    imapd_enable_capability: frozenset[bytes] = option(
+        "imapd-enable-capability", values.DORMANT,
+        """IMAP extensions that are off unless they are switched on here, because few clients have been tried
+        with them: UIDONLY (RFC 9586). May be given several times.""",
+        readers=("imapd",), section="IMAP", factory=frozenset, default_text="none", gather=_union,
+        example="UIDONLY",
+    )  # fmt: skip
+    imapd_enable_capability_for: tuple[tuple[str, frozenset[bytes]], ...] = option(
+        "imapd-enable-capability-for", values.DORMANT_FOR,
+        """The same for the accounts whose names the GLOB matches, compared without case; it holds once they
+        have logged in. What is switched off by imapd-disable-capability stays off.""",
+        readers=("imapd",), section="IMAP", factory=tuple, default_text="none", gather=tuple,
+        example="joe@example.org UIDONLY",
+    )  # fmt: skip
+
     cleartext_login_enable: bool | Where = option(
         "cleartext-login-enable", values.CLEARTEXT,
         """Whether passwords may be sent over a connection without TLS. When off, imapd says
@@ -318,8 +333,9 @@ class Settings:
         """Whether the SASL mechanism named, in lower case, is offered, as in sasl-enable-plain off. Without
         it plain, login, cram-md5, apop, scram-sha-256, scram-sha-256-plus, and, where they can work at all,
         oauthbearer, xoauth2 and external are on; digest-md5, scram-sha-1, scram-sha-512, their plus forms and
-        anonymous are off. A mechanism of a plugin is on. cram-md5, digest-md5 and apop work with the password
-        itself, which is kept only while one of them is on (docs/authproxyd.md).""",
+        anonymous are off: sessions that are nobody's, which see and do what access control lists give to
+        anyone and to anonymous. A mechanism of a plugin is on. cram-md5, digest-md5 and apop work with the
+        password itself, which is kept only while one of them is on (docs/authproxyd.md).""",
         readers=("authproxyd", "imapd", "pop3d", "msadm"), section="Login", factory=dict,
         default_text="on or off, as said here", gather=dict, prefix=True, example="plain off",
     )  # fmt: skip

@@ -320,6 +320,25 @@ def _parse_capabilities(words: Sequence[str]) -> frozenset[bytes]:
     return frozenset(word.upper().encode("ascii") for word in words)
 
 
+DORMANT_CAPABILITIES = ("UIDONLY",)
+"""The capabilities of imapd that are off until they are switched on."""
+
+
+def _parse_dormant(words: Sequence[str]) -> frozenset[bytes]:
+    parsed = _parse_capabilities(words)
+    for word in words:
+        if word.upper() not in DORMANT_CAPABILITIES:
+            names = ", ".join(DORMANT_CAPABILITIES)
+            raise ValueError(f"{word} cannot be switched on by this option; there is: {names}")
+    return parsed
+
+
+def _parse_dormant_for(words: Sequence[str]) -> tuple[str, frozenset[bytes]]:
+    if len(words) < 2:
+        raise ValueError("takes a GLOB and capabilities, as in: *@example.org UIDONLY")
+    return words[0].lower(), _parse_dormant(words[1:])
+
+
 def _show_capabilities(words: frozenset[bytes]) -> str:
     return " ".join(sorted(word.decode("ascii") for word in words))
 
@@ -379,5 +398,7 @@ SIZE = Kind("SIZE", parse_size, show_size)
 ADDRESSES = Kind("ADDRESS:PORT …", _parse_addresses, _show_addresses)
 MAILSTORE = Kind("NAME PATH", _parse_mailstore)
 CAPABILITIES = Kind("WORD …", _parse_capabilities, _show_capabilities)
+DORMANT = Kind("WORD …", _parse_dormant, _show_capabilities)
+DORMANT_FOR = Kind("GLOB WORD …", _parse_dormant_for, _show_capabilities_for)
 CAPABILITIES_FOR = Kind("GLOB WORD …", _parse_capabilities_for, _show_capabilities_for)
 ASSIGNMENT = Kind("RULE [GLOB] MAILSTORE…", _parse_assignment)

@@ -67,9 +67,9 @@ class Arrivals:
         program = _compile(items, selected.rev2)
         seqs, rows = self._seqs[chosen], self._rows[chosen]
         self._seqs, self._rows, self._uids = self._seqs[~chosen], self._rows[~chosen], self._uids[~chosen]
-        messages = Messages(program, selected.mailbox, selected.view, False)
+        messages = Messages(program, selected.mailbox, selected.view, False, selected.uid_only)
         if selected.aware:
-            messages.tell(b"UID", b"MODSEQ")
+            messages.tell(*selected.news_items(True)[:-1])
         if program.reads and set_seen(selected, rows):
             messages.tell(*selected.news_items(True))
         messages.send(seqs, rows, send)

@@ -6,10 +6,12 @@ words off, for all or for some accounts; what they stand for is then neither ann
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from mstore.base.numset import MAX_NUMBER
+from mstore.base.values import DORMANT_CAPABILITIES
 from mstore.imap.state import NOT_AUTHENTICATED
 from mstore.net.service import Service
 from mstore.net.stream import Stream
@@ -25,7 +27,10 @@ ALWAYS = (
     b"COMPRESS=DEFLATE METADATA LIST-METADATA NOTIFY",
     b"IMAP4rev2 UTF8=ACCEPT",
 )
+DORMANT = frozenset(word.encode("ascii") for word in DORMANT_CAPABILITIES)
+"""What is off until the administrator switches it on, for all or for some."""
 LITERAL_PLUS, LITERAL_MINUS = b"LITERAL+", b"LITERAL-"
+APPENDLIMIT = b"APPENDLIMIT"
 NOTHING: frozenset[bytes] = frozenset()
 
 
@@ -44,20 +49,28 @@ def mechanisms(service: Service, stream: Stream) -> tuple[str, ...]:
     return service.authenticate.names("imap", stream, may_send_password(service, stream.tls))
 
 
+@lru_cache(maxsize=1024)
 def switched_off(service: Service, user: str | None = None) -> frozenset[bytes]:
-    """The words, in capitals, that the administrator has switched off for this user, or for all (None)."""
+    """The words, in capitals, that this user, or everybody (None), does not have.
+
+    They are those that the administrator has switched off, and those dormant ones not switched on.
+    """
     settings = service.settings
-    off: frozenset[bytes] = settings.imapd_disable_capability
-    if user is None or not settings.imapd_disable_capability_for:
-        return off
-    return off.union(
-        *[words for glob, words in settings.imapd_disable_capability_for if fnmatchcase(user.lower(), glob)]
+    on = settings.imapd_enable_capability | _words_for(settings.imapd_enable_capability_for, user)
+    off = settings.imapd_disable_capability | _words_for(settings.imapd_disable_capability_for, user)
+    return off | (DORMANT - on)
+
+
+def _words_for(given: Iterable[tuple[str, frozenset[bytes]]], user: str | None) -> frozenset[bytes]:
+    """All words of the lines whose glob matches a user."""
+    return NOTHING.union(
+        *[words for glob, words in given if user is not None and fnmatchcase(user.lower(), glob)]
     )
 
 
 @lru_cache(maxsize=64)
 def capabilities(
-    service: Service, tls: bool, state: int, off: frozenset[bytes] = NOTHING, sasl: tuple[str, ...] = ()
+    service: Service, tls: bool, state: int, off: frozenset[bytes] = DORMANT, sasl: tuple[str, ...] = ()
 ) -> bytes:
     """The capability list, as it stands behind ``CAPABILITY``, without the words that are ``off``.
 
@@ -65,10 +78,11 @@ def capabilities(
 
     RFC 7888 §5: where LITERAL+ is off there is LITERAL- still.
     """
-    words = b" ".join(ALWAYS).split(b" ")
+    words = [*b" ".join(ALWAYS).split(b" "), *sorted(DORMANT)]
     if LITERAL_PLUS in off:
         words[words.index(LITERAL_PLUS)] = LITERAL_MINUS
-    words.append(b"APPENDLIMIT=%d" % append_limit(service))
+    if APPENDLIMIT not in off:
+        words.append(b"%b=%d" % (APPENDLIMIT, append_limit(service)))
     if state == NOT_AUTHENTICATED:
         if service.tls is not None and not tls:
             words.append(b"STARTTLS")

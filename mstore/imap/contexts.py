@@ -105,6 +105,11 @@ class Contexts:
         self._by_tag[tag] = context
         return True
 
+    def tell_by_uid(self) -> None:
+        """Tell no message numbers any more, whichever the search was asked for (RFC 9586 §3)."""
+        for context in self._by_tag.values():
+            context.uid = True
+
     def cancel(self, tags: Iterable[bytes]) -> None:
         """Follow these no more."""
         for tag in tags:

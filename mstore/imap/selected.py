@@ -6,6 +6,7 @@ and what is (RFC 3501 §5.2, §7.3, §7.4.1). A session that waits holds this ob
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mstore.store.place import Opened
     from mstore.store.view import View
 
+Array = np.ndarray[Any, np.dtype[Any]]
 NO_UIDS = np.empty(0, np.uint32)
 NOBODY: frozenset[int] = frozenset()
 
@@ -50,6 +52,7 @@ class Selected:
         "rev2",
         "rights",
         "saved",
+        "uid_only",
         "uids_vanish",
         "view",
     )
@@ -68,8 +71,8 @@ class Selected:
         self.mask = flag_mask(self.rights)
         """The flag bits that the client may change, unless it is read-only."""
         self._keywords_told = 0
-        self.aware = self.uids_vanish = False
-        self.saved: np.ndarray[Any, np.dtype[Any]] = NO_UIDS
+        self.aware = self.uids_vanish = self.uid_only = False
+        self.saved: Array = NO_UIDS
         """The UIDs, ascending, of what a search has saved as ``$`` (RFC 5182 §2.1)."""
         self.contexts: Contexts | None = None
         """The searches whose results are followed (RFC 5267 §4.3)."""
@@ -80,17 +83,21 @@ class Selected:
         self.own_uids: frozenset[int] = NOBODY
         """Messages that this client has added and not been told of."""
 
-    def adapt(self, aware: bool, uids_vanish: bool) -> None:
+    def adapt(self, aware: bool, uids_vanish: bool, uid_only: bool = False) -> None:
         """Tell news in the way that the client has asked for.
 
         An ``aware`` client is told the MODSEQ of what changes (RFC 7162 §3.1); with ``uids_vanish`` what is
-        expunged is told by UID (RFC 7162 §3.2.10).
+        expunged is told by UID (RFC 7162 §3.2.10), and with ``uid_only`` everything is (RFC 9586 §3).
         """
-        self.aware, self.uids_vanish = aware, uids_vanish
+        self.aware, self.uids_vanish, self.uid_only = aware, uids_vanish or uid_only, uid_only
+        if uid_only and self.contexts is not None:
+            self.contexts.tell_by_uid()
         self.view.tells_modseq = aware
 
     def news_items(self, uid: bool) -> tuple[bytes, ...]:
         """What a FETCH response that was not asked for carries (RFC 7162 §3.2.4)."""
+        if self.uid_only:
+            return (b"MODSEQ", b"FLAGS") if self.aware else (b"FLAGS",)
         if self.aware:
             return (b"UID", b"MODSEQ", b"FLAGS")
         return (b"UID", b"FLAGS") if uid or self.rev2 else (b"FLAGS",)
@@ -193,13 +200,8 @@ class Selected:
         if changes.keywords_changed:
             self.announce_keywords(stream)
         if len(changes.fetch_rows) and (events is None or events.flags):
-            for piece in format_lines(
-                self.mailbox,
-                self.view,
-                changes.fetch_seqs,
-                changes.fetch_rows,
-                *self.news_items(uid or events is not None),
-            ):
+            items = self.news_items(uid or events is not None)
+            for piece in self.lines(changes.fetch_seqs, changes.fetch_rows, *items):
                 stream.write(piece)
         self._tell_results(stream, events, before - len(changes.expunged_seqs))
         if self.aware and not expunges and not (pushed and not changes):
@@ -234,6 +236,9 @@ class Selected:
     def is_told(self) -> bool:
         """Whether the client has been told of all changes."""
         return self.view.modseq == self.mailbox.highest_modseq and not self.view.held_back()
+    def lines(self, seqs: Array, rows: Array, *items: bytes) -> Iterator[bytes]:
+        """FETCH responses with these items, as the client wants its messages called."""
+        return format_lines(self.mailbox, self.view, seqs, rows, *items, uid_only=self.uid_only)
 
     def format_modseq(self) -> bytes:
         """The HIGHESTMODSEQ up to which the client knows all changes (RFC 7162 §3.1.2.1)."""

@@ -25,11 +25,12 @@ from mstore.files.spool import Spool
 from mstore.imap import reader, respond, state
 from mstore.imap.capability import LITERAL_MINUS, LITERAL_PLUS, capabilities, mechanisms, switched_off
 from mstore.imap.commands import COMMANDS, Command
-from mstore.imap.errors import Bad, Bye, CommandFailed, No, no_for
+from mstore.imap.errors import Bad, Bye, CommandFailed, No, no_for, uid_required
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.extensions import IMAP4REV2, UTF8
 from mstore.net.nologin import read_nologin
 from mstore.net.stream import LineTooLong, StreamFailed, TimedOut
+from mstore.store.acl import ANONYMOUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,7 +51,7 @@ EARLY_BAD_LIMIT = 10
 BAD_LIMIT = 50
 """So many commands in a row that are no commands end the session."""
 STOPPING = "Server shutting down"
-CONDSTORE, QRESYNC = b"CONDSTORE", b"QRESYNC"
+CONDSTORE, QRESYNC, UIDONLY = b"CONDSTORE", b"QRESYNC", b"UIDONLY"
 FAULT_LIMIT = 3
 """So many faults of ours do."""
 
@@ -174,6 +175,11 @@ class Session:
         assert self.selected is not None
         return self.selected
 
+    @property
+    def uid_only(self) -> bool:
+        """Whether the client does without message numbers (RFC 9586)."""
+        return UIDONLY in self.enabled
+
     def capabilities(self) -> bytes:
         """What is announced as things stand."""
         service, stream = self.service, self.stream
@@ -189,14 +195,16 @@ class Session:
         """Whether an extension that is there has not been switched off for this client."""
         return capability not in switched_off(self.service, self.user)
 
-    def enter(self, record: Any, access: Access) -> None:
-        """The client has logged in.
+    def enter(self, record: Any | None, access: Access) -> None:
+        """The client has logged in; without a record it is nobody in particular.
 
         Raises: Unavailable, Moved, Corrupt, StorageFailed when the account's mail cannot be reached.
         """
         access.follow_commands()
-        _ = access.account  # opened now, and as long as the session lasts
-        self.record, self.access, self.user = record, access, record.name
+        if record is not None:
+            _ = access.account  # opened now, and as long as the session lasts
+        self.record, self.access = record, access
+        self.user = ANONYMOUS if record is None else record.name
         self.state = state.AUTHENTICATED
         self._bad = 0
         self.penalty = None
@@ -230,7 +238,7 @@ class Session:
 
     def adapt(self, selected: Selected) -> None:
         """Have the news of a mailbox told as the extensions in use want it."""
-        selected.adapt(CONDSTORE in self.enabled, QRESYNC in self.enabled)
+        selected.adapt(CONDSTORE in self.enabled, QRESYNC in self.enabled, self.uid_only)
 
     def note_own(self, *names: str) -> None:
         """This client changes these names, or who may do what there: it is not told of that (RFC 5465 §5)."""
@@ -417,6 +425,8 @@ class Session:
             return None, at, Bad(f"unknown command {name.decode()[:40]}")
         if not row.states & self.state:
             return row, at, Bad(f"{name.decode()}: {state.describe(row.states, self.state)}")
+        if row.by_number and self.uid_only:
+            return row, at, uid_required()
         return row, at, None
 
     def _misread(self, line: bytes) -> tuple[bytes, CommandFailed]:

@@ -298,6 +298,8 @@ class Stream:
         """
         self.flush()
         self.discard_input()
+        if isinstance(self._socket, Deflated):
+            self._socket = self._socket.inner
         try:
             if self._wrap_tls is not None:
                 self._socket = self._wrap_tls(self._socket, context)
@@ -322,8 +324,21 @@ class Stream:
         Raises: Disconnected, TimedOut.
         """
         self.flush()
-        self._socket = Deflated(self._socket)
+        if isinstance(self._socket, Deflated):
+            self._socket.begin()
+        else:
+            self._socket = Deflated(self._socket)
         self.deflated = True
+
+    def end_deflate(self) -> None:
+        """Go on without compression behind the answer that is queued, and behind the peer's (RFC 8437 §4.1).
+
+        Raises: Disconnected, TimedOut.
+        """
+        assert isinstance(self._socket, Deflated)
+        self._socket.end()
+        self.flush()
+        self.deflated = False
 
     def acknowledge(self) -> None:
         """Let the system acknowledge at once what has come, in the middle of something.

@@ -32,7 +32,6 @@ from mstore.store.rights import (
     OWNER_ALWAYS,
     TELLING,
     Rights,
-    flag_mask,
     format_choice,
     modify,
 )
@@ -145,6 +144,11 @@ class Access:
         except (Moved, NotFound):
             self._look(recent=False)
             return self.account.mailboxes()
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether there is no account, and nothing that is one's own."""
+        return self._id is None
 
     @property
     def is_administrator(self) -> bool:
@@ -329,18 +333,6 @@ class Access:
                 return self._new_place(name).person
             except (Denied, Invalid):
                 raise no_mailbox(name) from None
-
-    @staticmethod
-    def permit_flags(rights: Rights, op: str, bits: int) -> int:
-        """The flags that somebody with these rights may ``store``, ``append`` or ``copy``, of those he wants.
-
-        RFC 4314 §4: what is not allowed is left out. ``store`` of nothing but such flags fails.
-        Raises: Denied.
-        """
-        allowed = bits & flag_mask(rights)
-        if op == "store" and bits and not allowed:
-            raise Denied("you have no right to change these flags")
-        return allowed
 
     # -- changing
 

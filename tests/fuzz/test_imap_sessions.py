@@ -32,8 +32,14 @@ BEGINNINGS = (
     b"l LOGIN root secret\r\n",
     b"l LOGIN joe secret\r\ne ENABLE IMAP4rev2\r\ns SELECT inbox\r\n",
     b"l LOGIN joe secret\r\ne ENABLE UTF8=ACCEPT\r\n",
+    b"l LOGIN joe secret\r\ne ENABLE UIDONLY\r\ns SELECT INBOX\r\n",
+    b"l AUTHENTICATE ANONYMOUS =\r\ns SELECT shared/bugs\r\n",
 )
-NAMES = ("fresh", "logged-in", "selected", "examined", "another-user", "administrator", "rev2", "utf8")
+NAMES = (
+    "fresh", "logged-in", "selected", "examined", "another-user", "administrator", "rev2", "utf8", "by-uid",
+    "nobody",
+)  # fmt: skip
+OPTIONS = {"imapd_enable_capability": frozenset({b"UIDONLY"}), "sasl_enable": {"anonymous": True}}
 FURTHER = (
     b"a FETCH 1:* (BODY.PEEK[HEADER.FIELDS (Subject From)]<0.10> ENVELOPE BODYSTRUCTURE)\r\n",
     b"a UID SEARCH OR (FROM x NOT SEEN) BEFORE 1-Jan-2020\r\n",
@@ -114,13 +120,14 @@ FURTHER = (
 
 
 def _fill(site_mail: Access, name: str) -> None:
-    """Make a mailbox that ann may work with, if it is not there any more, and put messages into it."""
+    """Make a mailbox that ann may work with, and nobody too, if it is not there any more; fill it."""
     try:
         site_mail.create(name)
     except Exists:
         pass
     if not name.endswith("INBOX"):
-        site_mail.set_acl(name, "ann", "=", ALL)
+        for identifier in ("ann", "anonymous"):
+            site_mail.set_acl(name, identifier, "=", ALL)
     place = site_mail.place(name)
     mailbox = place.account.open(place.inner)
     append(mailbox, [NewMessage(make_message(number), number) for number in range(3)])
@@ -132,7 +139,7 @@ def test_mutated_commands(beginning: bytes, tmp_path: Path) -> None:
     lines = [*lines_of_dialogues(Path(__file__).parents[1] / "wire" / "imap"), *FURTHER]
     chance = random.Random(len(beginning))
     fd = os.open(tmp_path / "lines", os.O_CREAT | os.O_WRONLY)
-    with waiting_by_threads(), site(tmp_path, {}) as host:
+    with waiting_by_threads(), site(tmp_path, OPTIONS) as host:
         service = host.service(log=Log(fd))
         joe, root = host.accounts.find("joe"), host.add("root")
         host.add("ann")

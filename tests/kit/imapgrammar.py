@@ -28,7 +28,7 @@ PLAIN_CODES = frozenset(
     b"ALERT PARSE READ-ONLY READ-WRITE TRYCREATE UIDNOTSTICKY TOOBIG "
     b"UNAVAILABLE AUTHENTICATIONFAILED AUTHORIZATIONFAILED EXPIRED PRIVACYREQUIRED CONTACTADMIN NOPERM INUSE "
     b"EXPUNGEISSUED CORRUPTION SERVERBUG CLIENTBUG CANNOT LIMIT OVERQUOTA ALREADYEXISTS NONEXISTENT "
-    b"CLOSED UNKNOWN-CTE NOTSAVED USEATTR COMPRESSIONACTIVE NOTIFICATIONOVERFLOW".split()
+    b"CLOSED UNKNOWN-CTE NOTSAVED USEATTR COMPRESSIONACTIVE NOTIFICATIONOVERFLOW UIDREQUIRED".split()
 )
 MAILBOX_ATTRIBUTES = frozenset(
     rb"\noselect \noinferiors \marked \unmarked \haschildren \hasnochildren \nonexistent \subscribed "
@@ -38,7 +38,8 @@ WIDE_STATUS_ITEMS = frozenset(b"DELETED-STORAGE HIGHESTMODSEQ SIZE".split())
 STATUS_ITEMS = WIDE_STATUS_ITEMS.union(
     b"MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED APPENDLIMIT MAILBOXID".split()
 )
-ENABLED = frozenset(b"CONDSTORE QRESYNC UTF8=ACCEPT IMAP4rev2".split())
+ENABLED = frozenset(b"CONDSTORE QRESYNC UTF8=ACCEPT IMAP4rev2 UIDONLY".split())
+SYSTEM_FLAGS = frozenset(rb"\answered \flagged \deleted \seen \draft".split())
 
 
 def check_response(data: bytes, enabled: frozenset[bytes] = frozenset()) -> None:
@@ -351,5 +352,5 @@ class Checker(FetchItems):
             self.fail("message number 0")
         if self.take(b"EXPUNGE"):
             return
-        self.expect(b"FETCH ")
+        self.match(re.compile(rb"(UID)?FETCH "), "FETCH")
         self.list_of(self.fetch_item)

@@ -84,6 +84,11 @@ class DeflatedSocket:
     def sendall(self, data: bytes) -> None:
         self._plain.sendall(self._out.compress(data) + self._out.flush(zlib.Z_SYNC_FLUSH))
 
+    def end(self) -> Any:
+        """The socket as it is without compression, which has ended on the other side."""
+        assert self._in.eof and not self._in.unused_data, "the server has not ended its compression"
+        return self._plain
+
     def recv(self, size: int) -> bytes:
         while data := self._plain.recv(size):
             if text := self._in.decompress(data):
@@ -105,6 +110,11 @@ class Client:
         """Speak and understand DEFLATE from now on."""
         assert not self._buffer, "the server has sent more before compression than it should"
         self._socket = DeflatedSocket(self._socket)
+
+    def inflate(self) -> None:
+        """Speak and understand plain text again; the server must have ended its compression."""
+        assert not self._buffer, "the server compresses more than it should"
+        self._socket = self._socket.end()
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""

@@ -20,9 +20,10 @@ MEANINGS: Mapping[bytes, frozenset[bytes]] = MappingProxyType(
         b"QRESYNC": frozenset((b"QRESYNC", b"CONDSTORE")),
         UTF8_ACCEPT: frozenset((UTF8_ACCEPT,)),
         IMAP4REV2: frozenset((IMAP4REV2,)),
+        b"UIDONLY": frozenset((b"UIDONLY",)),
     }
 )
-"""What can be enabled, and all that is in use then (RFC 7162 §3.2.3)."""
+"""What can be enabled, and all that is in use then (RFC 7162 §3.2.3, RFC 9586 §3.1)."""
 SPELLINGS: Mapping[bytes, bytes] = MappingProxyType({IMAP4REV2: b"IMAP4rev2"})
 BEFORE_SELECT = frozenset((UTF8_ACCEPT, IMAP4REV2))
 """They change what is told of a selected mailbox, so they come before (RFC 6855 §3, RFC 9051 §6.3.1)."""

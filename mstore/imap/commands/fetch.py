@@ -61,7 +61,7 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
         rows = rows[modifiers.partial.cut(len(rows))]
     if len(rows):
         selected.announce_keywords(session.stream)
-        messages = Messages(program, selected.mailbox, selected.view, uid)
+        messages = Messages(program, selected.mailbox, selected.view, uid, selected.uid_only)
         if program.reads and set_seen(selected, rows):
             messages.tell(*selected.news_items(uid))
         messages.send(selected.view.seqs_of_rows(rows), rows, session.send)

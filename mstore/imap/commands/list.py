@@ -232,9 +232,10 @@ def run_lsub(session: Session, tag: bytes, cursor: Cursor) -> None:
 
 
 def run_namespace(session: Session, tag: bytes, cursor: Cursor) -> None:
-    """RFC 2342 §5: one's own mailboxes, those of other users, and the shared ones."""
+    """RFC 2342 §5: one's own mailboxes, which nobody anonymous has; those of other users; the shared ones."""
     cursor.end()
-    session.send(b'* NAMESPACE (("" "/")) (("user/" "/")) (("shared/" "/"))\r\n')
+    personal = b"NIL" if session.mailstore.is_anonymous else b'(("" "/"))'
+    session.send(b"* NAMESPACE " + personal + b' (("user/" "/")) (("shared/" "/"))\r\n')
 
 
 def format_name(session: Session, name: str, written: str) -> bytes:

@@ -102,11 +102,22 @@ def run_authenticate(session: Session, tag: bytes, cursor: Cursor) -> bytes:
     return log_in(session, found, mechanism)
 
 
-def run_unauthenticate(session: Session, tag: bytes, cursor: Cursor) -> None:
-    """RFC 8437 §3: the connection is as it was before login; \\Deleted messages stay."""
+def run_unauthenticate(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
+    """RFC 8437 §3: the connection is as it was before login, but for TLS; \\Deleted messages stay.
+
+    Where it is compressed it answers itself, for the compression ends with the answer (§4.1).
+    """
     cursor.end()
+    stream = session.stream
+    if stream.deflated and stream.has_input():
+        raise Bye("Compression ends with UNAUTHENTICATE")
     session.service.log.info("unauthenticate", session=session.id, user=session.user)
     session.leave()
+    if not stream.deflated:
+        return None
+    session.send(tag + b" OK UNAUTHENTICATE completed\r\n")
+    stream.end_deflate()
+    return b""
 
 
 def log_in(session: Session, found: Accepted | Refused, mechanism: str, name: bytes | None = None) -> bytes:
@@ -117,8 +128,10 @@ def log_in(session: Session, found: Accepted | Refused, mechanism: str, name: by
     service = session.service
     if isinstance(found, Refused):
         raise _refuse(session, found, mechanism, name)
+    if found.account is None:
+        return _enter_anonymously(session, mechanism)
     try:
-        record = service.accounts.find(found.account) if found.account is not None else None
+        record = service.accounts.find(found.account)
     except Unavailable as error:
         raise _unavailable(session, error) from None
     if record is None or not record.enabled:
@@ -132,6 +145,19 @@ def log_in(session: Session, found: Accepted | Refused, mechanism: str, name: by
         "login", session=session.id, user=session.user, by=by, mechanism=mechanism, peer=session.stream.peer
     )
     return b"[CAPABILITY " + session.capabilities() + b"] Logged in"
+
+
+def _enter_anonymously(session: Session, mechanism: str) -> bytes:
+    """Admit a session that is nobody's (RFC 4505); gives the text of the tagged OK.
+
+    The trace that the client leaves is in the log of authproxyd.
+    """
+    service = session.service
+    session.enter(None, Access(cast("Store", service.store), cast("People", service.accounts), None))
+    service.log.info(
+        "login", session=session.id, user=session.user, mechanism=mechanism, peer=session.stream.peer
+    )
+    return b"[CAPABILITY " + session.capabilities() + b"] Logged in as nobody in particular"
 
 
 def _furnish(session: Session, access: Access) -> None:

@@ -42,7 +42,8 @@ def run_esearch(session: Session, tag: bytes, cursor: Cursor) -> None:
     elif options.saves or options.updates:
         raise Bad("SAVE and UPDATE are for the selected mailbox alone")
     with saving(selected if only_selected else None, options):
-        key = parse_search(cursor, selected.saved if selected is not None and only_selected else None)
+        saved = selected.saved if selected is not None and only_selected else None
+        key = parse_search(cursor, saved, session.uid_only)
         if only_selected:
             _search_selected(session, tag, key, options)
             return

@@ -104,7 +104,8 @@ def _check_may_see(session: Session, record: Person | None) -> None:
     """
     if session.mailstore.is_administrator:
         return
-    is_own = record is not None and record.id == session.record.id
+    own = session.record
+    is_own = record is not None and own is not None and record.id == own.id
     if not (is_own and session.service.settings.quota_visible_to_owner):
         raise _refusal()
 

@@ -49,9 +49,9 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes:
     if not len(chosen.rows):
         raise No("There is no such message", b"EXPUNGEISSUED" if chosen.gone else b"NONEXISTENT")
     with ExitStack() as stack:
-        contents = complete(session, [upload], stack)
         opened = open_target(session, name)
         stack.callback(opened.mailbox.release)
+        contents = complete(session, [upload], stack)
         (message,) = make_messages(opened, [upload], contents)
         new_uid, modseq = replace(int(chosen.rows[0]), selected.mailbox, opened.mailbox, message)
         uid_validity = opened.mailbox.uid_validity

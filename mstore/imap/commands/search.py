@@ -60,7 +60,7 @@ def _run(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | Non
     view = selected.view
     check_tag(selected, options, tag)
     with saving(selected, options):
-        key = parse_search(cursor, selected.saved)
+        key = parse_search(cursor, selected.saved, session.uid_only)
         asks = note_modseq(session, key)
         modseq = view.modseq
         found = find(selected.mailbox, view, key, Progress(session, tag))

@@ -13,7 +13,7 @@ import numpy as np
 from mstore.base.flags import DELETED, SEEN, TOMBSTONE
 from mstore.imap import state
 from mstore.imap.commands.list import format_name
-from mstore.imap.errors import Bad, No
+from mstore.imap.errors import Bad, No, uid_required
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.modifiers import parse_select_parameters
 from mstore.imap.grammar.names import fold_inbox
@@ -47,6 +47,8 @@ def open_mailbox(session: Session, cursor: Cursor, read_only: bool) -> bytes:
     parameters = parse_select_parameters(cursor)
     if parameters.resync is not None and b"QRESYNC" not in session.enabled:
         raise Bad("ENABLE QRESYNC first")
+    if session.uid_only and parameters.resync is not None and parameters.resync.seqs is not None:
+        raise uid_required()
     _leave(session)
     if parameters.condstore:
         session.enable(b"CONDSTORE")
@@ -87,7 +89,8 @@ def format_opening(selected: Selected) -> bytes:
     lines = [selected.flags_lines(), b"* %d EXISTS\r\n" % view.count]
     if not selected.rev2:
         lines.append(b"* %d RECENT\r\n" % selected.recent_count())
-        first = first_unseen(selected)
+        # It is a message number, which who uses UIDs alone is told none of (RFC 9586 §3).
+        first = 0 if selected.uid_only else first_unseen(selected)
         if first:
             lines.append(b"* OK [UNSEEN %d] First unseen\r\n" % first)
     lines.append(

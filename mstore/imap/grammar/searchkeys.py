@@ -16,7 +16,7 @@ import numpy as np
 
 from mstore.base import clock
 from mstore.base.numset import LAST_RESULT, MAX_NUMBER
-from mstore.imap.errors import Bad, No
+from mstore.imap.errors import Bad, No, uid_required
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.extensions import UTF8_ACCEPT
 from mstore.mail.casemap import casemap
@@ -97,14 +97,15 @@ WITH_ARGUMENT = frozenset((*OTHERS, *DATES, *AGES, *FIELDS))
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def parse_search(cursor: Cursor, saved: Array | None) -> SearchKey:
+def parse_search(cursor: Cursor, saved: Array | None, uid_only: bool = False) -> SearchKey:
     """Read ``[CHARSET name] key …`` to the end of the command; several keys are a conjunction.
 
-    ``saved`` are the UIDs that ``$`` stands for, None where nothing can have been saved.
+    ``saved`` are the UIDs that ``$`` stands for, None where nothing can have been saved. With ``uid_only``
+    message numbers are refused (RFC 9586 §3.5).
     Raises: Bad for what is no search program, and for a charset where UTF-8 is enabled (RFC 6855 §3); No with
     BADCHARSET for a charset that is not known.
     """
-    parser = _Parser(cursor, saved)
+    parser = _Parser(cursor, saved, uid_only)
     word = cursor.word() if parser.at_word() else b""
     if word == b"CHARSET":
         if UTF8_ACCEPT in cursor.enabled:
@@ -116,12 +117,12 @@ def parse_search(cursor: Cursor, saved: Array | None) -> SearchKey:
     return parser.program(word)
 
 
-def parse_criteria(cursor: Cursor, saved: Array | None) -> SearchKey:
+def parse_criteria(cursor: Cursor, saved: Array | None, uid_only: bool = False) -> SearchKey:
     """Read ``charset key …`` to the end of the command, as SORT and THREAD have it (RFC 5256 §5).
 
     Raises: as ``parse_search``.
     """
-    parser = _Parser(cursor, saved)
+    parser = _Parser(cursor, saved, uid_only)
     parser.charset = _find_charset(cursor.astring())
     cursor.space()
     return parser.program(None)
@@ -137,10 +138,11 @@ def _find_charset(name: bytes) -> str:
 class _Parser:
     """The keys of one command, counted."""
 
-    def __init__(self, cursor: Cursor, saved: Array | None) -> None:
+    def __init__(self, cursor: Cursor, saved: Array | None, uid_only: bool) -> None:
         self._cursor = cursor
         self._saved = saved
         self._rev2 = cursor.rev2
+        self._uid_only = uid_only
         self._count = 0
         self.charset = "utf-8"
 
@@ -234,6 +236,8 @@ class _Parser:
     def _set(self, kind: type[Seqs] | type[Uids]) -> SearchKey:
         numbers = self._cursor.sequence_set()
         if numbers is not LAST_RESULT:
+            if self._uid_only and kind is Seqs:
+                raise uid_required()
             return kind(numbers)
         if self._saved is None:
             raise Bad("No search result is saved for these mailboxes")

@@ -121,10 +121,14 @@ class Messages:
 
     __slots__ = ("_lines", "_mailbox", "_sections", "_slots", "_structures", "failure", "program")
 
-    def __init__(self, program: Program, mailbox: Mailbox, view: View, uid: bool) -> None:
+    def __init__(
+        self, program: Program, mailbox: Mailbox, view: View, uid: bool, uid_only: bool = False
+    ) -> None:
         self.program = program
         self._mailbox = mailbox
-        self._lines = Lines((b"UID", *program.columns) if uid else program.columns, mailbox, view)
+        # By UID alone, the UID stands among the items for those who ask for it (RFC 9586 §3.3).
+        columns = (b"UID", *program.columns) if uid and not uid_only else program.columns
+        self._lines = Lines(columns, mailbox, view, uid_only)
         self._structures = program.structures
         self._slots = program.slots
         self._sections = program.sections

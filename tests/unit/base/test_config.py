@@ -104,6 +104,11 @@ def test_sasl_options_are_a_pattern() -> None:
     )
 
 
+def test_anonymous_sessions_are_off_until_they_are_switched_on() -> None:
+    assert not parse("mailstore a /a").may_use("anonymous")
+    assert parse("mailstore a /a\nsasl-enable-anonymous on").may_use("anonymous")
+
+
 def test_assignment_rules() -> None:
     settings = parse("mailstore a /a\nmailstore b /b\nms-assignment-policy match boss b\n"
                      "ms-assignment-policy hash *@x.org b a\nms-assignment-policy most-free b a\n"

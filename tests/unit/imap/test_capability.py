@@ -7,8 +7,16 @@ from typing import Any
 
 import pytest
 
-from mstore.base.values import CAPABILITIES, CAPABILITIES_FOR
-from mstore.imap.capability import ALWAYS, capabilities, may_send_password, mechanisms, switched_off
+from mstore.base.values import CAPABILITIES, CAPABILITIES_FOR, DORMANT_FOR
+from mstore.base.values import DORMANT as DORMANT_KIND
+from mstore.imap.capability import (
+    ALWAYS,
+    DORMANT,
+    capabilities,
+    may_send_password,
+    mechanisms,
+    switched_off,
+)
 from mstore.imap.state import AUTHENTICATED, NOT_AUTHENTICATED, SELECTED
 from mstore.net.stream import Stream
 from tests.kit.dialogue import site
@@ -69,20 +77,28 @@ def test_a_mechanism_may_be_switched_off(host: MailHost) -> None:
     assert mechanisms(service(host, sasl_enable=off, cleartext_login_enable=False), stream) == ()
 
 
+@pytest.mark.parametrize("tls", [False, True])
+def test_anonymous_is_offered_when_it_is_switched_on_without_tls_too(host: MailHost, tls: bool) -> None:
+    on = service(host, sasl_enable={"anonymous": True}, cleartext_login_enable=False)
+    assert "ANONYMOUS" in mechanisms(on, Stream(ScriptedTransport([]), tls=tls))
+    off = service(host)
+    assert "ANONYMOUS" not in mechanisms(off, Stream(ScriptedTransport([]), tls=tls))
+
+
 def test_words_may_be_switched_off_for_all_and_for_some(host: MailHost) -> None:
     some = (("j*@example.org", frozenset({b"IDLE"})), ("joe@*", frozenset({b"ID"})))
     off = service(host, imapd_disable_capability=frozenset({b"CHILDREN"}), imapd_disable_capability_for=some)
-    assert switched_off(off) == {b"CHILDREN"}
-    assert switched_off(off, "ann@example.org") == {b"CHILDREN"}
-    assert switched_off(off, "Joe@example.org") == {b"CHILDREN", b"IDLE", b"ID"}
+    assert switched_off(off) == DORMANT | {b"CHILDREN"}
+    assert switched_off(off, "ann@example.org") == DORMANT | {b"CHILDREN"}
+    assert switched_off(off, "Joe@example.org") == DORMANT | {b"CHILDREN", b"IDLE", b"ID"}
     announced = capabilities(off, True, SELECTED, switched_off(off, "jim@example.org")).split(b" ")
     assert set(BASE.split(b" ")) - set(announced) == {b"CHILDREN", b"IDLE"}
 
 
 def test_literal_minus_stands_in_for_literal_plus(host: MailHost) -> None:
-    words = capabilities(service(host), True, SELECTED, frozenset({b"LITERAL+"})).split(b" ")
+    words = capabilities(service(host), True, SELECTED, DORMANT | {b"LITERAL+"}).split(b" ")
     assert b"LITERAL-" in words and b"LITERAL+" not in words
-    words = capabilities(service(host), True, SELECTED, frozenset({b"LITERAL+", b"LITERAL-"})).split(b" ")
+    words = capabilities(service(host), True, SELECTED, DORMANT | {b"LITERAL+", b"LITERAL-"}).split(b" ")
     assert b"LITERAL-" not in words and b"LITERAL+" not in words
 
 
@@ -94,3 +110,28 @@ def test_what_cannot_be_switched_off_is_refused(words: list[str]) -> None:
         CAPABILITIES_FOR.parse(["*", *words])
     assert CAPABILITIES.parse(["notify", "COMPRESS=DEFLATE"]) == {b"NOTIFY", b"COMPRESS=DEFLATE"}
     assert CAPABILITIES_FOR.show(CAPABILITIES_FOR.parse(["J*", "Id", "x"])) == "j* ID X"
+
+
+def test_what_is_dormant_may_be_switched_on_for_all_and_for_some(host: MailHost) -> None:
+    on = service(host, imapd_enable_capability=frozenset({b"UIDONLY"}))
+    assert switched_off(on) == switched_off(on, "joe") == frozenset()
+    assert b"UIDONLY" in capabilities(on, True, SELECTED, switched_off(on, "joe")).split(b" ")
+    some = service(host, imapd_enable_capability_for=(("j*", frozenset({b"UIDONLY"})),))
+    assert switched_off(some) == switched_off(some, "ann") == DORMANT
+    assert switched_off(some, "Joe") == frozenset()
+    both = service(
+        host,
+        imapd_enable_capability=frozenset({b"UIDONLY"}),
+        imapd_disable_capability_for=(("joe", frozenset({b"UIDONLY"})),),
+    )
+    assert switched_off(both, "joe") == {b"UIDONLY"}
+
+
+@pytest.mark.parametrize("words", [[], ["IDLE"], ["STARTTLS"], ["UIDONLY", "IDLE"]])
+def test_only_what_is_dormant_can_be_switched_on(words: list[str]) -> None:
+    with pytest.raises(ValueError):
+        DORMANT_KIND.parse(words)
+    with pytest.raises(ValueError):
+        DORMANT_FOR.parse(["*", *words])
+    assert DORMANT_KIND.parse(["uidonly"]) == DORMANT
+    assert DORMANT_FOR.show(DORMANT_FOR.parse(["J*", "uidonly"])) == "j* UIDONLY"
