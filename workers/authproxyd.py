@@ -18,6 +18,8 @@ from gevent.event import Event
 from setproctitle import setproctitle
 
 from mstore.accounts import Accounts, LoginRules
+from mstore.auth.defence import Defence
+from mstore.auth.gate import Gate
 from mstore.auth.mechanism import Mechanism, check_mechanism, make_mechanism
 from mstore.auth.server import Server, version_text
 from mstore.base import blocking, clock
@@ -50,8 +52,9 @@ def open_mechanism(settings: Settings) -> Mechanism:
     try:
         if settings.authproxy_legacy_authmech is not None:
             check_mechanism(settings.authproxy_legacy_authmech)
-        accounts = Accounts(settings.db_path, rules)
-        return make_mechanism(settings.authproxy_authmech, settings.db_path, accounts)
+        policy = settings.ms_assignment_policy
+        accounts = Accounts(settings.db_path, rules, None, settings.mailstores, policy)
+        return make_mechanism(settings.authproxy_authmech, settings.db_path, accounts, settings)
     except Invalid as error:
         raise Refused(f"authproxy-authmech: {error}") from error
     except MStoreError as error:
@@ -101,7 +104,9 @@ class Authproxyd:
         load_encodings()
         load_modules(EVENT_LOOP)
         self.mechanism = open_mechanism(settings)
-        self.server = Server(self.mechanism)
+        rules = LoginRules.of(settings.default_domain, settings.single_domain)
+        self.gate = Gate(Defence(settings.trusted_networks, rules))
+        self.server = Server(self.mechanism, gate=self.gate)
         drop(identity)
         self.lock = take_lock(settings, NAME)
         check_accounts(settings)

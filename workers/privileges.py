@@ -132,9 +132,10 @@ def drop(identity: Identity) -> None:
 
 
 def settle() -> None:
-    """The surroundings of a daemon: no directory held, nothing made that others may read."""
+    """The surroundings of a daemon: no directory held, nothing made that others may read, no core file."""
     os.chdir("/")
     os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def open_log(path: Path) -> int:

@@ -17,6 +17,7 @@ from mstore.accounts.accounts import Accounts
 from mstore.auth.authdb import AuthDb
 from mstore.auth.verdict import Verdict
 from mstore.base.errors import Invalid
+from mstore.base.options import Settings
 
 
 class Mechanism(Protocol):
@@ -32,11 +33,21 @@ class Sources:
 
     db_dir: Path
     accounts: Accounts
+    settings: Settings
 
 
 MECHANISMS: Mapping[str, Callable[[Sources], Mechanism]] = MappingProxyType(
-    {"authdb": lambda sources: AuthDb.open(sources.db_dir, sources.accounts)}
+    {"authdb": lambda sources: AuthDb.open(sources.db_dir, sources.accounts, sources.settings)}
 )
+
+
+def recalls(mechanism: Mechanism, login: str, password: bytes) -> bool:
+    """Whether a mechanism that remembers right passwords remembers this one.
+
+    Raises: Unavailable, Corrupt.
+    """
+    ask: Callable[[str, bytes], bool] | None = getattr(mechanism, "recalls", None)
+    return ask is not None and ask(login, password)
 
 
 def check_mechanism(name: str) -> None:
@@ -48,10 +59,12 @@ def check_mechanism(name: str) -> None:
         raise Invalid(f"there is no authentication mechanism {name}; there are: {', '.join(MECHANISMS)}")
 
 
-def make_mechanism(name: str, db_dir: Path, accounts: Accounts) -> Mechanism:
+def make_mechanism(
+    name: str, db_dir: Path, accounts: Accounts, settings: Settings | None = None
+) -> Mechanism:
     """Make a mechanism ready, opening what it needs while the process may.
 
     Raises: Invalid for a name that is none, Unavailable or Corrupt when its database cannot be used.
     """
     check_mechanism(name)
-    return MECHANISMS[name](Sources(db_dir, accounts))
+    return MECHANISMS[name](Sources(db_dir, accounts, settings or Settings()))

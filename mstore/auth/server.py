@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import mstore
-from mstore.auth.mechanism import MECHANISMS, Mechanism
+from mstore.auth.defence import Defence
+from mstore.auth.gate import Gate
+from mstore.auth.mechanism import MECHANISMS, Mechanism, recalls
 from mstore.auth.verdict import REFUSED, UNAVAILABLE, Verdict
 from mstore.base.errors import MStoreError
 
@@ -37,9 +39,10 @@ class Connection(Protocol):
 class Server:
     """Answers clients by one mechanism; shared by all connections of a process."""
 
-    def __init__(self, mechanism: Mechanism, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, mechanism: Mechanism, timeout_s: float = TIMEOUT_S, gate: Gate | None = None) -> None:
         self._mechanism = mechanism
         self._timeout_s = timeout_s
+        self._gate = gate or Gate(Defence())
 
     def handle(self, connection: Connection) -> Verdict | None:
         """Serve one client and close its connection; returns what was answered, None when the client left."""
@@ -67,8 +70,13 @@ class Server:
             return REFUSED
         if not password:
             return REFUSED
+        mechanism = self._mechanism
         try:
-            return self._mechanism.verify(name, password)
+            # This protocol does not say where somebody comes from: what counts is the account.
+            return self._gate.judge(
+                "", name,
+                lambda: mechanism.verify(name, password), lambda: recalls(mechanism, name, password),
+            )  # fmt: skip
         except MStoreError as error:
             _log.error("cannot judge a login: %s", error)
             return UNAVAILABLE

@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
+
+Network = IPv4Network | IPv6Network
 
 
 class Address(NamedTuple):
@@ -116,8 +119,22 @@ def _parse_addresses(words: Sequence[str]) -> tuple[Address, ...]:
     return tuple(parse_address(word) for word in words)
 
 
-def _show_addresses(values: Sequence[Address]) -> str:
+def _show_addresses(values: Sequence[object]) -> str:
     return _show_words(values) if values else "none"
+
+
+def _parse_networks(words: Sequence[str]) -> tuple[Network, ...]:
+    if not words:
+        raise ValueError("needs at least one address or network, or none")
+    if [word.lower() for word in words] == ["none"]:
+        return ()
+    found: list[Network] = []
+    for word in words:
+        try:
+            found.append(ip_network(word.strip("[]")))
+        except ValueError as error:
+            raise ValueError(f"{word!r} is no address and no network, as in 192.0.2.0/24: {error}") from None
+    return tuple(found)
 
 
 def _units(words: Sequence[str], units: dict[str, int], example: str) -> int:
@@ -261,6 +278,7 @@ def _parse_domain(words: Sequence[str]) -> str:
     return word
 
 
+NETWORKS = Kind("ADDRESS[/BITS] …", _parse_networks, _show_addresses)
 BOOLEAN = Kind("on|off", _parse_boolean, _show_boolean)
 SWITCH = Kind("[on|off]", _parse_switch, _show_boolean)
 PATH = Kind("PATH", _parse_path)

@@ -239,10 +239,10 @@ class Instance:
         accounts, passwords = Accounts(db, LoginRules.of(None, True)), Passwords(db)
         model = accounts.find(names[0])
         assert model is not None, "msadm user add added nobody"
-        verifier = passwords.verifier(model.id)
-        assert verifier is not None
+        keys = passwords.keys(model.id)
+        assert keys is not None
         for name in names[1:]:
-            passwords.set_verifier(accounts.add(name, model.mailstore).id, verifier)
+            passwords.set_keys(accounts.add(name, model.mailstore).id, keys)
         accounts.close()
         passwords.close()
 
@@ -293,6 +293,7 @@ class Instance:
             f"pop3d-listen 127.0.0.1:{self.pop3_address[1]}",
             *(f"{service}-workers {workers}" for service in SERVICES),
             "single-domain yes",
+            "scram-iterations 4096",
             "server-name mail.test.example",
             *options,
         ]

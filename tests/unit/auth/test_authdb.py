@@ -5,8 +5,10 @@ import pytest
 
 from mstore.accounts import Accounts
 from mstore.accounts.database import ACCOUNTS, PASSWORDS, create_database
+from mstore.accounts.keys import Keys
 from mstore.accounts.passwords import Passwords
 from mstore.auth.authdb import AuthDb
+from mstore.auth.keying import Keymaker
 from mstore.auth.mechanism import make_mechanism
 from mstore.auth.scheme import Scheme
 from mstore.base.errors import Invalid, Unavailable
@@ -32,8 +34,11 @@ class Site:
         self.passwords = Passwords(path)
         self.scheme = Counting()
         self.record = self.accounts.add("joe", "main")
-        self.passwords.set_verifier(self.record.id, self.scheme.hash(b"secret"))
-        self.authdb = AuthDb(Passwords(path), self.accounts, self.scheme, remembered_s)
+        self.set_password(b"secret")
+        self.authdb = AuthDb(Passwords(path), self.accounts, Keymaker(scheme=self.scheme), remembered_s)
+
+    def set_password(self, password: bytes) -> None:
+        self.passwords.set_keys(self.record.id, Keys(self.scheme.hash(password)))
 
     def ok(self, login: str, password: bytes) -> bool:
         return self.authdb.verify(login, password).ok
@@ -74,7 +79,7 @@ def test_a_right_password_is_hashed_once(tmp_path: Path) -> None:
 def test_a_new_password_ends_what_was_remembered(tmp_path: Path) -> None:
     site = Site(tmp_path)
     assert site.ok("joe", b"secret")
-    site.passwords.set_verifier(site.record.id, site.scheme.hash(b"changed"))
+    site.set_password(b"changed")
     assert not site.ok("joe", b"secret")
     assert site.ok("joe", b"changed")
 
@@ -103,9 +108,10 @@ def test_an_account_without_a_password_cannot_log_in(tmp_path: Path) -> None:
 
 def test_the_password_itself_is_nowhere_in_memory_of_the_mechanism(tmp_path: Path) -> None:
     site = Site(tmp_path)
-    assert site.ok("joe", b"secret")
-    assert b"secret" not in repr(site.authdb._remembered).encode()
-    assert b"secret" not in (tmp_path / "passwords.db").read_bytes()
+    site.set_password(b"correcthorse")
+    assert site.ok("joe", b"correcthorse")
+    assert b"correcthorse" not in repr(site.authdb._remembered).encode()
+    assert b"correcthorse" not in (tmp_path / "passwords" / "passwords.db").read_bytes()
 
 
 @pytest.mark.parametrize("verifier", ["", "x", "$argon2id$", "{PLAIN}secret", "$2b$12$" + "x" * 53])
