@@ -19,7 +19,6 @@ from setproctitle import setproctitle
 
 from mstore.accounts import Accounts, LoginRules
 from mstore.auth.defence import Defence
-from mstore.auth.gate import Gate
 from mstore.auth.mechanism import Mechanism, check_mechanism, make_mechanism
 from mstore.auth.server import Server, version_text
 from mstore.base import blocking, clock
@@ -105,8 +104,7 @@ class Authproxyd:
         load_modules(EVENT_LOOP)
         self.mechanism = open_mechanism(settings)
         rules = LoginRules.of(settings.default_domain, settings.single_domain)
-        self.gate = Gate(Defence(settings.trusted_networks, rules))
-        self.server = Server(self.mechanism, gate=self.gate)
+        self.server = Server(self.mechanism, gate=Defence(settings.trusted_networks, rules))
         drop(identity)
         self.lock = take_lock(settings, NAME)
         check_accounts(settings)

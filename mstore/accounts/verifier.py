@@ -1,8 +1,8 @@
 """The forms of password verifiers: which scheme made one, and with which settings.
 
 A verifier says in its first part how it was made, and so what checking a password by it costs; the salt and
-the hash follow. Only these forms are known here, in the ways they are commonly written; bcrypt of a cost above
-17 is none, for it would take minutes.
+the hash follow. Only these forms are known here, in the ways they are commonly written; bcrypt of a cost
+above 17 is none, for it would take minutes.
 """
 
 from __future__ import annotations

@@ -106,8 +106,8 @@ class AuthDb:
         self._remembered.clear()
         self._passwords.close()
 
-    def verify(self, login: str, password: bytes, service: str = "") -> Verdict:
-        """Judge a login, at a service where that is known.
+    def verify(self, login: str, password: bytes, peer: str = "", service: str = "") -> Verdict:
+        """Judge a login, from an address and at a service where these are known.
 
         Raises: Unavailable, Corrupt when the databases cannot be asked.
         """
@@ -118,7 +118,7 @@ class AuthDb:
         if record is not None and record.enabled:
             if keys is not None and self._is_remembered(record.id, password, keys.verifier):
                 return _ACCEPTED
-            if self._is_app_password(record, password, service):
+            if self._is_app_password(record, password, peer, service):
                 return _ACCEPTED
         decoys = self._all_decoys()
         if record is None or keys is None:
@@ -129,15 +129,6 @@ class AuthDb:
         self._remember(record.id, password, keys.verifier)
         self._improve(record, keys, password)
         return _ACCEPTED
-
-    def recalls(self, login: str, password: bytes) -> bool:
-        """Whether this password of this login was right a short while ago, and is still; costs no hash.
-
-        Raises: Unavailable, Corrupt.
-        """
-        record = self._accounts.find(login) if is_possible(password) else None
-        keys = self._passwords.keys(record.id) if record and record.enabled else None
-        return bool(record and keys and self._is_remembered(record.id, password, keys.verifier))
 
     def knows(self, login: str) -> bool:
         """Whether it is for us to judge a login: there is such an account, and it has a password.
@@ -200,7 +191,7 @@ class AuthDb:
             self._decoys = self._passwords.samples(DECOYS) or {setting_of(self._own_decoy): self._own_decoy}
         return self._decoys
 
-    def _is_app_password(self, record: AccountRecord, password: bytes, service: str) -> bool:
+    def _is_app_password(self, record: AccountRecord, password: bytes, peer: str, service: str) -> bool:
         letters = normalise(password)
         if letters is None:
             return False
@@ -209,9 +200,10 @@ class AuthDb:
         if found is None:
             return False
         if not is_for(found, service):
-            _log.warning("app password %s of %s is not for %s", found.label, record.name, service or "this")
+            what = (found.label, record.name, service or "a service that is not told")
+            _log.warning("app password %r of %s is not for %s", *what)
             return False
-        _log.info("app password %s of %s", found.label, record.name)
+        _log.info("app password %r of %s, from %s", found.label, record.name, peer or "somewhere")
         today = int(time.time()) // DAY_S
         if found.used_day != today:
             blocking.spawn(self._note_app_used, record.id, found.label, today)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from mstore.auth.verdict import BUSY, UNAVAILABLE
+from mstore.auth.verdict import UNAVAILABLE
 from mstore.base import blocking
-from mstore.base.errors import Busy, Unavailable
+from mstore.base.errors import Unavailable
 
 TIMEOUT_S = 30.0
 ABSENT_S = 5.0
@@ -78,8 +78,7 @@ class AuthClient:
 
         What the protocol cannot carry (a space in the name, a line end) is no account's and is refused
         unasked.
-        Raises: Unavailable when authproxyd does not answer, or not by its protocol; Busy when it did not
-        judge because too many logins are tried.
+        Raises: Unavailable when authproxyd does not answer, or not by its protocol.
         """
         line = b"AUTHENTICATE %b %b\r\n" % (name, password)
         if not name or b" " in name or len(line) > MAX_LINE_BYTES or any(c in line[:-2] for c in _UNSENDABLE):
@@ -94,8 +93,6 @@ class AuthClient:
             return AuthResult(True, text)
         if word == b"NO" and text == UNAVAILABLE.text:
             raise Unavailable("the authentication service cannot judge just now; its log says why")
-        if word == b"NO" and text == BUSY.text:
-            raise Busy(text)
         if word == b"NO":
             return AuthResult(False, text)
         raise Unavailable("the authentication service gave no answer")

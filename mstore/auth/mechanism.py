@@ -41,15 +41,6 @@ MECHANISMS: Mapping[str, Callable[[Sources], Mechanism]] = MappingProxyType(
 )
 
 
-def recalls(mechanism: Mechanism, login: str, password: bytes) -> bool:
-    """Whether a mechanism that remembers right passwords remembers this one.
-
-    Raises: Unavailable, Corrupt.
-    """
-    ask: Callable[[str, bytes], bool] | None = getattr(mechanism, "recalls", None)
-    return ask is not None and ask(login, password)
-
-
 def check_mechanism(name: str) -> None:
     """Pass the name of a mechanism that there is.
 

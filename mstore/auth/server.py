@@ -13,14 +13,16 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import mstore
-from mstore.auth.defence import Defence
-from mstore.auth.gate import Gate
-from mstore.auth.mechanism import MECHANISMS, Mechanism, recalls
+from mstore.auth.gate import Gate, OpenGate, Turned
+from mstore.auth.mechanism import MECHANISMS, Mechanism
 from mstore.auth.verdict import REFUSED, UNAVAILABLE, Verdict
+from mstore.base import blocking
 from mstore.base.errors import MStoreError
 
 MAX_LINE_BYTES = 4096
 TIMEOUT_S = 30.0
+LOCAL = "local"
+"""The peer, as the gate knows those whose address nobody tells."""
 
 BAD_COMMAND = Verdict(False, "the command is: AUTHENTICATE login password")
 
@@ -41,8 +43,8 @@ class Server:
 
     def __init__(self, mechanism: Mechanism, timeout_s: float = TIMEOUT_S, gate: Gate | None = None) -> None:
         self._mechanism = mechanism
+        self._gate = gate or OpenGate()
         self._timeout_s = timeout_s
-        self._gate = gate or Gate(Defence())
 
     def handle(self, connection: Connection) -> Verdict | None:
         """Serve one client and close its connection; returns what was answered, None when the client left."""
@@ -70,16 +72,18 @@ class Server:
             return REFUSED
         if not password:
             return REFUSED
-        mechanism = self._mechanism
+        admission = self._gate.admit(LOCAL, name)
+        if isinstance(admission, Turned):
+            return Verdict(False, admission.text)
+        if admission > 0:
+            blocking.sleep(admission)
         try:
-            # This protocol does not say where somebody comes from: what counts is the account.
-            return self._gate.judge(
-                "", name,
-                lambda: mechanism.verify(name, password), lambda: recalls(mechanism, name, password),
-            )  # fmt: skip
+            verdict = self._mechanism.verify(name, password)
         except MStoreError as error:
             _log.error("cannot judge a login: %s", error)
             return UNAVAILABLE
+        self._gate.note(LOCAL, name, verdict.ok)
+        return verdict
 
     def _read_line(self, connection: Connection) -> bytes | None:
         deadline = time.monotonic() + self._timeout_s

@@ -15,5 +15,3 @@ class Verdict:
 
 REFUSED = Verdict(False, "login or password is wrong")
 UNAVAILABLE = Verdict(False, "authentication is not possible just now")
-BUSY = Verdict(False, "too many logins are tried just now")
-"""Not judged, because too many wait that come from there or want this account."""

@@ -151,10 +151,6 @@ def _log_in(session: Session, credentials: sasl.Credentials) -> None:
     service = session.service
     try:
         record = _check(session, credentials)
-    except Busy:
-        name = credentials.authcid[:200]
-        service.log.warning("login-not-tried", name=name, peer=session.stream.peer)
-        raise Refusal("too many logins are tried just now, try again later", TEMPORARY) from None
     except MStoreError as error:
         session.report("login", error)
         raise Refusal("authentication is unavailable, try again later", TEMPORARY) from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from mstore.auth.sasl import Credentials
 from mstore.auth.sasl import start as start_exchange
-from mstore.base.errors import Busy, Invalid, MStoreError, Unavailable
+from mstore.base.errors import Invalid, MStoreError, Unavailable
 from mstore.imap.capability import may_send_password, mechanisms
 from mstore.imap.errors import Bad, Bye, No
 from mstore.imap.grammar.cursor import Cursor
@@ -103,10 +103,6 @@ def log_in(session: Session, credentials: Credentials) -> bytes:
         record = None
         if result.ok:
             record = service.accounts.find(credentials.authcid.decode("utf-8", "replace"))
-    except Busy:
-        service.log.warning("login-not-tried", session=session.id, name=credentials.authcid[:200],
-                            peer=session.stream.peer)  # fmt: skip
-        raise No("Too many logins are tried just now; try again later", b"UNAVAILABLE") from None
     except Unavailable as error:
         service.log.error("login", session=session.id, peer=session.stream.peer, error=str(error))
         raise No("Authentication is not possible just now; try again later", b"UNAVAILABLE") from None

@@ -13,8 +13,10 @@ from mstore.auth.defence import (
     KNOWN_S,
     LONGEST_FOR_ACCOUNT_S,
     LONGEST_FOR_ADDRESS_S,
+    LONGEST_WAIT_S,
     Defence,
 )
+from mstore.auth.gate import Turned
 
 EVIL, HOME, CAFE = "192.0.2.1", "198.51.100.7", "203.0.113.9"
 
@@ -44,11 +46,11 @@ def fail(defence: Defence, peer: str, times: int, login: str = "") -> None:
 
 def test_some_failures_are_free_then_each_doubles_the_wait(defence: Defence) -> None:
     fail(defence, EVIL, int(FREE_FOR_ADDRESS))
-    assert defence.admit(EVIL, "joe") == 0
+    assert defence.wait_for_address(EVIL) == 0
     waits = []
     for number in range(10):
         defence.note(EVIL, f"other{number}", False)
-        waits.append(defence.admit(EVIL, "joe"))
+        waits.append(defence.wait_for_address(EVIL))
     assert waits == [0.5, 1, 2, 4, 8, 15, 15, 15, 15, 15]
     assert waits[-1] == LONGEST_FOR_ADDRESS_S
     assert defence.admit(HOME, "joe") == 0
@@ -121,7 +123,8 @@ def test_trusted_addresses_make_nobody_wait_but_accounts_do(defence: Defence) ->
     assert defence.admit("127.0.0.1", "joe") == LONGEST_FOR_ACCOUNT_S
     assert defence.admit("local", "ann") == 0
     defence.note("127.0.0.1", "joe", True)
-    assert defence.admit("127.0.0.1", "joe") == LONGEST_FOR_ACCOUNT_S
+    assert defence.admit("127.0.0.1", "joe") == 0
+    assert defence.admit("127.0.0.2", "joe") == LONGEST_FOR_ACCOUNT_S
 
 
 def test_tables_have_an_end(clock: Clock) -> None:
@@ -129,7 +132,8 @@ def test_tables_have_an_end(clock: Clock) -> None:
     for number in range(1000):
         defence.note(f"10.0.{number // 250}.{number % 250}", "x" * 5000 + str(number), number % 2 == 0)
         defence.note("10.9.9.9", f"user{number}", False)
-    assert len(defence) <= 300
+        defence.admit(f"10.1.{number // 250}.{number % 250}", str(number))
+    assert len(defence) <= 600
     assert defence.admit("10.9.9.9", "joe") == LONGEST_FOR_ADDRESS_S
     assert max(len(name) for name in defence._of_accounts) <= 255
 
@@ -137,3 +141,63 @@ def test_tables_have_an_end(clock: Clock) -> None:
 def test_a_flood_never_ends_in_an_overflow(defence: Defence) -> None:
     fail(defence, EVIL, 5000, "joe")
     assert defence.admit(EVIL, "joe") == LONGEST_FOR_ADDRESS_S
+
+
+def admitted(defence: Defence, times: int, peer: str = "", login: str = "") -> list[float]:
+    """The waits of so many who come at one moment and are not turned away."""
+    found = [defence.admit(peer or f"10.0.0.{number}", login or f"user{number}") for number in range(times)]
+    return [wait_s for wait_s in found if not isinstance(wait_s, Turned)]
+
+
+def test_who_comes_with_many_at_once_is_judged_a_few_at_a_time(defence: Defence) -> None:
+    waits = admitted(defence, 1000, EVIL)
+    assert waits[:5] == pytest.approx([0, 0, 0, 0, 0.1])
+    assert waits == sorted(waits) and waits[-1] <= LONGEST_WAIT_S
+    assert len(waits) < 60
+    assert isinstance(turned := defence.admit(EVIL, "joe"), Turned) and "later" in turned.text
+    assert defence.admit(HOME, "joe") == 0
+
+
+def test_who_is_turned_away_takes_no_place(defence: Defence, clock: Clock) -> None:
+    waits = admitted(defence, 1000, EVIL)
+    clock.now_s += 5
+    assert len(admitted(defence, 1000, EVIL)) == pytest.approx(10, abs=1)
+    clock.now_s += 200
+    assert admitted(defence, 1000, EVIL) == pytest.approx(waits)
+
+
+def test_an_address_with_many_failures_is_judged_seldom(defence: Defence, clock: Clock) -> None:
+    fail(defence, EVIL, 40)
+    waits = admitted(defence, 1000, EVIL)
+    assert waits == [LONGEST_FOR_ADDRESS_S, LONGEST_FOR_ADDRESS_S]
+    clock.now_s += 86_400
+    assert len(admitted(defence, 1000, EVIL)) > 10
+
+
+def test_an_office_whose_passwords_are_right_gets_in(defence: Defence, clock: Clock) -> None:
+    """Two hundred programs behind one address connect again at one moment, and once more if turned away."""
+    left = {f"user{number}" for number in range(200)}
+    rounds = 0
+    while left:
+        rounds += 1
+        for login in sorted(left):
+            wait_s = defence.admit(HOME, login)
+            if not isinstance(wait_s, Turned):
+                left.discard(login)
+                defence.note(HOME, login, True)
+                clock.now_s += 0.02
+    assert rounds == 1
+    assert [defence.admit(HOME, f"user{number}") for number in range(200)] == [0.0] * 200
+
+
+def test_of_an_account_many_at_once_come_from_everywhere(defence: Defence) -> None:
+    waits = admitted(defence, 1000, login="joe")
+    assert waits[:64] == [0.0] * 64 and len(waits) < 300
+    assert defence.admit(HOME, "ann") == 0
+
+
+def test_a_known_place_is_no_way_to_guess_faster(defence: Defence) -> None:
+    defence.note(EVIL, "joe", True)
+    waits = admitted(defence, 1000, EVIL, "joe")
+    assert waits[:16] == [0.0] * 16 and len(waits) < 120
+    assert defence.admit(HOME, "joe") == 0
