@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from mstore.accounts.accounts import AccountRecord, Accounts
 from mstore.accounts.keys import Keys
+from mstore.accounts.login import check_account_name
 from mstore.accounts.passwords import DAY_S, Passwords
 from mstore.accounts.verifier import setting_of
 from mstore.auth.apppassword import digest as app_digest
@@ -154,11 +155,13 @@ class AuthDb:
         record = self._accounts.find(login)
         if record is not None and (not record.enabled or self._passwords.keys(record.id) is not None):
             return
+        name = self._accounts.rules.key(login)
+        if record is None:
+            check_account_name(name)
         keys = blocking.call(self._maker.make, password)
         if record is not None:
             self._passwords.add_keys(record.id, keys)
             return
-        name = self._accounts.rules.key(login)
         account_id = self._accounts.new_id()
         self._passwords.set_keys(account_id, keys)
         try:
