@@ -63,12 +63,13 @@ def open_mechanism(settings: Settings) -> Mechanism:
 class Question:
     """One client of authproxyd, as a session."""
 
-    __slots__ = ("_authproxyd", "_sock", "idle")
+    __slots__ = ("_authproxyd", "_sock", "idle", "user")
 
     def __init__(self, sock: Any, authproxyd: Authproxyd) -> None:
         self._sock = sock
         self._authproxyd = authproxyd
         self.idle = False
+        self.user: str | None = None
 
     def run(self) -> None:
         """Answer it."""

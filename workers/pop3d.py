@@ -10,7 +10,8 @@ from workers import daemon
 from workers.service import make_service
 from workers.worker import Kind
 
-KIND = Kind("pop3d", "Serve POP3 (RFC 1939) from the message store.", Session, make_service)
+REFUSAL = b"-ERR [SYS/TEMP] %b, try again later\r\n"
+KIND = Kind("pop3d", "Serve POP3 (RFC 1939) from the message store.", Session, make_service, refusal=REFUSAL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

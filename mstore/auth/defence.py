@@ -23,13 +23,11 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence, Sized
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, TypeVar
 
 from mstore.accounts.login import LoginRules
 from mstore.auth.gate import Turned
-from mstore.base.values import Network
+from mstore.base.networks import Network, origin_of
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -75,7 +73,7 @@ class _Steps(NamedTuple):
         return self.quick_s if debt < self.quick else self.slow_s
 
 
-OF_AN_ADDRESS = _Steps(4, 12, 0.1, 0.5)
+OF_AN_ADDRESS = _Steps(4, 12, 0.25, 1.0)
 OF_AN_ACCOUNT = _Steps(64, 256, 0.1, 0.1)
 OF_A_PLACE = _Steps(16, 64, 0.1, 0.5)
 
@@ -93,22 +91,6 @@ class _Booking(NamedTuple):
     table: OrderedDict[str, _Pace]
     name: str
     pace: _Pace
-
-
-@lru_cache(maxsize=4096)
-def _origin(peer: str, trusted: tuple[Network, ...]) -> str | None:
-    """What counts as one address, or None for what is none, or trusted."""
-    try:
-        address: IPv4Address | IPv6Address = ip_address(peer.partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if any(address in network for network in trusted):
-        return None
-    if isinstance(address, IPv6Address):
-        return str(IPv6Address(int(address) >> 64 << 64)) + "/64"
-    return str(address)
 
 
 class Defence:
@@ -134,7 +116,7 @@ class Defence:
 
     def origin(self, peer: str) -> str | None:
         """The address or network under which a peer is counted; None where it is not known or trusted."""
-        return _origin(peer, self._trusted) if peer else None
+        return origin_of(peer, self._trusted)
 
     def account(self, login: str) -> str:
         """The name under which a login is counted: one for all its spellings."""

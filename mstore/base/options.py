@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mstore.base import values
-from mstore.base.values import Address, AssignmentRule, Kind, Network
+from mstore.base.networks import Network
+from mstore.base.values import Address, AssignmentRule, Kind
 
 DEFAULT_CONFIG = Path("/etc/md/store/ms.conf")
 SERVICES = ("authproxyd", "imapd", "pop3d", "lmtpd")

@@ -151,9 +151,9 @@ def admitted(defence: Defence, times: int, peer: str = "", login: str = "") -> l
 
 def test_who_comes_with_many_at_once_is_judged_a_few_at_a_time(defence: Defence) -> None:
     waits = admitted(defence, 1000, EVIL)
-    assert waits[:5] == pytest.approx([0, 0, 0, 0, 0.1])
+    assert waits[:5] == pytest.approx([0, 0, 0, 0, 0.25])
     assert waits == sorted(waits) and waits[-1] <= LONGEST_WAIT_S
-    assert len(waits) < 60
+    assert len(waits) < 40
     assert isinstance(turned := defence.admit(EVIL, "joe"), Turned) and "later" in turned.text
     assert defence.admit(HOME, "joe") == 0
 
@@ -161,7 +161,7 @@ def test_who_comes_with_many_at_once_is_judged_a_few_at_a_time(defence: Defence)
 def test_who_is_turned_away_takes_no_place(defence: Defence, clock: Clock) -> None:
     waits = admitted(defence, 1000, EVIL)
     clock.now_s += 5
-    assert len(admitted(defence, 1000, EVIL)) == pytest.approx(10, abs=1)
+    assert len(admitted(defence, 1000, EVIL)) == pytest.approx(5, abs=1)
     clock.now_s += 200
     assert admitted(defence, 1000, EVIL) == pytest.approx(waits)
 

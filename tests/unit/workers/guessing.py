@@ -1,8 +1,8 @@
 """A program that measures logins while somebody guesses, in a process like authproxyd: prints its figures.
 
 ``python -m tests.unit.workers.guessing DIRECTORY`` prints a line of JSON for each round: the median of
-somebody's logins in peace and under attack in seconds, the slowest under attack, and how many of the guesses
-were judged.
+somebody's logins before, under and after an attack in seconds, the slowest under it, and how many of the
+guesses were judged.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from mstore.base.log import Log
 from workers.cooperative import Cooperative
 
 GUESSES = 1000
-LOGINS = 40
-ROUNDS = 4
+LOGINS = 30
+PAUSE_S = 0.1
+ROUNDS = 8
 
 
 def make_authdb(path: Path) -> AuthDb:
@@ -64,13 +65,13 @@ def time_logins(gate: Gate, authdb: AuthDb) -> tuple[float, float]:
         verdict = judge(gate, authdb, "198.51.100.7", "joe", b"secret")
         times.append(time.perf_counter() - began_s)
         assert verdict is not None and verdict.ok
-        gevent.sleep(0.02)
+        gevent.sleep(PAUSE_S)
     return statistics.median(times), max(times)
 
 
-def measure(gate: Gate, authdb: AuthDb) -> tuple[float, float, float, int]:
+def measure(gate: Gate, authdb: AuthDb) -> tuple[float, float, float, float, int]:
     """One round."""
-    quiet_s, _ = time_logins(gate, authdb)
+    before_s, _ = time_logins(gate, authdb)
     judged: list[bool] = []
 
     def guess(number: int) -> None:
@@ -80,7 +81,8 @@ def measure(gate: Gate, authdb: AuthDb) -> tuple[float, float, float, int]:
     gevent.sleep(0)
     attacked_s, slowest_s = time_logins(gate, authdb)
     gevent.killall(attack)
-    return quiet_s, attacked_s, slowest_s, sum(judged)
+    after_s, _ = time_logins(gate, authdb)
+    return before_s, attacked_s, after_s, slowest_s, sum(judged)
 
 
 def main() -> None:

@@ -11,19 +11,30 @@ from tests.unit.workers.guessing import GUESSES
 from tests.unit.workers.running import ROOT
 
 MOST_SLOWER = 1.10
-LONGEST_S = 0.5
-"""One after the other, the guesses would take half a minute."""
+MOST_SLOWEST = 10
+"""In one line, the guesses would take longer than 500 logins."""
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_thousand_guesses_do_not_slow_down_the_logins_of_others(tmp_path: Path) -> None:
-    """The best round counts: other work on the machine comes and goes, an attack would be in all of them."""
-    done = subprocess.run(
+    """One good round is enough: other work on the machine comes and goes, the attack is in all of them."""
+    rounds = []
+    process = subprocess.Popen(
         [sys.executable, "-m", "tests.unit.workers.guessing", str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=170,
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    rounds = [json.loads(line) for line in done.stdout.splitlines()]
-    assert min(attacked_s / quiet_s for quiet_s, attacked_s, *_ in rounds) <= MOST_SLOWER, rounds
-    assert min(slowest_s for _, _, slowest_s, _ in rounds) < LONGEST_S, rounds
-    assert all(0 < judged < GUESSES / 10 for *_, judged in rounds), rounds
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            before_s, attacked_s, after_s, slowest_s, judged = json.loads(line)
+            rounds.append((before_s, attacked_s, after_s, slowest_s, judged))
+            assert 0 < judged < GUESSES / 10
+            quiet_s = max(before_s, after_s)
+            if attacked_s <= MOST_SLOWER * quiet_s and slowest_s < MOST_SLOWEST * quiet_s:
+                return
+    finally:
+        process.kill()
+        process.wait()
+    if all(max(before, after) > MOST_SLOWER * min(before, after) for before, _, after, *_ in rounds):
+        pytest.skip("the machine is so busy that logins differ by more without an attack")
+    pytest.fail(f"medians before, under and after, the slowest (in seconds), and guesses judged: {rounds}")
