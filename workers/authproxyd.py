@@ -25,9 +25,10 @@ from setproctitle import setproctitle
 from mstore.accounts import Accounts, Administrators, LoginRules
 from mstore.accounts.passwords import Passwords
 from mstore.auth import introspection
+from mstore.auth.defence import Defence
 from mstore.auth.exchanges import ExchangeServer
-from mstore.auth.gate import OpenGate
 from mstore.auth.judge import Site
+from mstore.auth.keying import Keeping
 from mstore.auth.mechanism import (
     AUTHDB,
     Mechanism,
@@ -118,7 +119,9 @@ def open_site(settings: Settings, mechanism: Mechanism, accounts: Accounts) -> S
         tokens = Tokens.of(settings)
     except MStoreError as error:
         raise Refused(str(error)) from error
-    return Site(mechanism, accounts, passwords, tokens, OpenGate(), settings.default_domain)
+    gate = Defence(settings.trusted_networks, accounts.rules)
+    iterations = dict(Keeping.of(settings).scram)
+    return Site(mechanism, accounts, passwords, tokens, gate, settings.default_domain, iterations)
 
 
 def make_exchanges(settings: Settings, site: Site) -> ExchangeServer:
@@ -146,13 +149,14 @@ def is_trusted(sock: Any, runtime_uid: int) -> bool:
 class Question:
     """One client of authproxyd, as a session."""
 
-    __slots__ = ("_authproxyd", "_server", "_sock", "idle")
+    __slots__ = ("_authproxyd", "_server", "_sock", "idle", "user")
 
     def __init__(self, sock: Any, authproxyd: Authproxyd, server: Server | ExchangeServer) -> None:
         self._sock = sock
         self._authproxyd = authproxyd
         self._server = server
         self.idle = False
+        self.user: str | None = None
 
     def run(self) -> None:
         """Answer it, if it is one of ours who asks."""

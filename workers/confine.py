@@ -21,13 +21,12 @@ from pathlib import Path
 
 import mstore
 import workers
-from mstore.accounts.database import ACCOUNTS, Database
+from mstore.accounts.database import ACCOUNTS, PASSWORDS, Database
 from mstore.base.log import Log
 from mstore.base.options import Settings
 from mstore.files import raw
 from workers import kernel, landlock, seccomp
 
-PASSWORDS = "passwords.db"
 SYSTEM = (
     "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/localtime", "/etc/ld.so.cache"
 )  # fmt: skip
@@ -117,7 +116,7 @@ def worker_rules(settings: Settings) -> Iterator[tuple[Path, int]]:
         yield path, landlock.READ_FILE | landlock.WRITE_FILE | landlock.TRUNCATE
     yield Path("/dev/null"), landlock.READ_FILE | landlock.WRITE_FILE
     yield Path("/dev/urandom"), landlock.READ_FILE
-    secret = [settings.db_path / PASSWORDS, settings.run_path, settings.log_path]
+    secret = [(settings.db_path / PASSWORDS.file_name).parent, settings.run_path, settings.log_path]
     for path in _program_paths(settings):
         if not _holds(path, secret):
             yield path, landlock.READ

@@ -28,6 +28,7 @@ from workers.arguments import Arguments, read_arguments
 from workers.checks import check_accounts, check_databases, check_mailstores, take_lock
 from workers.confine import announce
 from workers.crew import Crew
+from workers.crowd import Crowd
 from workers.handover import Handover
 from workers.listeners import BACKLOG, Listener, bind_tcp, bind_unix, close_unix
 from workers.parent import Parent, Refused, refuse
@@ -124,6 +125,8 @@ class Daemon:
         self.supervisor = supervisor
         self.crew = Crew(supervisor, self.groups, self.shared, self._work, self.log)
         self.crew.complete = self._complete
+        self.crowd = Crowd(len(self.crew.board.slots))
+        self.crew.gone = lambda slot: self.crowd.clear(slot.number)
         supervisor.on.update(
             {
                 signal.SIGTERM: self.stop,
@@ -244,7 +247,8 @@ class Daemon:
     def _work(self, number: int, listeners: list[Listener], slot: Slot, parent: Parent) -> int:
         self.parent.close()
         self.lock.forget()
-        work = Work(self.kind, self.settings, number, listeners, self.context, slot, parent, self.log)
+        door = self.crowd.door(slot.number, self.settings)
+        work = Work(self.kind, self.settings, number, listeners, self.context, slot, door, parent, self.log)
         return run_worker(work)
 
     def _bind(self, settings: Settings) -> list[Listener]:

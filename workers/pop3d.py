@@ -11,7 +11,8 @@ from workers.service import make_service
 from workers.worker import Kind
 
 PURPOSE = "Serve POP3 (RFC 1939) from the message store."
-KIND = Kind("pop3d", PURPOSE, Session, make_service, protocol="pop3")
+REFUSAL = b"-ERR [SYS/TEMP] %b, try again later\r\n"
+KIND = Kind("pop3d", PURPOSE, Session, make_service, protocol="pop3", refusal=REFUSAL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

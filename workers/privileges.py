@@ -199,9 +199,10 @@ def _empty_bounds() -> None:
 
 
 def settle() -> None:
-    """The surroundings of a daemon: no directory held, nothing made that others may read."""
+    """The surroundings of a daemon: no directory held, nothing made that others may read, no core file."""
     os.chdir("/")
     os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def open_log(path: Path) -> int:

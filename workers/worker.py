@@ -24,8 +24,9 @@ from mstore.net.peer import is_loopback
 from mstore.net.service import Service
 from mstore.net.stream import Stream
 from workers.confine import confine_worker
-from workers.connections import Connections, MakeSession, Session, drain, start_tls
+from workers.connections import Connections, Entrance, MakeSession, Session, drain, start_tls
 from workers.cooperative import Cooperative, take_over_errors
+from workers.crowd import Door
 from workers.listeners import Listener
 from workers.parent import Parent
 from workers.scoreboard import Slot
@@ -48,6 +49,8 @@ class Kind:
     """Names of the sockets below ``ipc``."""
     protocol: str | None = None
     """Its name in ALPN (RFC 7301)."""
+    refusal: bytes = b""
+    """What a client is told who cannot be served now, with the reason in it: ``%b``."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Work:
     listeners: list[Listener]
     context: Any
     slot: Slot
+    door: Door
     parent: Parent
     log: Log
 
@@ -117,6 +121,7 @@ class Pulse:
 
     def beat(self) -> None:
         """Write heartbeat, gauges and title."""
+        self._connections.recognise()
         sessions, idle = len(self._connections), self._connections.idle()
         slot = self._work.slot
         slot.set("sessions", sessions)
@@ -166,7 +171,9 @@ def run_worker(work: Work) -> int:
 
     service = work.kind.make_service(work.settings, work.context, work.slot, log)
     make_session = make_sessions(work.kind, service)
-    connections = Connections(work.listeners, make_session, work.context, work.slot, log)
+    connections = Connections(
+        work.listeners, make_session, work.context, work.slot, log, Entrance(work.door, work.kind.refusal)
+    )
     pulse = Pulse(work, connections)
     gevent.spawn_raw(pulse.run)
     connections.start()

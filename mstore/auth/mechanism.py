@@ -30,7 +30,7 @@ AUTHDB = "authdb"
 
 MECHANISMS: Mapping[str, Driver] = MappingProxyType(
     {
-        AUTHDB: Driver(lambda sources: AuthDb.open(sources.settings.db_path, sources.accounts)),
+        AUTHDB: Driver(lambda sources: _open_authdb(sources)),
         "getpwent": passwd.DRIVER,
         "kerberos4": kerberos.DRIVER,
         "kerberos5": kerberos.DRIVER,
@@ -110,6 +110,10 @@ def check_mechanisms(settings: Settings) -> list[str]:
     return problems
 
 
+def _open_authdb(sources: Sources) -> AuthDb:
+    return AuthDb.open(sources.settings.db_path, sources.accounts, sources.settings)
+
+
 def make_mechanism(sources: Sources) -> Mechanism:
     """Make the mechanism of the configuration ready, with what it falls back to, while the process may.
 
@@ -119,7 +123,7 @@ def make_mechanism(sources: Sources) -> Mechanism:
     if settings.authproxy_authmech != AUTHDB:
         asked = find_driver(settings.authproxy_authmech).make(sources)
         return Paced(Admission(asked, accounts, settings.authproxy_create_accounts))
-    authdb = AuthDb.open(settings.db_path, accounts)
+    authdb = _open_authdb(sources)
     if settings.authproxy_legacy_authmech is None:
         return authdb
     return Paced(Migration(authdb, find_driver(settings.authproxy_legacy_authmech).make(sources), accounts))

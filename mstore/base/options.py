@@ -12,14 +12,17 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 from mstore.base import saslnames, values
+from mstore.base.networks import Network
 from mstore.base.values import Address, AssignmentRule, Kind, NamedCertificate, RemoteHost, Where
 
 DEFAULT_CONFIG = Path("/etc/md/store/ms.conf")
 SERVICES = ("authproxyd", "imapd", "pop3d", "lmtpd")
+SCHEMES = ("argon2id", "bcrypt", "scrypt", "pbkdf2-sha512", "sha512-crypt", "yescrypt")
 MECHANISMS = ("authdb", "getpwent", "kerberos4", "kerberos5", "pam", "rimap", "shadow")
 """The authentication mechanisms of M-Store's own."""
 MECHANISM_GROUP = "mstore.authmech"
@@ -391,8 +394,24 @@ class Settings:
         readers=("imapd", "pop3d"), section="Login", default=180,
     )  # fmt: skip
     password_scheme: str = option(
-        "password-scheme", values.choice("argon2id"), "How new passwords are stored in the account database.",
+        "password-scheme", values.choice(*SCHEMES),
+        """How verifiers of new passwords are made. Those made otherwise stay good, and are made anew in this
+        way when their users next log in with the password (docs/passwords.md).""",
         readers=("authproxyd", "msadm"), section="Login", default="argon2id",
+    )  # fmt: skip
+    scram_iterations: int = option(
+        "scram-iterations", values.number(4096, 10_000_000),
+        """How often the hash function is applied in making SCRAM keys. Clients pay that at every login;
+        whoever steals the keys pays it for every guess. Clients that use Cyrus SASL take no more than
+        65536.""",
+        readers=("authproxyd", "msadm"), section="Login", default=50_000, example="10000",
+    )  # fmt: skip
+    authproxy_cache_time: int = option(
+        "authproxy-cache-time", values.duration(0, 86400),
+        """How long authproxyd remembers that a password was right, as a keyed digest in its memory, so that
+        a client which polls costs no hash each time. A changed password is noticed at once. 0 switches this
+        off.""",
+        readers=("authproxyd",), section="Login", default=600,
     )  # fmt: skip
     authproxy_authmech: str = option(
         "authproxy-authmech", values.MECHANISM,
@@ -453,6 +472,38 @@ class Settings:
         "authproxy-kerberos-principal", values.WORD, "Whose key in that keytab this is.",
         readers=("authproxyd",), section="Login", default_text="imap/ and the server-name",
         example="imap/mail.example.org",
+    )  # fmt: skip
+
+    trusted_networks: tuple[Network, ...] = option(
+        "trusted-networks", values.NETWORKS,
+        """Addresses and networks of machines that log in for many users, as a webmail does: failed logins
+        there make nobody wait who comes from the same address, and the limits on connections of one address
+        do not hold. What is counted for each account counts there too. none for no such machine.""",
+        readers=("imapd", "pop3d", "authproxyd"), section="Defence",
+        default=(ip_network("127.0.0.0/8"), ip_network("::1/128")), example="127.0.0.0/8 ::1 192.0.2.25",
+    )  # fmt: skip
+    connections_per_address: int = option(
+        "connections-per-address", values.number(0, 1_000_000),
+        """How many connections of one address (of a /64 network, in IPv6) imapd, and pop3d, serve at a time;
+        0 for any number. Many users may share an address.""",
+        readers=("imapd", "pop3d"), section="Defence", default=1000,
+    )  # fmt: skip
+    unauthenticated_per_address: int = option(
+        "unauthenticated-per-address", values.number(0, 1_000_000),
+        "How many of these may be ones whose user has not logged in yet; 0 for any number.",
+        readers=("imapd", "pop3d"), section="Defence", default=100,
+    )  # fmt: skip
+    unauthenticated_limit: int = option(
+        "unauthenticated-limit", values.number(0, 1_000_000),
+        """How many connections from anywhere imapd, and pop3d, serve at a time whose users have not logged in
+        yet; 0 for any number.""",
+        readers=("imapd", "pop3d"), section="Defence", default=2000,
+    )  # fmt: skip
+    connections_limit: int = option(
+        "connections-limit", values.number(0, 10_000_000),
+        """How many connections imapd, and pop3d, serve at a time; 0 for as many as the system's limit on
+        open files lets them.""",
+        readers=("imapd", "pop3d"), section="Defence", default=0,
     )  # fmt: skip
 
     lmtp_socket_group: str | None = option(

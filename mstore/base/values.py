@@ -11,8 +11,11 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from mstore.base.networks import Network
 
 
 class Address(NamedTuple):
@@ -196,8 +199,22 @@ def _parse_addresses(words: Sequence[str]) -> tuple[Address, ...]:
     return tuple(parse_address(word) for word in words)
 
 
-def _show_addresses(values: Sequence[Address]) -> str:
+def _show_addresses(values: Sequence[object]) -> str:
     return _show_words(values) if values else "none"
+
+
+def _parse_networks(words: Sequence[str]) -> tuple[Network, ...]:
+    if not words:
+        raise ValueError("needs at least one address or network, or none")
+    if [word.lower() for word in words] == ["none"]:
+        return ()
+    found: list[Network] = []
+    for word in words:
+        try:
+            found.append(ip_network(word.strip("[]")))
+        except ValueError as error:
+            raise ValueError(f"{word!r} is no address and no network, as in 192.0.2.0/24: {error}") from None
+    return tuple(found)
 
 
 def _units(words: Sequence[str], units: dict[str, int], example: str) -> int:
@@ -383,6 +400,7 @@ def _show_named_certificate(value: NamedCertificate) -> str:
     return _show_words(value)
 
 
+NETWORKS = Kind("ADDRESS[/BITS] …", _parse_networks, _show_addresses)
 BOOLEAN = Kind("on|off", _parse_boolean, _show_boolean)
 CLEARTEXT = Kind("on|off|loopback", _parse_cleartext, _show_cleartext)
 NAMED_CERTIFICATE = Kind("NAME CERTIFICATE KEY", _parse_named_certificate, _show_named_certificate)

@@ -23,7 +23,6 @@ from pathlib import Path
 from mstore.accounts.accounts import Accounts
 from mstore.accounts.login import LoginRules
 from mstore.accounts.passwords import Passwords
-from tests.kit.authority import make_keys
 from tests.kit.clients import Imap, Lmtp, Pop3
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -245,10 +244,8 @@ class Instance:
         accounts, passwords = Accounts(db, LoginRules.of(None, True)), Passwords(db)
         model = accounts.find(names[0])
         assert model is not None, "msadm user add added nobody"
-        verifier = passwords.verifier(model.id)
-        assert verifier is not None
-        keys = make_keys(PASSWORD.encode(), verifier)
-        passwords.set_keys(model.id, keys)
+        keys = passwords.keys(model.id)
+        assert keys is not None
         for name in names[1:]:
             passwords.set_keys(accounts.add(name, model.mailstore).id, keys)
         accounts.close()
@@ -301,6 +298,7 @@ class Instance:
             f"pop3d-listen 127.0.0.1:{self.pop3_address[1]}",
             *(f"{service}-workers {workers}" for service in SERVICES),
             "single-domain yes",
+            "scram-iterations 4096",
             "server-name mail.test.example",
             *options,
         ]
