@@ -47,7 +47,7 @@ def write(path: str) -> None:
 def read_passwords(db: str) -> None:
     from mstore.accounts.passwords import Passwords
 
-    Passwords(Path(db)).verifier("x")  # type: ignore[arg-type]
+    Passwords(Path(db)).keys("x")  # type: ignore[arg-type]
 
 
 def trace(pid: str) -> None:
