@@ -73,11 +73,11 @@ class MStore(Server):
         db = self.path / "ms" / "db"
         accounts, passwords = Accounts(db), Passwords(db)
         record = accounts.find(model)
-        verifier = passwords.verifier(record.id) if record else None
-        if record is None or verifier is None:
+        keys = passwords.keys(record.id) if record else None
+        if record is None or keys is None:
             raise Failed(f"msadm did not add {model}")
         for name in names:
-            passwords.set_verifier(accounts.add(name, record.mailstore).id, verifier)
+            passwords.set_keys(accounts.add(name, record.mailstore).id, keys)
         accounts.close()
         passwords.close()
 

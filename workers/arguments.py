@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def read_arguments(
     name: str,
     purpose: str,
     argv: Sequence[str] | None,
-    version_text: str | None = None,
+    version_text: Callable[[], str] | None = None,
     may_detach: bool = False,
 ) -> Arguments:
     """Read the command line; answers ``-v`` (on standard error) and ``--help`` itself, by SystemExit."""
@@ -42,8 +42,7 @@ def read_arguments(
     parser.add_argument("--managed", help=argparse.SUPPRESS)
     found = parser.parse_args(argv)
     if found.version:
-        text = version_text or f"M-Store {name} {mstore.__version__}\n"
-        sys.stderr.write(text)
+        sys.stderr.write(version_text() if version_text else f"M-Store {name} {mstore.__version__}\n")
         raise SystemExit(0)
     config = Path(os.path.abspath(found.config))
     return Arguments(config, Parent.parse(found.managed), may_detach and found.detached)

@@ -1,7 +1,9 @@
-"""authproxyd: checks passwords for the other daemons; the only process that reads a password verifier.
+"""authproxyd: judges logins for the other daemons; the only process that reads what is kept of passwords.
 
-It opens its database while it has the right to, gives up its rights, and answers the one-command protocol
-(``mstore.auth.server``) on ``ipc/authproxyd`` in a single process. Hashing runs in threads, one per core.
+It opens its database, its keys and its plugins while it has the right to, gives up its rights (unless a
+mechanism needs them, as ``shadow`` and ``pam`` do), and answers in a single process: the one-command protocol
+(``mstore.auth.server``) on ``ipc/authproxyd``, exchanges (``mstore.auth.exchanges``) on
+``ipc/authproxyd-sasl``. Hashing runs in threads, one per core; what waits for others, in threads of its kind.
 """
 
 from __future__ import annotations
@@ -9,71 +11,162 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
+import struct
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import gevent
 from gevent.event import Event
 from setproctitle import setproctitle
 
-from mstore.accounts import Accounts, LoginRules
-from mstore.auth.mechanism import Mechanism, check_mechanism, make_mechanism
+from mstore.accounts import Accounts, Administrators, LoginRules
+from mstore.accounts.passwords import Passwords
+from mstore.auth import introspection
+from mstore.auth.defence import Defence
+from mstore.auth.exchanges import ExchangeServer
+from mstore.auth.judge import Site
+from mstore.auth.keying import Keeping
+from mstore.auth.mechanism import (
+    AUTHDB,
+    Mechanism,
+    Sources,
+    StartTls,
+    check_mechanisms,
+    keeps_superuser,
+    make_mechanism,
+    no_tls,
+    unavailable_mechanisms,
+)
+from mstore.auth.offers import own_offers
+from mstore.auth.sasl.plugins import load_plugins
+from mstore.auth.sasl.table import OWN
 from mstore.auth.server import Server, version_text
+from mstore.auth.tokens import Tokens
 from mstore.base import blocking, clock
 from mstore.base.config import ConfigErrors, load
-from mstore.base.errors import Invalid, MStoreError
+from mstore.base.errors import MStoreError
 from mstore.base.log import Log, capture_logging
 from mstore.base.options import Settings
 from mstore.base.preload import EVENT_LOOP, load_encodings, load_modules
+from mstore.net.tls import make_client_context, start_client_tls
 from workers.arguments import Arguments, read_arguments
 from workers.checks import check_accounts, check_databases, take_lock
+from workers.confine import announce, confine_authproxyd, runs_programs
 from workers.connections import Connections, drain
 from workers.cooperative import Cooperative, take_over_errors
 from workers.listeners import BACKLOG, Listener, bind_unix
 from workers.parent import Parent, Refused, refuse
-from workers.privileges import drop, find_identity, prepare_directories, raise_file_limit, settle
+from workers.privileges import (
+    acting_as,
+    drop,
+    find_identity,
+    name_user,
+    prepare_directories,
+    raise_file_limit,
+    settle,
+)
 from workers.scoreboard import Scoreboard
 from workers.statistics import append_block, format_block
 
 NAME = "authproxyd"
 PURPOSE = "Check passwords for the daemons of a message store."
+SASL_NAME = "authproxyd-sasl"
 MODE = 0o600
+RESPONSE_MORE_S = 60
+"""So much longer than a daemon's own limit is waited for its client's response."""
 
 
-def open_mechanism(settings: Settings) -> Mechanism:
+def open_mechanism(settings: Settings, accounts: Accounts) -> Mechanism:
     """Make the mechanism of the configuration ready, while we may.
 
     Raises: Refused
     """
-    rules = LoginRules.of(settings.default_domain, settings.single_domain)
+    start_tls: StartTls = no_tls
     try:
-        if settings.authproxy_legacy_authmech is not None:
-            check_mechanism(settings.authproxy_legacy_authmech)
-        accounts = Accounts(settings.db_path, rules)
-        return make_mechanism(settings.authproxy_authmech, settings.db_path, accounts)
-    except Invalid as error:
-        raise Refused(f"authproxy-authmech: {error}") from error
+        if set(settings.authentication().values()) != {AUTHDB}:
+            tls = make_client_context(settings.authproxy_rimap_tls_verify, settings.authproxy_rimap_tls_ca)
+            start_tls = partial(start_client_tls, tls)
+        return make_mechanism(Sources(settings, accounts, start_tls))
+    except Exception as error:
+        # One that the site has added may raise anything.
+        text = str(error) if isinstance(error, MStoreError) else f"{type(error).__name__}: {error}"
+        raise Refused(text) from error
+
+
+def refuse_problems(problems: list[str]) -> None:
+    """Pass when there are none.
+
+    Raises: Refused, naming all of them
+    """
+    if problems:
+        raise Refused("\n".join(problems))
+
+
+def open_site(settings: Settings, mechanism: Mechanism, accounts: Accounts) -> Site:
+    """What exchanges need besides, opened while we may.
+
+    Raises: Refused
+    """
+    passwords = None
+    try:
+        if settings.authproxy_authmech == "authdb":
+            passwords = Passwords(settings.db_path)
+            passwords.open()
+            passwords.site_key()
+        tokens = Tokens.of(settings)
     except MStoreError as error:
         raise Refused(str(error)) from error
+    gate = Defence(settings.trusted_networks, accounts.rules)
+    iterations = dict(Keeping.of(settings).scram)
+    return Site(mechanism, accounts, passwords, tokens, gate, settings.default_domain, iterations)
+
+
+def make_exchanges(settings: Settings, site: Site) -> ExchangeServer:
+    """The framed protocol, with the mechanisms that are switched on, those of plugins among them.
+
+    Raises: Refused
+    """
+    try:
+        plugins = load_plugins(settings.plugins_path)
+    except MStoreError as error:
+        raise Refused(str(error)) from error
+    mechanisms = {**OWN, **{plugin.offer.name: plugin for plugin in plugins}}
+    on = [plugin.offer for plugin in plugins if settings.may_use(plugin.offer.name.lower())]
+    offers = [*on, *own_offers(settings)]
+    return ExchangeServer(site, mechanisms, offers, settings.login_timeout + RESPONSE_MORE_S)
+
+
+def is_trusted(sock: Any, runtime_uid: int) -> bool:
+    """Whether the process at the other end of a Unix socket is root's or the runtime user's."""
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return uid in (0, runtime_uid)
 
 
 class Question:
     """One client of authproxyd, as a session."""
 
-    __slots__ = ("_authproxyd", "_sock", "idle")
+    __slots__ = ("_authproxyd", "_server", "_sock", "idle", "user")
 
-    def __init__(self, sock: Any, authproxyd: Authproxyd) -> None:
+    def __init__(self, sock: Any, authproxyd: Authproxyd, server: Server | ExchangeServer) -> None:
         self._sock = sock
         self._authproxyd = authproxyd
+        self._server = server
         self.idle = False
+        self.user: str | None = None
 
     def run(self) -> None:
-        """Answer it."""
-        self._authproxyd.count(self._authproxyd.server.handle(self._sock))
+        """Answer it, if it is one of ours who asks."""
+        if not is_trusted(self._sock, self._authproxyd.identity.uid):
+            self._authproxyd.log.warning("stranger", reason="neither root nor runtime-user")
+            return
+        self._authproxyd.count(self._server.handle(self._sock))
 
     def stop(self) -> None:
-        """Nothing: an answer is never long in coming."""
+        """Nothing: an answer comes by itself, and who has none when the time is over asks again."""
 
 
 class Authproxyd:
@@ -97,35 +190,63 @@ class Authproxyd:
         identity = find_identity(settings)
         raise_file_limit()
         check_databases(settings)
+        refuse_problems(unavailable_mechanisms(settings))
+        is_superuser = keeps_superuser(settings) and os.geteuid() == 0 and identity.uid != 0
         prepare_directories(settings, identity)
         load_encodings()
         load_modules(EVENT_LOOP)
-        self.mechanism = open_mechanism(settings)
-        self.server = Server(self.mechanism)
-        drop(identity)
-        self.lock = take_lock(settings, NAME)
-        check_accounts(settings)
-        self.listener = Listener(bind_unix(settings.ipc_path(NAME), MODE), role=NAME)
-        self.listener.socket.listen(BACKLOG)
+        rules = LoginRules.of(settings.default_domain, settings.single_domain)
+        administrators = Administrators.of(settings.admin_users, settings.admin_domain, rules)
+        policy = settings.ms_assignment_policy
+        accounts = Accounts(settings.db_path, rules, administrators, settings.mailstores, policy)
+        self.mechanism = open_mechanism(settings, accounts)
+        site = open_site(settings, self.mechanism, accounts)
+        self.server = Server(self.mechanism, gate=site.gate)
+        self.exchanges = make_exchanges(settings, site)
+        if not is_superuser:
+            drop(identity, may_run_programs=runs_programs(settings))
+        refuse_problems(check_mechanisms(settings))
+        self.identity, self.is_superuser = identity, is_superuser
+        with acting_as(identity):
+            self.lock = take_lock(settings, NAME)
+            check_accounts(settings)
+            self.listeners = [
+                Listener(bind_unix(settings.ipc_path(name), MODE), role=name) for name in (NAME, SASL_NAME)
+            ]
+        for listener in self.listeners:
+            listener.socket.listen(BACKLOG)
         settle()
+        try:
+            confine_authproxyd(settings, self.log)
+        except OSError as error:
+            raise Refused(f"confine-workers: {error.strerror} (off goes without)") from error
 
     def run(self) -> int:
         """Answer until told to stop; returns the exit status."""
         take_over_errors(self.log)
         capture_logging(self.log)
-        waiting = Cooperative(self.log, threads=len(os.sched_getaffinity(0)))
+        threads = len(os.sched_getaffinity(0))
+        if self.settings.oauth_introspection_url is not None:
+            threads += introspection.MOST_AT_ONCE  # Who waits for the network keeps nobody from hashing.
+        waiting = Cooperative(self.log, threads=threads)
         blocking.install(waiting)
         slot = Scoreboard(1).slots[0]
-        connections = Connections([self.listener], self._make_session, None, slot, self.log)
+        connections = Connections(self.listeners, self._make_session, None, slot, self.log)
         ending = self._watch_signals()
         waiting.spawn(self._beat)
         connections.start()
-        self.log.info("started", mechanism=self.settings.authproxy_authmech, listening=self.listener.name)
+        announce(self.settings, self.log)
+        legacy, user = self.settings.authproxy_legacy_authmech, name_user(os.geteuid())
+        mechanism = self.settings.authproxy_authmech
+        listening = " ".join(listener.name for listener in self.listeners)
+        self.log.info("started", mechanism=mechanism, legacy=legacy, user=user, listening=listening)
         self.parent.tell("ready")
         ending.wait()
         self.log.info("stopping")
-        with contextlib.suppress(OSError):  # Removed by somebody: then nobody comes in any case.
-            os.unlink(self.settings.ipc_path(NAME))
+        for name in (NAME, SASL_NAME):
+            with contextlib.suppress(OSError):  # Removed by somebody: then nobody comes in any case.
+                os.unlink(self.settings.ipc_path(name))
+        self.exchanges.stop()
         drain(connections, self.settings.shutdown_grace, lambda: None)
         self.mechanism.close()
         self.log.info("ended")
@@ -140,19 +261,21 @@ class Authproxyd:
 
     def write_statistics(self) -> None:
         """Append a block of statistics to ``log/authproxyd.stats``."""
+        mechanisms = self.settings.authentication()
         rows: list[tuple[str, object]] = [
-            ("mechanism", self.settings.authproxy_authmech),
+            *((name.removeprefix("authproxy-"), mechanism) for name, mechanism in mechanisms.items()),
             ("ok", self.accepted),
             ("no", self.refused),
         ]
         path = self.settings.stats_path(NAME)
         try:
-            append_block(path, format_block(NAME, os.getpid(), self.started, clock.now(), rows))
+            owner = (self.identity.uid, self.identity.gid) if self.is_superuser else None
+            append_block(path, format_block(NAME, os.getpid(), self.started, clock.now(), rows), owner)
         except OSError as error:
             self.log.error("statistics-failed", path=path, error=error.strerror or error)
 
     def _make_session(self, sock: Any, peer: str, listener: Listener) -> tuple[Any, Question]:
-        return sock, Question(sock, self)
+        return sock, Question(sock, self, self.exchanges if listener.role == SASL_NAME else self.server)
 
     def _watch_signals(self) -> Event:
         loop = gevent.get_hub().loop
@@ -178,17 +301,26 @@ class Authproxyd:
     def _beat(self) -> None:
         while True:
             self.parent.tell("alive")
-            mechanism = self.settings.authproxy_authmech
-            title = f"m-store: {NAME} [{mechanism}, {self.accepted} ok {self.refused} no]"
+            title = f"m-store: {NAME} [{self._describe()}, {self.accepted} ok {self.refused} no]"
             if title != self._title:
                 self._title = title
                 setproctitle(title)
             gevent.sleep(1.0)
 
+    def _describe(self) -> str:
+        """The mechanism for the title, what it falls back to, and whether for it we stay superuser."""
+        settings = self.settings
+        words = [settings.authproxy_authmech]
+        if settings.authproxy_legacy_authmech is not None:
+            words.append(f"legacy {settings.authproxy_legacy_authmech}")
+        if self.is_superuser:
+            words.append("superuser")
+        return ", ".join(words)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run authproxyd from its command line; returns the exit status."""
-    arguments = read_arguments(NAME, PURPOSE, argv, version_text())
+    arguments = read_arguments(NAME, PURPOSE, argv, version_text)
     try:
         authproxyd = Authproxyd(arguments)
         authproxyd.prepare()

@@ -10,7 +10,7 @@ import errno
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import gevent
 import gevent.socket
@@ -18,6 +18,8 @@ import gevent.ssl
 
 from mstore.base.log import Log
 from mstore.net.stream import Stream, StreamFailed
+from mstore.net.tls import describe_failure
+from workers.crowd import Door
 from workers.listeners import Listener
 from workers.scoreboard import Slot
 from workers.transport import Transport
@@ -31,6 +33,7 @@ class Session(Protocol):
     """What the session classes of the protocols have in common."""
 
     idle: bool
+    user: str | None
 
     def run(self) -> None: ...
     def stop(self) -> None: ...
@@ -40,6 +43,13 @@ MakeSession = Callable[[Any, str, Listener], tuple[Any, Session]]
 """From a socket, the peer and where it came in: what to close in the end, and the session."""
 
 
+class Entrance(NamedTuple):
+    """Where those who come by TCP are counted, and what is told to one too many."""
+
+    door: Door
+    refusal: bytes
+
+
 def start_tls(sock: Transport, context: Any) -> Any:
     """Turn a connection into a TLS one; the handshake may take ``HANDSHAKE_S``.
 
@@ -47,12 +57,13 @@ def start_tls(sock: Transport, context: Any) -> Any:
     """
     family, kind, protocol, fd = sock.detach()
     plain = gevent.socket.socket(family, kind, protocol, fd)
-    plain.settimeout(HANDSHAKE_S)
     secured = gevent.ssl.SSLSocket(
         sock=plain, server_side=True, do_handshake_on_connect=False, _context=context
     )
     try:
-        secured.do_handshake()
+        # The limit is of the whole: who sends a byte now and then would never reach one of each wait.
+        with gevent.Timeout(HANDSHAKE_S, TimeoutError("timed out")):
+            secured.do_handshake()
     except BaseException:
         secured.close()
         raise
@@ -69,12 +80,14 @@ class Connections:
         context: Any,
         slot: Slot,
         log: Log,
+        entrance: Entrance | None = None,
     ) -> None:
         self._listeners = listeners
         self._make_session = make_session
         self._context = context
         self._slot = slot
         self._log = log
+        self._entrance = entrance
         self._kinds = {
             each: (int(each.socket.family), int(each.socket.type), each.socket.proto) for each in listeners
         }
@@ -82,7 +95,7 @@ class Connections:
         self._sessions: dict[int, Session] = {}
         self._open: dict[int, Any] = {}
         self._next = 0
-        self._complained_s = -COMPLAINT_S
+        self._complained_s = self._refused_s = -COMPLAINT_S
         self.stopping = False
 
     def __len__(self) -> int:
@@ -91,6 +104,15 @@ class Connections:
     def idle(self) -> int:
         """How many sessions wait for their clients."""
         return sum([session.idle for session in self._sessions.values()])
+
+    def recognise(self) -> None:
+        """Count those whose users have logged in as what they are."""
+        if self._entrance is not None:
+            door, sessions = self._entrance.door, self._sessions
+            for number in list(door.strangers):
+                session = sessions.get(number)
+                if session is not None and session.user is not None:
+                    door.recognise(number)
 
     def start(self) -> None:
         """Accept from now on."""
@@ -132,7 +154,7 @@ class Connections:
 
     def _accept_all(self, listener: Listener) -> None:
         door: Any = listener.socket
-        kind = self._kinds[listener]
+        kind, entrance = self._kinds[listener], self._entrance
         while True:
             try:
                 # What accept() itself does, without the socket object that it makes.
@@ -149,11 +171,35 @@ class Connections:
             peer = f"{address[0]}" if isinstance(address, tuple) else "local"
             accepted = socket.SocketType(*kind, fd)
             accepted.setblocking(False)
-            sock = Transport(accepted)
             self._next += 1
+            counted = entrance if isinstance(address, tuple) else None
+            if counted is not None and self._keep_out(counted, accepted, peer, listener.tls):
+                continue
+            sock = Transport(accepted)
             self._open[self._next] = sock
             self._slot.add("connections")
             gevent.spawn_raw(self._serve, self._next, sock, peer, listener)
+
+    def _keep_out(self, entrance: Entrance, accepted: socket.SocketType, peer: str, tls: bool) -> bool:
+        """Count the newest connection; close it when it is one too many, saying why unless that is in TLS."""
+        reason = entrance.door.enter(self._next, peer)
+        if reason is not None:
+            self.recognise()
+            reason = entrance.door.enter(self._next, peer)
+        if reason is None:
+            return False
+        self._slot.add("connections_refused")
+        if time.monotonic() - self._refused_s > COMPLAINT_S:
+            self._refused_s = time.monotonic()
+            self._log.warning("connection-refused", peer=peer, reason=reason)
+        try:
+            if not tls and entrance.refusal:
+                accepted.send(entrance.refusal % reason.encode("ascii"))
+        except OSError:
+            pass  # Gone already.
+        finally:
+            accepted.close()
+        return True
 
     def _pause(self, listener: Listener, error: OSError) -> None:
         if time.monotonic() - self._complained_s > COMPLAINT_S:
@@ -173,9 +219,14 @@ class Connections:
     def _serve(self, number: int, sock: Transport, peer: str, listener: Listener) -> None:
         log = self._log
         try:
+            door: Any = sock
             if listener.tls:
-                secured = self._open[number] = start_tls(sock, self._context)
-            connection, session = self._make_session(secured if listener.tls else sock, peer, listener)
+                try:
+                    door = self._open[number] = start_tls(sock, self._context)
+                except OSError as error:
+                    log.info("tls-failed", peer=peer, reason=describe_failure(error))
+                    return
+            connection, session = self._make_session(door, peer, listener)
             self._open[number] = connection
             self._sessions[number] = session
             if self.stopping:
@@ -191,6 +242,8 @@ class Connections:
             log.exception("session-failed", error, peer=peer)
         finally:
             self._sessions.pop(number, None)
+            if self._entrance is not None:
+                self._entrance.door.leave(number)
             connection = self._open.pop(number)
             if isinstance(connection, Stream):
                 self._slot.add("bytes_in", connection.bytes_in)

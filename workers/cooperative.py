@@ -6,6 +6,7 @@ event loop: sessions use them, functions handed to ``call`` do not.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -110,11 +111,20 @@ class Cooperative:
         self._hub = gevent.get_hub()
         self._loop = self._hub.loop
         self._threads = Threads(threads)
+        self._apart: dict[str, Threads] = {}
         self._background = 0
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run it in a thread, unless we are one already or in the loop itself, which must not wait."""
         found: T = self._threads.call(function, args)
+        return found
+
+    def call_apart(self, kind: str, limit: int, function: Callable[..., T], *args: Any) -> T:
+        """The same in threads that only this kind has."""
+        threads = self._apart.get(kind)
+        if threads is None:
+            threads = self._apart[kind] = Threads(limit)
+        found: T = threads.call(function, args)
         return found
 
     def sleep(self, seconds: float) -> None:
@@ -174,5 +184,10 @@ def take_over_errors(log: Log) -> None:
         else:
             log.error("loop-error", error=kind.__name__, context=context)
 
+    def handle_unraisable(what: Any) -> None:
+        # A client can bring this about, by a server name that is not ASCII.
+        log.warning("unraisable", error=f"{type(what.exc_value).__name__}: {what.exc_value}")
+
+    sys.unraisablehook = handle_unraisable
     hub.handle_error = handle_error
     hub.exception_stream = None

@@ -57,6 +57,8 @@ class Crew:
         self._waiting = len(groups)
         self.complete: Callable[[], None] = lambda: None
         """Called when every worker has begun to accept, the first time."""
+        self.gone: Callable[[Slot], None] = lambda slot: None
+        """Called when a worker has died, with the slot that it had."""
         supervisor.watch(notify_read, self._lines.read)
 
     def start(self) -> None:
@@ -105,6 +107,7 @@ class Crew:
         for member in list(self.members):
             if member.child is child:
                 member.slot.clear()
+                self.gone(member.slot)
                 if child.retired:
                     self.members.remove(member)
 

@@ -12,7 +12,6 @@ import gc
 import os
 import signal
 from collections.abc import Sequence
-from typing import Any
 
 from setproctitle import setproctitle
 
@@ -22,10 +21,15 @@ from mstore.base.errors import Unavailable
 from mstore.base.log import Log
 from mstore.base.options import Settings
 from mstore.base.preload import EVENT_LOOP, load_all, load_modules
-from mstore.net.tls import make_context
+from mstore.net.certificate import Read, read_file
+from mstore.net.tls import Context, make_context
+from workers import handover
 from workers.arguments import Arguments, read_arguments
 from workers.checks import check_accounts, check_databases, check_mailstores, take_lock
+from workers.confine import announce
 from workers.crew import Crew
+from workers.crowd import Crowd
+from workers.handover import Handover
 from workers.listeners import BACKLOG, Listener, bind_tcp, bind_unix, close_unix
 from workers.parent import Parent, Refused, refuse
 from workers.privileges import Identity, drop, find_identity, prepare_directories, raise_file_limit, settle
@@ -44,17 +48,32 @@ FIXED = (
 """What a reload cannot change."""
 
 
-def make_tls(settings: Settings) -> Any:
-    """The TLS context, or None where there is no certificate.
+TLS = (
+    "tls_certificate", "tls_key", "tls_sni", "tls_minimum_version", "tls_ciphers", "tls_client_certificate",
+    "tls_client_ca",
+)  # fmt: skip
+"""What TLS is made from."""
+SOON_S = 14 * 86400.0
+"""So long before a certificate's end it is complained of."""
+
+
+def make_tls(kind: Kind, settings: Settings, log: Log, read: Read = read_file) -> Context | None:
+    """The TLS context, or None where there is no certificate, or nobody to use it.
 
     Raises: Refused
     """
-    if settings.tls_certificate is None or settings.tls_key is None:
+    if not (settings.listen(kind.name) or settings.tls_listen(kind.name)):
         return None
     try:
-        return make_context(settings.tls_certificate, settings.tls_key)
+        context = make_context(settings, kind.protocol, read)
     except Unavailable as error:
         raise Refused(str(error)) from error
+    for name, certificate in context.certificates() if context is not None else ():
+        complaint = certificate.complaint(clock.now(), SOON_S)
+        if complaint:
+            names = " ".join(certificate.names)
+            log.warning("certificate", of=name or "default", names=names, complaint=complaint)
+    return context
 
 
 class Daemon:
@@ -67,7 +86,7 @@ class Daemon:
         self.log = Log(daemon=kind.name)
         self.settings: Settings = load(arguments.config)
         self.started = clock.now()
-        self.context: Any = None
+        self.context: Context | None = None
         self.groups: list[list[Listener]] = []
         self.shared: list[Listener] = []
         self._title = ""
@@ -84,7 +103,7 @@ class Daemon:
         prepare_directories(settings, identity)
         load_all()
         load_modules(EVENT_LOOP)
-        self.context = make_tls(settings)
+        self.context = make_tls(self.kind, settings, self.log)
         self.groups = [self._bind(settings) for _ in range(settings.workers(self.kind.name))]
         drop(identity)
         self.lock = take_lock(settings, self.kind.name)
@@ -106,6 +125,8 @@ class Daemon:
         self.supervisor = supervisor
         self.crew = Crew(supervisor, self.groups, self.shared, self._work, self.log)
         self.crew.complete = self._complete
+        self.crowd = Crowd(len(self.crew.board.slots))
+        self.crew.gone = lambda slot: self.crowd.clear(slot.number)
         supervisor.on.update(
             {
                 signal.SIGTERM: self.stop,
@@ -116,8 +137,11 @@ class Daemon:
         )
         if self.parent.liveness is not None:
             supervisor.watch(self.parent.liveness, self.stop)
+        if self.parent.handover is not None:
+            supervisor.watch(self.parent.handover.fileno(), self.take_over)
         gc.collect()
         gc.freeze()
+        announce(self.settings, self.log)
         self.crew.start()
         listening = " ".join(listener.name for listener in (*self.groups[0], *self.shared))
         self.log.info("started", workers=len(self.groups), listening=listening)
@@ -132,6 +156,8 @@ class Daemon:
             return
         if self.parent.liveness is not None:
             self.supervisor.unwatch(self.parent.liveness)
+        if self.parent.handover is not None:
+            self.supervisor.unwatch(self.parent.handover.fileno())
         for listener in self.shared:
             close_unix(listener.socket)
         self.crew.close()
@@ -161,11 +187,40 @@ class Daemon:
                 rows.append((member.child.name, text))
         return format_block(self.kind.name, os.getpid(), self.started, now, rows)
 
-    def reload(self) -> None:
-        """Read the configuration anew: new workers take over, the old ones end with their sessions."""
+    def take_over(self) -> None:
+        """Do what storemgr says, with the files that it hands over."""
+        channel = self.parent.handover
+        assert channel is not None
+        try:
+            given = handover.receive(channel)
+        except (OSError, ValueError) as error:
+            self.log.error("not-taken-over", error=str(error))
+            given = None
+        if given is None:
+            self.supervisor.unwatch(channel.fileno())
+        elif given.word == handover.RENEW:
+            self.renew(given)
+        else:
+            self.reload(given)
+
+    def renew(self, given: Handover) -> None:
+        """Go on with new certificates, all else being as it is: as a reload."""
+        try:
+            self.context = make_tls(self.kind, self.settings, self.log, given.read)
+        except Refused as error:
+            self.log.error("not-renewed", reason=str(error))
+            return
+        self.log.info("renewed")
+        self.crew.replace()
+
+    def reload(self, given: Handover | None = None) -> None:
+        """Read the configuration anew: new workers take over, the old ones end with their sessions.
+
+        Told so by a signal, we may be unable to read the keys; what TLS is then made from stays as it is.
+        """
         try:
             found = load(self.arguments.config)
-            context = make_tls(found)
+            context = self._remake_tls(found, given)
         except (ConfigErrors, Refused) as error:
             for line in str(error).splitlines():
                 self.log.error("not-reloaded", reason=line)
@@ -178,10 +233,22 @@ class Daemon:
         self.log.info("reloaded")
         self.crew.replace()
 
+    def _remake_tls(self, found: Settings, given: Handover | None) -> Context | None:
+        if given is not None:
+            return make_tls(self.kind, found, self.log, given.read)
+        try:
+            return make_tls(self.kind, found, self.log)
+        except Refused as error:
+            if any(getattr(found, name) != getattr(self.settings, name) for name in TLS):
+                raise
+            self.log.warning("certificates-kept", reason=str(error))
+            return self.context
+
     def _work(self, number: int, listeners: list[Listener], slot: Slot, parent: Parent) -> int:
         self.parent.close()
         self.lock.forget()
-        work = Work(self.kind, self.settings, number, listeners, self.context, slot, parent, self.log)
+        door = self.crowd.door(slot.number, self.settings)
+        work = Work(self.kind, self.settings, number, listeners, self.context, slot, door, parent, self.log)
         return run_worker(work)
 
     def _bind(self, settings: Settings) -> list[Listener]:

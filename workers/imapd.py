@@ -10,7 +10,9 @@ from workers import daemon
 from workers.service import make_service
 from workers.worker import Kind
 
-KIND = Kind("imapd", "Serve IMAP4 (RFC 3501) from the message store.", Session, make_service)
+PURPOSE = "Serve IMAP4 (RFC 3501) from the message store."
+REFUSAL = b"* BYE [UNAVAILABLE] %b, try again later\r\n"
+KIND = Kind("imapd", PURPOSE, Session, make_service, protocol="imap", refusal=REFUSAL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

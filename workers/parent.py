@@ -1,12 +1,14 @@
 """A process and the one that started it: who is told that it is up, and whose end it shares.
 
 Two pipes: the parent keeps the write end of ``liveness`` and says nothing on it, so its end of file means
-that the parent is gone; on ``notify`` the child writes lines: ``ready``, ``alive``, ``refused TEXT``.
+that the parent is gone; on ``notify`` the child writes lines: ``ready``, ``alive``, ``refused TEXT``. A
+daemon may have a socket besides, on which storemgr hands it what only that can read: ``workers/handover.py``.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 
@@ -19,24 +21,28 @@ class Refused(Exception):
 
 
 class Parent:
-    """The child's ends of the pipes; both may be missing, as when started by hand."""
+    """The child's ends of the pipes; all may be missing, as when started by hand."""
 
-    def __init__(self, liveness: int | None = None, notify: int | None = None) -> None:
+    def __init__(
+        self, liveness: int | None = None, notify: int | None = None, handover: int | None = None
+    ) -> None:
         self.liveness = liveness
         self._notify = notify
-        for fd in (liveness, notify):
+        for fd in (liveness, notify, handover):
             if fd is not None:
                 os.set_inheritable(fd, False)
+        self.handover = None if handover is None else socket.socket(fileno=handover)
+        if self.handover is not None:
+            self.handover.setblocking(False)
         if notify is not None:
             os.set_blocking(notify, False)
 
     @classmethod
     def parse(cls, text: str | None) -> Parent:
-        """From the ``--managed LIVENESS,NOTIFY`` of a command line."""
+        """From the ``--managed LIVENESS,NOTIFY[,HANDOVER]`` of a command line."""
         if text is None:
             return cls()
-        liveness, _, notify = text.partition(",")
-        return cls(*(int(fd) if fd.isdigit() else None for fd in (liveness, notify)))
+        return cls(*(int(fd) if fd.isdigit() else None for fd in text.split(",")[:3]))
 
     def tell(self, line: str) -> None:
         """Write a line to the parent, if it still listens."""
@@ -53,7 +59,9 @@ class Parent:
         for fd in (self.liveness, self._notify):
             if fd is not None:
                 os.close(fd)
-        self.liveness = self._notify = None
+        if self.handover is not None:
+            self.handover.close()
+        self.liveness = self._notify = self.handover = None
 
 
 class Lines:

@@ -10,7 +10,9 @@ from workers import daemon
 from workers.service import make_service
 from workers.worker import Kind
 
-KIND = Kind("pop3d", "Serve POP3 (RFC 1939) from the message store.", Session, make_service)
+PURPOSE = "Serve POP3 (RFC 1939) from the message store."
+REFUSAL = b"-ERR [SYS/TEMP] %b, try again later\r\n"
+KIND = Kind("pop3d", PURPOSE, Session, make_service, protocol="pop3", refusal=REFUSAL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

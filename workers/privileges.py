@@ -6,16 +6,24 @@ directories belong to ``runtime-user``.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import grp
 import os
 import pwd
 import resource
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mstore.base.options import Settings
+from workers import kernel
 from workers.parent import Refused
+
+_SECUREBITS = 0b11101011
+"""The superuser's number gives a program no rights, there are no ambient ones, none outlive a change of user:
+all of it locked."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,19 @@ def _own_directory(path: Path, mode: int, uid: int, gid: int) -> None:
         os.close(fd)
 
 
+def _make_directory(path: Path, mode: int) -> None:
+    """Make a directory that belongs to who makes it; one that is there stays as it is."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
+    fd = _open_directory(path)
+    try:
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
+
+
 def prepare_directories(settings: Settings, identity: Identity) -> None:
     """Make the directories of M-Store's own files, each with its owner and mode.
 
@@ -91,11 +112,15 @@ def prepare_directories(settings: Settings, identity: Identity) -> None:
         (root / "ipc", 0o2750, identity.ipc_gid),
         (settings.spool_path, 0o700, identity.gid),
     ]
+    nologin = settings.nologin_path.parent
     try:
         path = root
         root.mkdir(parents=True, exist_ok=True, mode=0o755)
         for path, mode, gid in wanted:
             _own_directory(path, mode, identity.uid, gid)
+        # Whoever starts us closes the doors, not who comes in by them: this one is not the runtime user's.
+        path = nologin
+        _make_directory(nologin, 0o755)
     except PermissionError as error:
         owned = os.path.exists(path)
         belongs = f" ({path} belongs to user {name_user(path.stat().st_uid)})" if owned else ""
@@ -118,10 +143,18 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def drop(identity: Identity) -> None:
-    """Become the runtime user, for good; does nothing where no superuser rights are held."""
+def drop(identity: Identity, *, may_run_programs: bool = False) -> None:
+    """Become the runtime user, for good, where superuser rights are held.
+
+    No way back is left, not by a program of the superuser's either, unless those are needed.
+    Raises: Refused
+    """
+    if not may_run_programs:
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     if os.geteuid() != 0 or identity.uid == 0:
         return
+    if not may_run_programs:
+        _empty_bounds()
     groups = {identity.gid, identity.ipc_gid}
     groups.update(os.getgrouplist(identity.user, identity.gid))
     os.setgroups(sorted(groups))
@@ -131,10 +164,45 @@ def drop(identity: Identity) -> None:
         raise Refused("could not give up superuser rights")
 
 
+@contextlib.contextmanager
+def acting_as(identity: Identity) -> Iterator[None]:
+    """Do something as the runtime user, to get the superuser's rights back; for a process with one thread.
+
+    What is made meanwhile is the runtime user's. Does nothing where no superuser rights are held.
+    """
+    if os.geteuid() != 0 or identity.uid == 0:
+        yield
+        return
+    gid, groups = os.getegid(), os.getgroups()
+    os.setgroups(sorted({identity.gid, identity.ipc_gid, *os.getgrouplist(identity.user, identity.gid)}))
+    os.setegid(identity.gid)
+    os.seteuid(identity.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
+def _empty_bounds() -> None:
+    """Let no capability be gained any more, by whatever is executed."""
+    try:
+        kernel.prctl(kernel.PR_SET_SECUREBITS, _SECUREBITS)
+        for capability in range(64):
+            try:
+                kernel.prctl(kernel.PR_CAPBSET_DROP, capability)
+            except OSError as error:
+                if error.errno == errno.EINVAL:
+                    break  # There are no more.
+                raise
+    except PermissionError:
+        pass  # A container's superuser who may not: that nothing can be gained holds in any case.
+
+
 def settle() -> None:
-    """The surroundings of a daemon: no directory held, nothing made that others may read."""
+    """The surroundings of a daemon: no directory held, nothing made that others may read, no core file."""
     os.chdir("/")
     os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def open_log(path: Path) -> int:

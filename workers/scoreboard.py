@@ -13,6 +13,7 @@ HEARTBEAT = "heartbeat"
 GAUGES = (HEARTBEAT, "sessions", "sessions_idle")
 COUNTERS = (
     "connections",
+    "connections_refused",
     "logins",
     "login_failures",
     "commands",
@@ -33,6 +34,11 @@ class Slot:
     def __init__(self, cells: memoryview, base: int) -> None:
         self._cells = cells
         self._base = base
+
+    @property
+    def number(self) -> int:
+        """Which slot of the scoreboard this is."""
+        return self._base // len(FIELDS)
 
     def add(self, name: str, amount: int = 1) -> None:
         """Count; an unknown name is a KeyError."""

@@ -9,6 +9,7 @@ from gevent.event import Event
 
 from mstore.accounts import Accounts, Administrators, LoginRules
 from mstore.auth.client import AuthClient
+from mstore.auth.offers import own_offers
 from mstore.base.log import Log
 from mstore.base.options import Settings
 from mstore.net.service import Service
@@ -29,11 +30,13 @@ def make_service(settings: Settings, context: Any, slot: Slot, log: Log) -> Serv
     store = Store(settings.mailstores)
     gevent.spawn_raw(follow_changes, store, log)
     gevent.spawn_raw(rest_often, store, log)
+    authenticate = AuthClient(settings.ipc_path("authproxyd-sasl"), own_offers(settings), connect_unix)
+    gevent.spawn_raw(authenticate.learn)
     return Service(
         settings=settings,
         store=store,
         accounts=Accounts(settings.db_path, rules, administrators, settings.mailstores, policy),
-        authenticate=AuthClient(settings.ipc_path("authproxyd"), connect_unix),
+        authenticate=authenticate,
         tls=context,
         counters=slot,
         log=log,

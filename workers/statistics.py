@@ -16,13 +16,15 @@ def format_block(daemon: str, pid: int, started: float, now: float, rows: list[t
     return "\n".join([head, *(f"  {name:<{width}}  {value}" for name, value in rows)]) + "\n\n"
 
 
-def append_block(path: Path, block: str) -> None:
-    """Append a block with one write.
+def append_block(path: Path, block: str, owner: tuple[int, int] | None = None) -> None:
+    """Append a block with one write; ``owner`` (user and group) is whose file it is to be, if not ours.
 
     Raises: OSError
     """
     fd = open_log(path)
     try:
+        if owner is not None:
+            os.fchown(fd, *owner)
         os.write(fd, block.encode())
     finally:
         os.close(fd)

@@ -7,8 +7,10 @@ whole, with its words; one that refuses later is tried again, slowly, while the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from mstore.base.config import ConfigErrors, load
 from mstore.base.log import Log
 from mstore.base.options import Settings
 from mstore.files.lockfile import LockFile
+from workers import handover
 from workers.arguments import Arguments, read_arguments
 from workers.checks import take_lock
 from workers.parent import EX_REFUSED, Lines, Refused, refuse
@@ -35,10 +38,12 @@ from workers.privileges import (
 )
 from workers.signals import HANDLED
 from workers.supervisor import LONGEST_PAUSE_S, Child, Supervisor
+from workers.watch import Watch
 
 PURPOSE = "Keep the daemons of a message store running, in the foreground."
 ROOT = Path(__file__).resolve().parents[1]
 AUTHPROXYD = "authproxyd"
+WITH_TLS = ("imapd", "pop3d")
 
 
 @dataclass(eq=False)
@@ -52,6 +57,8 @@ class Managed:
     was_ready: bool = False
     refusal: str = ""
     lines: Lines | None = None
+    channel: socket.socket | None = None
+    """Where it is handed what only we may read."""
 
 
 class Storemgr:
@@ -64,6 +71,9 @@ class Storemgr:
         self.settings: Settings = load(arguments.config)
         self.started = clock.now()
         self.daemons: list[Managed] = []
+        self.loaded = self.settings
+        """What the daemons were last told to use; what we use ourselves stays as it was at the start."""
+        self.certificates = Watch(self.settings.tls_files())
         self._title = ""
         self._told = False
 
@@ -114,7 +124,25 @@ class Storemgr:
         if found.services() != self.settings.services():
             self.log.warning("needs-restart", services=" ".join(found.services()))
         self.log.info("reloading")
-        self.supervisor.signal_children(signal.SIGUSR1)
+        self.certificates = Watch(found.tls_files())
+        self.loaded = found
+        self._hand_over(handover.RELOAD)
+
+    def _hand_over(self, word: bytes) -> None:
+        """Tell the daemons to reload or to renew, giving those that speak TLS the files for it."""
+        gathered = handover.gather(self.loaded.tls_files())
+        for managed in self.daemons:
+            pid = managed.child.pid
+            if pid is None or (word == handover.RENEW and managed.channel is None):
+                continue  # It reads everything when it starts.
+            if managed.channel is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGUSR1)
+                continue
+            try:
+                handover.send(managed.channel, word, gathered)
+            except OSError as error:
+                self.log.error("not-handed-over", child=managed.name, error=error.strerror or error)
 
     def _add(self, name: str) -> None:
         child = Child(name, start=lambda: 0, rank=0 if name == AUTHPROXYD else 1)
@@ -137,12 +165,16 @@ class Storemgr:
                 self.supervisor.stop(EX_REFUSED)
             raise
         notify_read, notify_write = os.pipe2(os.O_CLOEXEC)
-        os.set_inheritable(notify_write, True)
-        os.set_inheritable(self._liveness, True)
+        inherited = [self._liveness, notify_write]
+        theirs = self._make_channel(managed)
+        if theirs is not None:
+            inherited.append(theirs.fileno())
+        for fd in inherited:
+            os.set_inheritable(fd, True)
         try:
             pid = os.posix_spawn(
                 sys.executable,
-                [*command, "--managed", f"{self._liveness},{notify_write}"],
+                [*command, "--managed", ",".join(map(str, inherited))],
                 environment,
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -158,11 +190,23 @@ class Storemgr:
         finally:
             os.set_inheritable(self._liveness, False)
             os.close(notify_write)
+            if theirs is not None:
+                theirs.close()
             os.close(log)
         managed.ready, managed.refusal, managed.heard_s = False, "", clock.steady()
         managed.lines = lines = Lines(notify_read, partial(self._hear, managed))
         self.supervisor.watch(notify_read, partial(self._listen, lines))
         return pid
+
+    def _make_channel(self, managed: Managed) -> socket.socket | None:
+        """The daemon's end of a new channel, where it needs one."""
+        if managed.channel is not None:
+            managed.channel.close()
+            managed.channel = None
+        if managed.name not in WITH_TLS:
+            return None
+        managed.channel, theirs = handover.make_channel()
+        return theirs
 
     def _open_log(self, name: str) -> int:
         log = open_log(self.settings.log_path / f"{name}.log")
@@ -199,6 +243,9 @@ class Storemgr:
             self.supervisor.stop(EX_REFUSED)
 
     def _tick(self) -> None:
+        if self.certificates.has_changed() and not self.supervisor.stopping:
+            self.log.info("certificates-changed")
+            self._hand_over(handover.RENEW)
         up, wanted = sum(managed.ready for managed in self.daemons), len(self.daemons)
         if up == wanted and not self._told:
             self._told = True

@@ -69,6 +69,13 @@ class Transport:
         """
         self._socket.setsockopt(level, option, value)
 
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        """An option of the socket.
+
+        Raises: OSError
+        """
+        return self._socket.getsockopt(level, option, size)
+
     def recv(self, size: int) -> bytes:
         """What has come, when something has; nothing at the end of input.
 

@@ -19,10 +19,14 @@ from setproctitle import setproctitle
 from mstore.base import blocking
 from mstore.base.log import Log, capture_logging
 from mstore.base.options import Settings
+from mstore.base.values import Where
+from mstore.net.peer import is_loopback
 from mstore.net.service import Service
 from mstore.net.stream import Stream
-from workers.connections import Connections, MakeSession, Session, drain, start_tls
+from workers.confine import confine_worker
+from workers.connections import Connections, Entrance, MakeSession, Session, drain, start_tls
 from workers.cooperative import Cooperative, take_over_errors
+from workers.crowd import Door
 from workers.listeners import Listener
 from workers.parent import Parent
 from workers.scoreboard import Slot
@@ -43,6 +47,10 @@ class Kind:
     """Made in the worker, from settings, TLS context, counters and log."""
     unix_sockets: Callable[[Settings], tuple[str, ...]] = lambda settings: ()
     """Names of the sockets below ``ipc``."""
+    protocol: str | None = None
+    """Its name in ALPN (RFC 7301)."""
+    refusal: bytes = b""
+    """What a client is told who cannot be served now, with the reason in it: ``%b``."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Work:
     listeners: list[Listener]
     context: Any
     slot: Slot
+    door: Door
     parent: Parent
     log: Log
 
@@ -112,6 +121,7 @@ class Pulse:
 
     def beat(self) -> None:
         """Write heartbeat, gauges and title."""
+        self._connections.recognise()
         sessions, idle = len(self._connections), self._connections.idle()
         slot = self._work.slot
         slot.set("sessions", sessions)
@@ -129,12 +139,22 @@ class Pulse:
             gevent.sleep(BEAT_S)
 
 
-def _make_sessions(kind: Kind, service: Service) -> MakeSession:
+def make_sessions(kind: Kind, service: Service) -> MakeSession:
+    """How a connection becomes a session, with a service that suits where it came in and from."""
     over_quota = dataclasses.replace(service, over_quota=True)
+    settings = service.settings
+    local = service
+    if settings.cleartext_login_enable is Where.LOOPBACK:
+        local = dataclasses.replace(
+            service, settings=dataclasses.replace(settings, cleartext_login_enable=True)
+        )
 
     def make(sock: Any, peer: str, listener: Listener) -> tuple[Stream, Session]:
         stream = Stream(sock, peer, listener.tls, wrap_tls=start_tls)
-        return stream, kind.session(stream, over_quota if listener.role.endswith("-oq") else service)
+        if listener.role.endswith("-oq"):
+            return stream, kind.session(stream, over_quota)
+        is_local = local is not service and is_loopback(peer)
+        return stream, kind.session(stream, local if is_local else service)
 
     return make
 
@@ -142,6 +162,7 @@ def _make_sessions(kind: Kind, service: Service) -> MakeSession:
 def run_worker(work: Work) -> int:
     """Serve until told to stop; returns the exit status."""
     log = work.log.bind(worker=work.number)
+    confine_worker(work.settings, log)
     take_over_errors(log)
     capture_logging(log)
     waiting = Cooperative(log)
@@ -149,8 +170,10 @@ def run_worker(work: Work) -> int:
     ending = Ending(work.parent.liveness)
 
     service = work.kind.make_service(work.settings, work.context, work.slot, log)
-    make_session = _make_sessions(work.kind, service)
-    connections = Connections(work.listeners, make_session, work.context, work.slot, log)
+    make_session = make_sessions(work.kind, service)
+    connections = Connections(
+        work.listeners, make_session, work.context, work.slot, log, Entrance(work.door, work.kind.refusal)
+    )
     pulse = Pulse(work, connections)
     gevent.spawn_raw(pulse.run)
     connections.start()

@@ -18,8 +18,8 @@ from mstore.accounts.administrators import Administrators
 from mstore.accounts.assign import assign
 from mstore.accounts.database import ACCOUNTS, Database
 from mstore.accounts.groups import Groups
-from mstore.accounts.login import MAX_BYTES, LoginRules, check_account_name, fold
-from mstore.base.errors import Exists, Invalid, NotFound
+from mstore.accounts.login import MAX_BYTES, LoginRules, fold
+from mstore.base.errors import Exists, Invalid, NotFound, Unavailable
 from mstore.base.ids import AccountId
 from mstore.base.values import AssignmentRule
 
@@ -159,9 +159,8 @@ class Accounts:
         Durable: the account.
         Raises: Invalid, LimitReached for the name, Exists when an account or an alias has it.
         """
-        check_account_name(name)
+        key = self._rules.new_key(name)
         _check_quota(quota_bytes, quota_messages)
-        key = self._rules.key(name)
         record = AccountRecord(
             account_id or self.new_id(), name, mailstore, True, quota_bytes, quota_messages
         )
@@ -231,8 +230,7 @@ class Accounts:
         Durable: the alias.
         Raises: Invalid, LimitReached, Exists.
         """
-        check_account_name(alias)
-        key = self._rules.key(alias)
+        key = self._rules.new_key(alias)
         with self._database.write() as connection:
             self._check_free(connection, key, alias)
             connection.execute(
@@ -268,6 +266,17 @@ class Accounts:
         Raises: Invalid, Unavailable.
         """
         return assign(name, self._policy, self._mailstores, self.count_by_mailstore(), self._rules)
+
+    def assign_home(self, name: str, mailstore: str | None = None) -> str:
+        """The same, or the mailstore given, for an account that is to be made: its directory must be there.
+
+        Raises: Invalid, Unavailable.
+        """
+        mailstore = mailstore or self.assign(name)
+        if not (directory := self._mailstores[mailstore]).is_dir():
+            hint = "msadm init makes that of a new mailstore"
+            raise Unavailable(f"the mailstore's directory {directory} is missing; {hint}")
+        return mailstore
 
     def count_by_mailstore(self) -> dict[str, int]:
         """How many accounts each mailstore has."""

@@ -3,16 +3,17 @@
 SQLite in its rollback-journal mode: readers and writers of several processes, every commit synced. A reader
 never waits inside SQLite, where it would stop all sessions of a worker, but through
 ``mstore.base.blocking``. What is asked at every login is kept by who asks it, for as long as the file stays
-as it is (``has_changed``).
+as it is (``has_changed``). The passwords are in a file of another kind: ``vault.py``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -30,14 +31,24 @@ SETTLED_NS = 1_000_000_000
 """A file changed less than this ago may change again within one tick of its clock, unseen by ``stat``."""
 
 
+PERSIST, WAL = "PERSIST", "WAL"
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """One database file: its name, what marks it as ours, and its tables."""
+    """One database file: its name, what marks it as ours, its tables, and its kind of journal.
+
+    One whose name has a directory in it is closed to all but its owner, with that directory.
+    """
 
     file_name: str
     application_id: int
     version: int
     tables: str
+    journal: str
+    """PERSIST: the journal stays after a commit, as a file of no meaning, so that workers that may use two
+    files, and make none beside them, can write (``workers/confine.py``). WAL: a write-ahead log
+    (``accounts/vault.py``)."""
 
 
 ACCOUNTS = Schema(
@@ -68,18 +79,31 @@ ACCOUNTS = Schema(
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX sharing_account ON sharing(account_id);
     """,
+    journal=PERSIST,
 )
 
 PASSWORDS = Schema(
-    "passwords.db",
+    "passwords/passwords.db",
     0x4D535057,  # "MSPW"
     1,
     """
-    CREATE TABLE verifier (
-        account_id TEXT NOT NULL, kind TEXT NOT NULL, label TEXT NOT NULL, value TEXT NOT NULL,
-        changed_s INTEGER NOT NULL, PRIMARY KEY (account_id, kind, label)
+    CREATE TABLE password (
+        account_id TEXT PRIMARY KEY, verifier TEXT NOT NULL, setting TEXT NOT NULL, secret BLOB,
+        changed_s INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+    CREATE INDEX password_setting ON password(setting);
+    CREATE TABLE scram (
+        account_id TEXT NOT NULL REFERENCES password(account_id) ON DELETE CASCADE, hash TEXT NOT NULL,
+        salt BLOB NOT NULL, iterations INTEGER NOT NULL, stored_key BLOB NOT NULL, server_key BLOB NOT NULL,
+        PRIMARY KEY (account_id, hash)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE app_password (
+        account_id TEXT NOT NULL, label TEXT NOT NULL, digest BLOB NOT NULL, services TEXT NOT NULL,
+        created_s INTEGER NOT NULL, used_day INTEGER, PRIMARY KEY (account_id, label)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE site (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
     """,
+    journal=WAL,
 )
 
 SCHEMAS = (ACCOUNTS, PASSWORDS)
@@ -98,19 +122,25 @@ def missing_databases(db_dir: Path) -> list[Path]:
         except (FileNotFoundError, NotADirectoryError):
             missing.append(path)
         except OSError as error:
+            if path.parent != db_dir and os.path.isdir(path.parent):
+                continue  # The directory is there and closed to us: what is in it others know.
             raise Unavailable(f"cannot look into {db_dir}: {error.strerror}") from None
     return missing
 
 
 def create_database(db_dir: Path, schema: Schema, mode: int) -> Path:
-    """Make one new, empty database file.
+    """Make one new, empty database file, in a directory of its own where it has one.
 
     Durable: the file and its name.
     Raises: Exists, Unavailable.
     """
     path = db_dir / schema.file_name
-    made = db_dir / (schema.file_name + ".new")
+    made = path.with_name(path.name + ".new")
     try:
+        if path.parent != db_dir:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            check_private(path.parent)
+            sync_directory(db_dir)
         made.unlink(missing_ok=True)
         if path.exists():
             raise Exists(f"{path} is there already")
@@ -123,16 +153,93 @@ def create_database(db_dir: Path, schema: Schema, mode: int) -> Path:
                 f"PRAGMA application_id={schema.application_id};"
                 f"PRAGMA user_version={schema.version}; COMMIT;"
             )
+            connection.execute(f"PRAGMA journal_mode={schema.journal}")
         finally:
             connection.close()
         os.link(made, path)
         made.unlink()
-        _sync_directory(db_dir)
+        sync_directory(path.parent)
     except FileExistsError:
         raise Exists(f"{path} is there already") from None
     except (OSError, sqlite3.Error) as error:
         raise Unavailable(f"cannot make {path}: {error}") from None
     return path
+
+
+def check_private(directory: Path) -> None:
+    """Pass a directory in which nobody but this user can have put anything.
+
+    Raises: Unavailable.
+    """
+    try:
+        status = os.lstat(directory)
+    except OSError as error:
+        raise Unavailable(f"cannot look at {directory}: {error.strerror}") from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise Unavailable(f"{directory} is not a directory")
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise Unavailable(f"{directory} must belong to user {os.geteuid()}, who opens it, with mode 0700")
+
+
+def connect(path: Path, timeout_s: float = 0.0) -> sqlite3.Connection:
+    """Open a database file that is there.
+
+    Raises: Unavailable.
+    """
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        raise Unavailable(f"{path} is missing") from None
+    except OSError as error:
+        raise Unavailable(f"cannot open {path}: {error.strerror}") from None
+    uri = path.absolute().as_uri() + "?mode=rw"
+    try:
+        return sqlite3.connect(
+            uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.Error as error:
+        raise Unavailable(f"cannot open {path}: {error}") from None
+
+
+def check_schema(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    """Pass a database that is the one of ours that its name says.
+
+    Raises: Corrupt.
+    """
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    if application_id != schema.application_id:
+        raise Corrupt(f"{path} is not a database of M-Store")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != schema.version:
+        raise Corrupt(f"{path} has format {version}; this version reads {schema.version}")
+    if schema.journal != WAL:  # That one stays so by itself.
+        connection.execute(f"PRAGMA journal_mode={schema.journal}")
+    connection.execute("PRAGMA temp_store=MEMORY")
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether somebody else is at the database at this moment."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def ask_patiently(path: Path, ask: Callable[[], T], deadline_s: float) -> T:
+    """Ask again while somebody else is at the database, without stopping other sessions meanwhile.
+
+    Raises: Unavailable, Corrupt.
+    """
+    waited_s = 0.0
+    pause_s = 0.002
+    while True:
+        try:
+            return ask()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or waited_s > deadline_s:
+                raise Unavailable(f"cannot use {path}: {error}") from None
+        except sqlite3.DatabaseError as error:
+            raise Corrupt(f"{path}: {error}") from None
+        blocking.sleep(pause_s)
+        waited_s += pause_s
+        pause_s = min(pause_s * 2, 0.05)
 
 
 class Database:
@@ -159,9 +266,9 @@ class Database:
         Raises: Unavailable when the file is missing or cannot be opened, Corrupt when it is not ours.
         """
         if self._reader is None:
-            connection = self._connect()
+            connection = connect(self.path)
             try:
-                self._check(connection)
+                check_schema(connection, self.path, self.schema)
                 connection.execute("PRAGMA query_only=1")
                 connection.execute("PRAGMA cache_size=-512")
             except BaseException:
@@ -169,6 +276,14 @@ class Database:
                 raise
             self._reader = connection
         return self._reader
+
+    def keep_files(self) -> list[Path]:
+        """The file and its journal, which is made when it is not there: all that is written in daily use."""
+        journal = self.path.with_name(self.path.name + "-journal")
+        if self.schema.journal == PERSIST:
+            with contextlib.suppress(OSError):  # Who cannot make it finds out when writing.
+                os.close(os.open(journal, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        return [self.path, journal]
 
     def close(self) -> None:
         """Close the reading connection; the next use opens it again."""
@@ -184,19 +299,7 @@ class Database:
 
         Raises: Unavailable, Corrupt.
         """
-        waited_s = 0.0
-        pause_s = 0.002
-        while True:
-            try:
-                return query(self.open())
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error) or waited_s > READ_DEADLINE_S:
-                    raise Unavailable(f"cannot read {self.path}: {error}") from None
-            except sqlite3.DatabaseError as error:
-                raise Corrupt(f"{self.path}: {error}") from None
-            blocking.sleep(pause_s)
-            waited_s += pause_s
-            pause_s = min(pause_s * 2, 0.05)
+        return ask_patiently(self.path, lambda: query(self.open()), READ_DEADLINE_S)
 
     def is_recent(self) -> bool:
         """Whether ``has_changed`` was asked within the last ``RECENT_S`` and nothing changed here since."""
@@ -236,16 +339,16 @@ class Database:
         rows = self.read(lambda connection: connection.execute("PRAGMA integrity_check(20)").fetchall())
         return [text for (text,) in rows if text != "ok"]
 
-    @contextmanager
+    @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """A connection in a transaction, committed when the block ends and undone when it raises.
 
         Durable: the changes, on leaving.
         Raises: Unavailable, Corrupt.
         """
-        connection = self._connect(WRITE_DEADLINE_S)
+        connection = connect(self.path, WRITE_DEADLINE_S)
         try:
-            self._check(connection)
+            check_schema(connection, self.path, self.schema)
             connection.execute("PRAGMA synchronous=EXTRA")
             connection.execute("PRAGMA foreign_keys=1")
             connection.execute("BEGIN IMMEDIATE")
@@ -261,31 +364,12 @@ class Database:
             connection.close()
             self._recent_until_s = 0.0
 
-    def _connect(self, timeout_s: float = 0.0) -> sqlite3.Connection:
-        if not self.path.exists():
-            raise Unavailable(f"{self.path} is missing")
-        uri = self.path.absolute().as_uri() + "?mode=rw"
-        try:
-            return sqlite3.connect(
-                uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False
-            )
-        except sqlite3.Error as error:
-            raise Unavailable(f"cannot open {self.path}: {error}") from None
 
-    def _check(self, connection: sqlite3.Connection) -> None:
-        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-        if application_id != self.schema.application_id:
-            raise Corrupt(f"{self.path} is not a database of M-Store")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version != self.schema.version:
-            raise Corrupt(f"{self.path} has format {version}; this version reads {self.schema.version}")
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable.
 
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def _sync_directory(path: Path) -> None:
+    Raises: OSError.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -40,6 +40,16 @@ class LoginRules:
             return folded
         return local if self.single_domain or domain in ("", self.default_domain) else folded
 
+    def new_key(self, name: str) -> str:
+        """The form under which a name that somebody is to get is kept.
+
+        Raises: Invalid, LimitReached for a name that nobody may have, in whichever spelling.
+        """
+        check_account_name(name)
+        key = self.key(name)
+        _check_means_somebody(key, name)
+        return key
+
     def keys(self, name: str) -> list[str]:
         """All forms to look for, the right one first.
 
@@ -77,8 +87,7 @@ def check_account_name(name: str) -> None:
         raise LimitReached(f"an account name cannot be longer than {MAX_BYTES} bytes")
     if not _FORBIDDEN.isdisjoint(name) or any(c.isspace() for c in name):
         raise Invalid('an account name cannot contain spaces or any of / % * " \\ ( ) < > { } , ; :')
-    if fold(name) in RESERVED:
-        raise Invalid(f"{name} means no single account in lists of rights")
+    _check_means_somebody(fold(name), name)
     local, at, domain = name.partition("@")
     if not local or (at and not domain) or "@" in domain:
         raise Invalid("an account name is LOCAL or LOCAL@DOMAIN")
@@ -88,3 +97,8 @@ def check_account_name(name: str) -> None:
         raise Invalid("an account name cannot have two dots in a row or one before '@', as no address can")
     if "+" in local:
         raise Invalid("an account name cannot contain '+': what follows it in an address names a mailbox")
+
+
+def _check_means_somebody(key: str, name: str) -> None:
+    if key in RESERVED:
+        raise Invalid(f"{name} means no single account in lists of rights")

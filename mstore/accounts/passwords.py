@@ -1,70 +1,136 @@
-"""The password verifiers, in a file that only authproxyd and the administrator open.
+"""What lets people in: verifiers, keys and app passwords, in a file that only authproxyd and the
+administrator open.
 
-A verifier is what a hash function made of a password; kinds and labels leave room for keys of other
-mechanisms and for several passwords of one account. Passwords themselves are never stored, logged or shown.
+Passwords themselves are kept only where a mechanism that is enabled cannot do without (``keys.py``). An app
+password is one of several that an account may have besides its own, each for a program or a device, known by
+its label; of it a keyed digest is kept.
 """
 
 from __future__ import annotations
 
+import secrets
+import sqlite3
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from mstore.accounts.database import PASSWORDS, Database
+from mstore.accounts.database import PASSWORDS
+from mstore.accounts.keys import Keys, ScramKeys
+from mstore.accounts.vault import Vault
+from mstore.accounts.verifier import setting_of
+from mstore.base.errors import Exists, LimitReached, NotFound
 from mstore.base.ids import AccountId
 
-PASSWORD = "password"
-MAIN = ""
-KEPT_VERIFIERS = 20_000
+KEPT_ANSWERS = 20_000
+SITE_KEY_BYTES = 32
+MAX_APP_PASSWORDS = 50
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class AppPassword:
+    """One app password of an account, as it is kept."""
+
+    label: str
+    digest: bytes = field(repr=False)
+    services: tuple[str, ...]
+    """The only services it is for; empty: all."""
+    created_s: int
+    used_day: int | None
+    """The day (since 1970, UTC) when it was last used; nothing finer is kept."""
 
 
 class Passwords:
     """The rows of ``passwords.db``."""
 
     def __init__(self, db_dir: Path) -> None:
-        self._database = Database(db_dir, PASSWORDS)
-        self._kept: dict[AccountId, str | None] = {}
+        self._vault = Vault(db_dir, PASSWORDS)
+        self._kept_keys: dict[AccountId, Keys | None] = {}
+        self._kept_apps: dict[AccountId, tuple[AppPassword, ...]] = {}
+        self._site_key: bytes | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._vault.path
 
     def open(self) -> None:
-        """Open the file now, while this process may.
+        """Open the file now, while this process may; afterwards it can be read and written for good.
 
         Raises: Unavailable, Corrupt.
         """
-        self._database.open()
+        self._vault.open()
 
     def close(self) -> None:
         """Close the file."""
-        self._kept.clear()
-        self._database.close()
+        self._forget()
+        self._vault.close()
 
-    def verifier(self, account_id: AccountId) -> str | None:
-        """The verifier of an account's password as it is stored at this moment, or None.
+    def keys(self, account_id: AccountId) -> Keys | None:
+        """What is kept of an account's password at this moment, or None.
 
         Raises: Unavailable, Corrupt.
         """
-        if self._database.has_changed() or len(self._kept) >= KEPT_VERIFIERS:
-            self._kept.clear()
+        self._look()
         try:
-            return self._kept[account_id]
+            return self._kept_keys[account_id]
         except KeyError:
             pass
-        query = "SELECT value FROM verifier WHERE account_id = ? AND kind = ? AND label = ?"
-        rows = self._database.read(lambda c: c.execute(query, (account_id, PASSWORD, MAIN)).fetchall())
-        found: str | None = rows[0][0] if rows else None
-        self._kept[account_id] = found
+        found = self._kept_keys[account_id] = self._vault.read(lambda c: _read_keys(c, account_id))
         return found
 
-    def set_verifier(self, account_id: AccountId, verifier: str) -> None:
-        """Keep the verifier of a new password.
+    def set_keys(self, account_id: AccountId, keys: Keys) -> None:
+        """Keep what was made of a new password, and nothing of the one before.
 
-        Durable: the verifier.
+        Durable: the keys.
         Raises: Unavailable, Corrupt.
         """
-        with self._database.write() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO verifier (account_id, kind, label, value, changed_s)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (account_id, PASSWORD, MAIN, verifier, int(time.time())),
-            )
+        self._vault.write(lambda c: _write_keys(c, account_id, keys))
+
+    def add_keys(self, account_id: AccountId, keys: Keys) -> bool:
+        """Keep them if nothing is kept of a password of this account; False when something is.
+
+        Durable: the keys.
+        Raises: Unavailable, Corrupt.
+        """
+
+        def change(connection: sqlite3.Connection) -> bool:
+            query = "SELECT 1 FROM password WHERE account_id = ?"
+            if connection.execute(query, (account_id,)).fetchall():
+                return False
+            _write_keys(connection, account_id, keys)
+            return True
+
+        return self._vault.write(change)
+
+    def replace_keys(self, account_id: AccountId, before: Keys, keys: Keys) -> bool:
+        """Keep better keys of the same password; False when another password was set meanwhile.
+
+        Durable: the keys.
+        Raises: Unavailable, Corrupt.
+        """
+
+        def change(connection: sqlite3.Connection) -> bool:
+            query = "SELECT 1 FROM password WHERE account_id = ? AND verifier = ?"
+            if not connection.execute(query, (account_id, before.verifier)).fetchall():
+                return False
+            _write_keys(connection, account_id, keys)
+            return True
+
+        return self._vault.write(change)
+
+    def drop_secrets(self) -> int:
+        """Forget all passwords that are kept themselves; how many these were.
+
+        Durable: the removal.
+        Raises: Unavailable, Corrupt.
+        """
+        query = "SELECT 1 FROM password WHERE secret IS NOT NULL LIMIT 1"
+        if not self._vault.read(lambda c: c.execute(query).fetchall()):
+            return 0
+        change = "UPDATE password SET secret = NULL WHERE secret IS NOT NULL"
+        return self._vault.write(lambda c: c.execute(change).rowcount)
 
     def remove(self, account_id: AccountId) -> None:
         """Forget everything that could let somebody into an account.
@@ -72,11 +138,156 @@ class Passwords:
         Durable: the removal.
         Raises: Unavailable, Corrupt.
         """
-        with self._database.write() as connection:
-            connection.execute("DELETE FROM verifier WHERE account_id = ?", (account_id,))
+
+        def change(connection: sqlite3.Connection) -> None:
+            for table in ("scram", "password", "app_password"):
+                connection.execute(f"DELETE FROM {table} WHERE account_id = ?", (account_id,))
+
+        self._vault.write(change)
+
+    def site_key(self) -> bytes:
+        """32 random bytes that are this site's alone, made when they are first asked for.
+
+        Durable: the key.
+        Raises: Unavailable, Corrupt.
+        """
+        if self._site_key is None:
+            query = "SELECT value FROM site WHERE name = 'key'"
+            rows = self._vault.read(lambda c: c.execute(query).fetchall())
+            if not rows:
+                made = secrets.token_bytes(SITE_KEY_BYTES)
+                insert = "INSERT OR IGNORE INTO site (name, value) VALUES ('key', ?)"
+                self._vault.write(lambda c: c.execute(insert, (made,)).rowcount)
+                rows = self._vault.read(lambda c: c.execute(query).fetchall())
+            self._site_key = bytes(rows[0][0])
+        return self._site_key
+
+    def samples(self, most: int) -> Mapping[str, str]:
+        """One verifier for each setting by which verifiers were made, of the settings that most have.
+
+        Raises: Unavailable, Corrupt.
+        """
+        query = (
+            "SELECT setting, min(verifier) FROM password WHERE setting <> ''"
+            " GROUP BY setting ORDER BY count(*) DESC, setting LIMIT ?"
+        )
+        return dict(self._vault.read(lambda c: c.execute(query, (most,)).fetchall()))
+
+    def settings(self) -> Mapping[AccountId, str]:
+        """How the verifier of each account was made.
+
+        Raises: Unavailable, Corrupt.
+        """
+        query = "SELECT account_id, setting FROM password"
+        return dict(self._vault.read(lambda c: c.execute(query).fetchall()))
 
     def count(self) -> int:
-        """How many verifiers there are."""
-        rows = self._database.read(lambda c: c.execute("SELECT count(*) FROM verifier").fetchall())
-        count: int = rows[0][0]
-        return count
+        """How many accounts have a password."""
+        ((count,),) = self._vault.read(lambda c: c.execute("SELECT count(*) FROM password").fetchall())
+        return int(count)
+
+    # -- app passwords
+
+    def apps(self, account_id: AccountId) -> tuple[AppPassword, ...]:
+        """The app passwords of an account, by label.
+
+        Raises: Unavailable, Corrupt.
+        """
+        self._look()
+        try:
+            return self._kept_apps[account_id]
+        except KeyError:
+            pass
+        query = (
+            "SELECT label, digest, services, created_s, used_day FROM app_password"
+            " WHERE account_id = ? ORDER BY label"
+        )
+        rows = self._vault.read(lambda c: c.execute(query, (account_id,)).fetchall())
+        found = tuple(
+            AppPassword(label, digest, tuple(services.split()), created_s, used_day)
+            for label, digest, services, created_s, used_day in rows
+        )
+        self._kept_apps[account_id] = found
+        return found
+
+    def add_app(self, account_id: AccountId, label: str, digest: bytes, services: tuple[str, ...]) -> None:
+        """Keep the digest of a new app password.
+
+        Durable: the app password.
+        Raises: Exists when the label is taken, LimitReached, Unavailable, Corrupt.
+        """
+
+        def change(connection: sqlite3.Connection) -> None:
+            query = "SELECT label FROM app_password WHERE account_id = ?"
+            labels = [found for (found,) in connection.execute(query, (account_id,))]
+            if label in labels:
+                raise Exists(f"there is an app password {label} already")
+            if len(labels) >= MAX_APP_PASSWORDS:
+                raise LimitReached(f"an account cannot have more than {MAX_APP_PASSWORDS} app passwords")
+            connection.execute(
+                "INSERT INTO app_password (account_id, label, digest, services, created_s)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (account_id, label, digest, " ".join(services), int(time.time())),
+            )
+
+        self._vault.write(change)
+
+    def remove_app(self, account_id: AccountId, label: str) -> None:
+        """Let an app password count no more.
+
+        Durable: the removal.
+        Raises: NotFound, Unavailable, Corrupt.
+        """
+        change = "DELETE FROM app_password WHERE account_id = ? AND label = ?"
+        if not self._vault.write(lambda c: c.execute(change, (account_id, label)).rowcount):
+            raise NotFound(f"there is no app password {label}")
+
+    def note_app_used(self, account_id: AccountId, label: str, day: int) -> None:
+        """Keep the day of an app password's last use.
+
+        Durable: the day.
+        Raises: Unavailable, Corrupt.
+        """
+        change = "UPDATE app_password SET used_day = ? WHERE account_id = ? AND label = ?"
+        self._vault.write(lambda c: c.execute(change, (day, account_id, label)).rowcount)
+
+    def _look(self) -> None:
+        if self._vault.has_changed() or len(self._kept_keys) + len(self._kept_apps) >= KEPT_ANSWERS:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._kept_keys.clear()
+        self._kept_apps.clear()
+
+
+def _read_keys(connection: sqlite3.Connection, account_id: AccountId) -> Keys | None:
+    connection.execute("BEGIN")  # one state of the file for both questions
+    try:
+        query = "SELECT verifier, secret FROM password WHERE account_id = ?"
+        rows = connection.execute(query, (account_id,)).fetchall()
+        query = "SELECT hash, salt, iterations, stored_key, server_key FROM scram WHERE account_id = ?"
+        scram = connection.execute(query, (account_id,)).fetchall()
+    finally:
+        connection.execute("COMMIT")
+    if not rows:
+        return None
+    ((verifier, secret),) = rows
+    return Keys(verifier, {name: ScramKeys(*made) for name, *made in scram}, secret)
+
+
+def _write_keys(connection: sqlite3.Connection, account_id: AccountId, keys: Keys) -> None:
+    connection.execute("DELETE FROM scram WHERE account_id = ?", (account_id,))
+    connection.execute(
+        "INSERT INTO password (account_id, verifier, setting, secret, changed_s) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (account_id) DO UPDATE SET verifier = excluded.verifier, setting = excluded.setting,"
+        " secret = excluded.secret, changed_s = excluded.changed_s",
+        (account_id, keys.verifier, setting_of(keys.verifier), keys.secret, int(time.time())),
+    )
+    connection.executemany(
+        "INSERT INTO scram (account_id, hash, salt, iterations, stored_key, server_key)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (account_id, name, made.salt, made.iterations, made.stored_key, made.server_key)
+            for name, made in keys.scram.items()
+        ],
+    )

@@ -1,7 +1,7 @@
-"""What the protocols call to check a password: one question to authproxyd over its socket.
+"""What the protocols call to have somebody log in: exchanges with authproxyd over ``ipc/authproxyd-sasl``.
 
-One connection for each question, as the protocol has it: ``AUTHENTICATE login password`` CRLF, an answer
-without a line end, the end of the connection. The password is neither kept nor logged.
+The protocols hand challenges and responses through and know no mechanism; what a client sends is neither kept
+nor logged. Each exchange is a connection of its own.
 """
 
 from __future__ import annotations
@@ -10,40 +10,96 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from mstore.auth.verdict import UNAVAILABLE
+from mstore.auth.frames import (
+    CANCEL,
+    CHALLENGE,
+    CONTINUE,
+    HELLO,
+    MAX_DATA_BYTES,
+    NO,
+    OK,
+    START,
+    VERSION,
+    Connection,
+    Frame,
+    Frames,
+    ProtocolError,
+    pack,
+)
+from mstore.auth.offers import Offer
 from mstore.base import blocking
-from mstore.base.errors import Unavailable
+from mstore.base.errors import Invalid, Unavailable
 
-TIMEOUT_S = 30.0
+ANSWER_S = 60.0
+"""How long authproxyd may take for an answer; those that fail often are answered late."""
 ABSENT_S = 5.0
 """How long authproxyd may be gone before that is told, for it is when it is restarted."""
 PAUSE_S = 0.05
-MAX_LINE_BYTES = 4096
-MAX_ANSWER_BYTES = 4096
+LEARN_S = 1.0
 
-_UNSENDABLE = (b"\r", b"\n", b"\0")
+AUTHENTICATIONFAILED = "AUTHENTICATIONFAILED"
+MALFORMED = "MALFORMED"
+CANCELLED = "CANCELLED"
+_UNAVAILABLE = "UNAVAILABLE"
+_HELLO = pack(HELLO, [(b"version", VERSION)])
+
+Ask = Callable[[bytes], bytes | None]
+"""Sends a challenge to the client and gives its response; None when the client cancels."""
 
 
-class Connection(Protocol):
-    """What a question needs of a socket."""
+class SecureStream(Protocol):
+    """What is asked of a client's connection (``mstore.net.stream``)."""
 
-    def recv(self, n: int, /) -> bytes: ...
-    def sendall(self, data: bytes, /) -> object: ...
-    def settimeout(self, seconds: float | None, /) -> None: ...
-    def close(self) -> None: ...
+    peer: str
+    tls: bool
+
+    def channel_bindings(self) -> Mapping[str, bytes]: ...
+    def client_certificate(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
-class AuthResult:
-    """Whether the password is right, and what authproxyd said."""
+class Facts:
+    """What authproxyd is told about a client."""
 
-    ok: bool
-    text: str
+    service: str
+    peer: str
+    server: str
+    tls: bool = False
+    bindings: Mapping[str, bytes] = field(default_factory=dict)
+    common_name: str | None = None
+    emails: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, stream: SecureStream, service: str, server: str) -> Facts:
+        """About the client at the other end of a stream."""
+        certificate = stream.client_certificate()
+        common_name, emails = (certificate.common_name, certificate.emails) if certificate else (None, ())
+        bindings = stream.channel_bindings()
+        return cls(service, stream.peer, server, stream.tls, bindings, common_name, tuple(emails))
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Somebody may log in."""
+
+    account: str | None
+    """The name of the account to act as; None for an anonymous login."""
+    login: str
+    """The account of who has proved who he is: another one where an administrator acts as somebody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Somebody may not log in: the response code (RFC 5530), a text, and whether to end the connection."""
+
+    code: str
+    text: str = ""
+    end: bool = False
 
 
 def connect_plain(path: str, timeout_s: float) -> Connection:
@@ -59,79 +115,194 @@ def connect_plain(path: str, timeout_s: float) -> Connection:
 
 
 class AuthClient:
-    """Asks authproxyd; holds nothing between questions, so all sessions of a process share one."""
+    """Asks authproxyd; shared by all sessions of a process."""
 
     def __init__(
         self,
         socket_path: str | os.PathLike[str],
+        offers: Sequence[Offer] = (),
         connect: Callable[[str, float], Connection] = connect_plain,
-        timeout_s: float = TIMEOUT_S,
+        answer_s: float = ANSWER_S,
         absent_s: float = ABSENT_S,
     ) -> None:
+        """``offers`` are the mechanisms until authproxyd has said which there are."""
         self.socket_path = Path(socket_path)
+        self._offers = tuple(offers)
+        self._said: list[bytes] | None = None
+        self._names: dict[tuple[str, bool, bool, bool, bool], tuple[str, ...]] = {}
         self._connect = connect
-        self._timeout_s = timeout_s
+        self._answer_s = answer_s
         self._absent_s = absent_s
 
-    def check(self, name: bytes, password: bytes) -> AuthResult:
-        """Whether ``name`` may log in with ``password``.
+    def names(self, service: str, stream: SecureStream, passwords: bool) -> tuple[str, ...]:
+        """The mechanisms to offer to a client, best first; ``passwords`` tells whether it may send one."""
+        bound = certified = False
+        if stream.tls:
+            bound, certified = bool(stream.channel_bindings()), stream.client_certificate() is not None
+        key = (service, stream.tls, passwords, bound, certified)
+        found = self._names.get(key)
+        if found is None:
+            fitting = [offer for offer in self._offers if not offer.command and offer.fits(*key)]
+            found = self._names[key] = tuple(offer.name for offer in fitting)
+        return found
 
-        What the protocol cannot carry (a space in the name, a line end) is no account's and is refused
-        unasked.
+    def has_command(self, name: str) -> bool:
+        """Whether there is a mechanism that is a command of its own."""
+        return any(offer.command and offer.name == name for offer in self._offers)
+
+    def needs_privacy(self, name: str) -> bool:
+        """Whether a mechanism, which is not offered, would be if a password might be sent."""
+        return any(offer.name == name and offer.password for offer in self._offers)
+
+    def check_password(self, name: bytes, password: bytes, facts: Facts) -> Accepted | Refused:
+        """Whether somebody may log in with a password: LOGIN of IMAP, USER and PASS of POP3.
+
+        Raises: Unavailable
+        """
+        if not name or not password or b"\0" in name or b"\0" in password:
+            return Refused(AUTHENTICATIONFAILED)
+        found = self.authenticate("PLAIN", facts, b"\0%b\0%b" % (name, password), lambda challenge: None)
+        # What PLAIN cannot carry is nobody's name or password.
+        if isinstance(found, Refused) and found.code in (MALFORMED, CANCELLED):
+            return Refused(AUTHENTICATIONFAILED)
+        return found
+
+    def authenticate(
+        self, mechanism: str, facts: Facts, initial: bytes | None, ask: Ask
+    ) -> Accepted | Refused:
+        """Carry on an exchange between a client and authproxyd, to its end.
+
+        What ``ask`` raises ends the exchange, and is raised.
         Raises: Unavailable when authproxyd does not answer, or not by its protocol.
         """
-        line = b"AUTHENTICATE %b %b\r\n" % (name, password)
-        if not name or b" " in name or len(line) > MAX_LINE_BYTES or any(c in line[:-2] for c in _UNSENDABLE):
-            return AuthResult(False, "")
+        if initial is not None and len(initial) > MAX_DATA_BYTES:
+            return Refused(MALFORMED, "the initial response is too long")
+        start = _HELLO + _pack_start(mechanism, facts, initial)
+        with _reachable():
+            frames, frame = self._begin(start)
         try:
-            answer = self._ask_until_answered(line)
-        except OSError as error:
-            reason = error.strerror or str(error) or type(error).__name__
-            raise Unavailable(f"the authentication service cannot be reached: {reason}") from None
-        word, text = answer[:2], answer[2:].decode(errors="replace").strip()
-        if word == b"OK" and answer[2:3] in (b"", b" "):
-            return AuthResult(True, text)
-        if word == b"NO" and text == UNAVAILABLE.text:
-            raise Unavailable("the authentication service cannot judge just now; its log says why")
-        if word == b"NO":
-            return AuthResult(False, text)
-        raise Unavailable("the authentication service gave no answer")
+            while frame.kind == CHALLENGE:
+                response = ask(frame.one(b"data"))
+                with _reachable():
+                    frame = self._respond(frames, response)
+        finally:
+            frames.close()
+        if frame.kind == NO:
+            code = frame.one(b"code").decode("ascii", "replace")
+            text = frame.one(b"text").decode("utf-8", "replace")
+            if code == _UNAVAILABLE and frame.get(b"end") is None:
+                raise Unavailable("the authentication service cannot judge just now; its log says why")
+            return Refused(code, text, frame.get(b"end") is not None)
+        if frame.kind != OK:
+            raise Unavailable("the authentication service does not keep to its protocol")
+        return _conclude(frame, ask)
 
-    def _ask_until_answered(self, line: bytes) -> bytes:
-        """Ask again where nobody is there, or who was ended before answering, until somebody should be."""
-        until = time.monotonic() + self._absent_s
+    def learn(self, limit_s: float = float("inf")) -> bool:
+        """Find out which mechanisms there are; waits for authproxyd, no longer than so."""
+        until_s = time.monotonic() + limit_s
         while True:
+            with contextlib.suppress(OSError, ProtocolError):
+                frames = Frames(self._connect(os.fspath(self.socket_path), self._answer_s))
+                try:
+                    frames.write(_HELLO, self._answer_s)
+                    self._greet(frames)
+                    return True
+                finally:
+                    frames.close()
+            if time.monotonic() >= until_s:
+                return False
+            blocking.sleep(LEARN_S)
+
+    def _begin(self, start: bytes) -> tuple[Frames, Frame]:
+        """Ask again where nobody is there, or who was ended before answering, until somebody should be."""
+        until_s = time.monotonic() + self._absent_s
+        while True:
+            frames = None
             try:
-                answer = self._ask(line)
-            except (FileNotFoundError, ConnectionRefusedError):
-                if time.monotonic() >= until:
+                frames = Frames(self._connect(os.fspath(self.socket_path), self._answer_s))
+                # An answer may be there already when the other side closes without having read all.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    frames.write(start, self._answer_s)
+                self._greet(frames)
+                frame = frames.read(self._answer_s)
+                if frame is None:
+                    raise ConnectionResetError("closed without an answer")
+                return frames, frame
+            except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
+                if frames is not None:
+                    frames.close()
+                if time.monotonic() >= until_s:
                     raise
-            else:
-                if answer or time.monotonic() >= until:
-                    return answer
+            except BaseException:
+                if frames is not None:
+                    frames.close()
+                raise
             blocking.sleep(PAUSE_S)
 
-    def _ask(self, line: bytes) -> bytes:
-        deadline = time.monotonic() + self._timeout_s
-        connection = self._connect(os.fspath(self.socket_path), self._timeout_s)
-        try:
-            connection.settimeout(self._timeout_s)
-            # an answer may be there already when the other side closes without having read all
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connection.sendall(line)
-            answer = b""
-            while len(answer) <= MAX_ANSWER_BYTES:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0:
-                    raise TimeoutError("timed out")
-                connection.settimeout(left_s)
-                try:
-                    data = connection.recv(MAX_ANSWER_BYTES)
-                except ConnectionResetError:
-                    break
-                if not data:
-                    break
-                answer += data
-            return answer
-        finally:
-            connection.close()
+    def _greet(self, frames: Frames) -> None:
+        """Take the other side's hello, and what mechanisms it has."""
+        frame = frames.read(self._answer_s)
+        if frame is None:
+            raise ConnectionResetError("closed without an answer")
+        if frame.kind != HELLO or frame.one(b"version") != VERSION:
+            raise ProtocolError("no hello of our version")
+        said = frame.all(b"mechanism")
+        if said != self._said:
+            try:
+                self._offers = tuple(map(Offer.parse, said))
+            except Invalid as error:
+                raise ProtocolError(str(error)) from None
+            self._said = said
+            self._names.clear()
+
+    def _respond(self, frames: Frames, response: bytes | None) -> Frame:
+        if response is not None and len(response) > MAX_DATA_BYTES:
+            response = None
+        sent = pack(CANCEL, []) if response is None else pack(CONTINUE, [(b"data", response)])
+        frames.write(sent, self._answer_s)
+        frame = frames.read(self._answer_s)
+        if frame is None:
+            raise ConnectionResetError("closed without an answer")
+        return frame
+
+
+@contextlib.contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise Unavailable(f"the authentication service cannot be reached: {reason}") from None
+    except ProtocolError as error:
+        raise Unavailable(f"the authentication service does not keep to its protocol: {error}") from None
+
+
+def _conclude(frame: Frame, ask: Ask) -> Accepted | Refused:
+    """A success; what the client is told with it is a last challenge here (RFC 4422 §3.6)."""
+    final = frame.get(b"final")
+    if final is not None:
+        response = ask(final)
+        if response is None:
+            return Refused(CANCELLED, "authentication cancelled")
+        if response:
+            return Refused(MALFORMED, "nothing is to be said to the server's last message")
+    account = frame.get(b"account")
+    name = None if account is None else account.decode("utf-8", "replace")
+    return Accepted(name, frame.one(b"login").decode("utf-8", "replace"))
+
+
+def _pack_start(mechanism: str, facts: Facts, initial: bytes | None) -> bytes:
+    fields = [
+        (b"mechanism", mechanism.encode()),
+        (b"service", facts.service.encode()),
+        (b"peer", facts.peer.encode()[:256]),
+        (b"server", facts.server.encode()),
+        (b"tls", b"1" if facts.tls else b"0"),
+    ]
+    fields += [(b"binding", kind.encode() + b"=" + data) for kind, data in facts.bindings.items()]
+    if facts.common_name is not None:
+        fields.append((b"certificate-cn", facts.common_name.encode()[:1024]))
+    fields += [(b"certificate-email", email.encode()[:1024]) for email in facts.emails[:8]]
+    if initial is not None:
+        fields.append((b"initial", initial))
+    return pack(START, fields)

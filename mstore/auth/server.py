@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from typing import Protocol
 
 import mstore
-from mstore.auth.mechanism import MECHANISMS, Mechanism
+from mstore.auth.driver import Mechanism
+from mstore.auth.gate import Gate, OpenGate, Turned
+from mstore.auth.mechanism import available_mechanisms, find_driver
 from mstore.auth.verdict import REFUSED, UNAVAILABLE, Verdict
+from mstore.base import blocking
 from mstore.base.errors import MStoreError
 
 MAX_LINE_BYTES = 4096
 TIMEOUT_S = 30.0
+LOCAL = "local"
+"""The peer, as the gate knows those whose address nobody tells."""
 
 BAD_COMMAND = Verdict(False, "the command is: AUTHENTICATE login password")
 
@@ -37,8 +41,9 @@ class Connection(Protocol):
 class Server:
     """Answers clients by one mechanism; shared by all connections of a process."""
 
-    def __init__(self, mechanism: Mechanism, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, mechanism: Mechanism, timeout_s: float = TIMEOUT_S, gate: Gate | None = None) -> None:
         self._mechanism = mechanism
+        self._gate = gate or OpenGate()
         self._timeout_s = timeout_s
 
     def handle(self, connection: Connection) -> Verdict | None:
@@ -67,11 +72,18 @@ class Server:
             return REFUSED
         if not password:
             return REFUSED
+        admission = self._gate.admit(LOCAL, name)
+        if isinstance(admission, Turned):
+            return Verdict(False, admission.text)
+        if admission > 0:
+            blocking.sleep(admission)
         try:
-            return self._mechanism.verify(name, password)
+            verdict = self._mechanism.verify(name, password)
         except MStoreError as error:
             _log.error("cannot judge a login: %s", error)
             return UNAVAILABLE
+        self._gate.note(LOCAL, name, verdict.ok)
+        return verdict
 
     def _read_line(self, connection: Connection) -> bytes | None:
         deadline = time.monotonic() + self._timeout_s
@@ -110,6 +122,14 @@ def format_answer(verdict: Verdict) -> bytes:
     return f"{word} {verdict.text}".rstrip().encode()
 
 
-def version_text(mechanisms: Sequence[str] = tuple(MECHANISMS)) -> str:
-    """What ``authproxyd -v`` prints on standard error: the version and the mechanisms there are."""
-    return f"M-Store authproxyd {mstore.__version__}\nauthentication mechanisms: {' '.join(mechanisms)}\n"
+def version_text() -> str:
+    """What ``authproxyd -v`` prints on standard error: the version, and the mechanisms there are here."""
+    found = available_mechanisms()
+    names = [name for name, missing in found.items() if not missing]
+    lines = [
+        f"M-Store authproxyd {mstore.__version__}",
+        f"authentication mechanisms: {' '.join(names)}",
+        f"run as the superuser: {' '.join(name for name in names if find_driver(name).needs_superuser)}",
+        *(f"not available here: {name}: {missing}" for name, missing in found.items() if missing),
+    ]
+    return "\n".join(lines) + "\n"

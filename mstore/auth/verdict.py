@@ -11,6 +11,8 @@ class Verdict:
 
     ok: bool
     text: str = ""
+    code: str = ""
+    """Why not, for protocols that have codes (RFC 5530): EXPIRED, CONTACTADMIN; empty: what is usual."""
 
 
 REFUSED = Verdict(False, "login or password is wrong")

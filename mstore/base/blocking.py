@@ -34,6 +34,7 @@ class Waiting(Protocol):
     """How a process waits: the seam that a worker replaces."""
 
     def call(self, function: Callable[..., T], *args: Any) -> T: ...
+    def call_apart(self, kind: str, limit: int, function: Callable[..., T], *args: Any) -> T: ...
     def sleep(self, seconds: float) -> None: ...
     def breathe(self) -> None: ...
     def spawn(self, function: Callable[..., object], *args: Any) -> None: ...
@@ -46,6 +47,9 @@ class Plain:
     """The default: waits by blocking the whole process, as the command line and the tests want."""
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
+        return function(*args)
+
+    def call_apart(self, kind: str, limit: int, function: Callable[..., T], *args: Any) -> T:
         return function(*args)
 
     def sleep(self, seconds: float) -> None:
@@ -79,6 +83,11 @@ def install(waiting: Waiting) -> None:
 def call(function: Callable[..., T], *args: Any) -> T:
     """Run a function that may block for long (fsync, a cold read, a password hash) and return its result."""
     return _waiting.call(function, *args)
+
+
+def call_apart(kind: str, limit: int, function: Callable[..., T], *args: Any) -> T:
+    """Like ``call``, for what waits for others: so many of a kind at a time, in no other kind's way."""
+    return _waiting.call_apart(kind, limit, function, *args)
 
 
 def sleep(seconds: float) -> None:

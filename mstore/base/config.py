@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mstore.base import saslnames
 from mstore.base.errors import MStoreError
-from mstore.base.options import Option, Settings, declared
+from mstore.base.loginoptions import MECHANISM_GROUP, MECHANISMS
+from mstore.base.option import Option
+from mstore.base.options import Settings, declared
 
 LONGEST_BYTES = 1 << 20
 
@@ -99,7 +102,7 @@ class Parser:
             return
         attribute, option, key = self._find(name)
         if option is None:
-            self.problem(number, name, f"unknown option{self._nearest(name)}")
+            self.problem(number, name, f"unknown option{self.nearest(name)}")
             return
         try:
             value = option.kind.parse(words)
@@ -118,8 +121,12 @@ class Parser:
                 return attribute, prefixed, rest
         return "", None, ""
 
-    def _nearest(self, name: str) -> str:
-        known = [*self._plain, *(option.name + "plain" for _, option in self._prefixes)]
+    def nearest(self, name: str) -> str:
+        """The known option that a name may have been meant for, as the end of a message."""
+        known = [*self._plain]
+        for _, option in self._prefixes:
+            names = saslnames.BY_DEFAULT if name.startswith(option.name) else ("plain",)
+            known += [option.name + mechanism for mechanism in names]
         # Compared without punctuation, so that admin-domain finds admin_domain.
         by_letters = {re.sub("[-_]", "", option): option for option in known}
         near = difflib.get_close_matches(re.sub("[-_]", "", name.lower()), by_letters, n=1, cutoff=0.6)
@@ -169,24 +176,86 @@ def _check_files(parser: Parser, settings: Settings) -> None:
 
 
 def _check_login(parser: Parser, settings: Settings) -> None:
-    mechanisms = (settings.authproxy_authmech, settings.authproxy_legacy_authmech)
-    if "rimap" in mechanisms and settings.authproxy_rimap_host is None:
-        parser.problem(0, "authproxy-rimap-host", "is needed by the mechanism rimap")
-    if settings.authproxy_legacy_authmech is not None and settings.authproxy_authmech != "authdb":
-        line = parser.line_of("authproxy_legacy_authmech")
-        parser.problem(line, "authproxy-legacy-authmech", "needs authproxy-authmech authdb")
+    lines = {name: parser.line_of(name.replace("-", "_")) for name in settings.authentication()}
+    for option, name in settings.authentication().items():
+        _check_mechanism(parser, lines[option], option, name)
+        if name == "rimap":
+            _check_rimap(parser, lines[option], settings)
+    if (legacy := settings.authproxy_legacy_authmech) is not None:
+        line = lines["authproxy-legacy-authmech"]
+        if settings.authproxy_authmech != "authdb":
+            parser.problem(line, "authproxy-legacy-authmech", "needs authproxy-authmech authdb")
+        elif legacy == "authdb":
+            parser.problem(line, "authproxy-legacy-authmech", "accounts cannot come from authdb to authdb")
+    if settings.authproxy_create_accounts and settings.authproxy_authmech == "authdb":
+        line = parser.line_of("authproxy_create_accounts")
+        text = "with authdb only authproxy-legacy-authmech makes accounts"
+        parser.problem(line, "authproxy-create-accounts", text)
+
+
+def _check_mechanism(parser: Parser, line: int, option: str, name: str) -> None:
+    if name in MECHANISMS:
+        return
+    from importlib.metadata import entry_points  # takes 30 ms, which only a site with its own should pay
+
+    known = sorted({*MECHANISMS, *(entry.name for entry in entry_points(group=MECHANISM_GROUP))})
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"
+        parser.problem(line, option, f"there is no authentication mechanism {name}{hint}")
+
+
+_SELF = ("localhost", "127.0.0.1", "::1")
+
+
+def _check_rimap(parser: Parser, line: int, settings: Settings) -> None:
+    remote = settings.authproxy_rimap_host
+    if remote is None:
+        if not any(problem.option == "authproxy-rimap-host" for problem in parser.problems):
+            parser.problem(line, "authproxy-rimap-host", "is needed by the mechanism rimap")
+        return
+    immediate = settings.authproxy_rimap_tls == "immediate"
+    port = remote.port or (993 if immediate else 143)
+    host = remote.host.lower()
+    own = settings.imapd_tls_listen if immediate else settings.imapd_listen
+    for address in own:
+        here = address.host.lower()
+        is_here = host == here or (here in ("*", *_SELF) and host in (*_SELF, settings.server_name.lower()))
+        if is_here and port == address.port:
+            line = parser.line_of("authproxy_rimap_host")
+            parser.problem(line, "authproxy-rimap-host", f"is where imapd itself listens ({address})")
+
+
+def _check_sasl(parser: Parser, settings: Settings) -> None:
+    for line, name in zip(parser.lines_of("sasl_enable"), settings.sasl_enable, strict=True):
+        if name not in saslnames.BY_DEFAULT and not _is_plugin(settings.plugins_path / f"{name}.py"):
+            option = f"sasl-enable-{name}"
+            parser.problem(line, option, f"there is no such mechanism{parser.nearest(option)}")
+    keys, line = settings.oauth_keys, parser.line_of("oauth_keys")
+    for option in ("oauth-issuer", "oauth-audience"):
+        if keys and getattr(settings, option.replace("-", "_")) is None:
+            parser.problem(line, "oauth-key", f"needs {option}")
+    if settings.oauth_introspection_secret is not None and settings.oauth_introspection_url is None:
+        line = parser.line_of("oauth_introspection_secret")
+        parser.problem(line, "oauth-introspection-secret", "needs oauth-introspection-url")
+
+
+def _is_plugin(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return True  # Not ours to see; authproxyd will say more.
 
 
 def _check_tls(parser: Parser, settings: Settings) -> None:
     pair = {"tls-certificate": settings.tls_certificate, "tls-key": settings.tls_key}
-    for name, path in pair.items():
+    for name, path in {**pair, "tls-client-ca": settings.tls_client_ca}.items():
         if path is not None:
-            try:
-                missing = not path.is_file()
-            except OSError:
-                missing = False  # Not ours to see; whoever reads it will say more.
-            if missing:
-                parser.problem(parser.line_of(name.replace("-", "_")), name, f"there is no file {path}")
+            _check_is_file(parser, parser.line_of(name.replace("-", "_")), name, path)
+    _check_sni(parser, settings)
+    if settings.tls_client_certificate != "none" and settings.tls_client_ca is None:
+        line = parser.line_of("tls_client_certificate")
+        parser.problem(line, "tls-client-certificate", "needs tls-client-ca")
     needed_by = [name for name in ("imapd_tls_listen", "pop3d_tls_listen") if getattr(settings, name)]
     given = [name for name, path in pair.items() if path is not None]
     for name in pair:
@@ -197,6 +266,28 @@ def _check_tls(parser: Parser, settings: Settings) -> None:
             parser.problem(parser.line_of(needed_by[0]), option, f"needs {name}")
         elif given:
             parser.problem(parser.line_of(given[0].replace("-", "_")), given[0], f"needs {name}")
+
+
+def _check_is_file(parser: Parser, line: int, option: str, path: Path) -> None:
+    try:
+        missing = not path.is_file()
+    except OSError:
+        missing = False  # Not ours to see; whoever reads it will say more.
+    if missing:
+        parser.problem(line, option, f"there is no file {path}")
+
+
+def _check_sni(parser: Parser, settings: Settings) -> None:
+    first: dict[str, int] = {}
+    for line, named in zip(parser.lines_of("tls_sni"), settings.tls_sni, strict=True):
+        if named.name in first:
+            parser.problem(line, "tls-sni", f"{named.name} again (first on line {first[named.name]})")
+        first.setdefault(named.name, line)
+        for path in (named.certificate, named.key):
+            _check_is_file(parser, line, "tls-sni", path)
+    if first and None in (settings.tls_certificate, settings.tls_key):
+        line = parser.line_of("tls_sni")
+        parser.problem(line, "tls-sni", "needs tls-certificate and tls-key, for all other names")
 
 
 def _check_ports(parser: Parser, settings: Settings) -> None:
@@ -229,7 +320,7 @@ def _check_user(parser: Parser, settings: Settings) -> None:
             parser.problem(line, "lmtp-socket-group", f"there is no group {settings.lmtp_socket_group!r}")
 
 
-CHECKS = (_check_files, _check_login, _check_tls, _check_ports, _check_user)
+CHECKS = (_check_files, _check_login, _check_sasl, _check_tls, _check_ports, _check_user)
 
 
 def parse(path: Path, text: str) -> Settings:

@@ -29,6 +29,10 @@ class UseRefused(Invalid):
     """There is no such special use, or this mailbox cannot have it (RFC 6154 USEATTR)."""
 
 
+class HasInferiors(Invalid):
+    """A name with others beneath it cannot be removed (RFC 9051 §7.1 HASCHILDREN)."""
+
+
 class ReadOnly(MStoreError):
     """A change was asked of something opened read-only."""
 

@@ -1,4 +1,5 @@
-"""Every option of ms.conf, declared once: name, kind, default, documentation and who reads it.
+"""Every option of ms.conf, declared once, here or in ``loginoptions.py``: name, kind, default, documentation
+and who reads it.
 
 The parser (``config.py``), the sample, the manual page (``generate.py``) and the type checker all read these
 declarations; nothing about an option is written anywhere else. To add one, add an attribute to
@@ -10,59 +11,18 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mstore.base import values
-from mstore.base.values import Address, AssignmentRule, Kind
+from mstore.base.loginoptions import LoginSettings
+from mstore.base.option import NO_DEFAULT, Option, option
+from mstore.base.values import Address, AssignmentRule, NamedCertificate
 
 DEFAULT_CONFIG = Path("/etc/md/store/ms.conf")
 SERVICES = ("authproxyd", "imapd", "pop3d", "lmtpd")
-MECHANISMS = ("authdb", "getpwent", "kerberos4", "pam", "rimap", "shadow")
-NO_DEFAULT = "no default"
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option: what the parser, the sample and the manual know of it."""
-
-    name: str
-    kind: Kind
-    doc: str
-    readers: tuple[str, ...]
-    section: str
-    default_text: str
-    gather: Callable[[list[Any]], Any] | None = None
-    """For options that may be given several times: makes the value from what the lines gave."""
-    prefix: bool = False
-    """The name only begins like this; the rest of it is given to ``gather`` with the value."""
-    example: str = ""
-
-
-def option(
-    name: str,
-    kind: Kind,
-    doc: str,
-    *,
-    readers: tuple[str, ...],
-    section: str,
-    default: Any = None,
-    factory: Callable[[], Any] | None = None,
-    default_text: str | None = None,
-    gather: Callable[[list[Any]], Any] | None = None,
-    prefix: bool = False,
-    example: str = "",
-) -> Any:
-    """Declare an attribute of :class:`Settings` as an option of ms.conf."""
-    if default_text is None:
-        default_text = NO_DEFAULT if default is None else kind.show(default)
-    text = " ".join(doc.split())
-    declared = Option(name, kind, text, readers, section, default_text, gather, prefix, example)
-    if factory is not None:
-        return field(default_factory=factory, metadata={"option": declared})
-    return field(default=default, metadata={"option": declared})
 
 
 def _cores() -> int:
@@ -93,7 +53,7 @@ SESSIONS = ("imapd", "pop3d", "lmtpd")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(LoginSettings):
     """The configuration of a site, complete and checked; every attribute is an option of ms.conf."""
 
     ms_path: Path = option(
@@ -104,15 +64,17 @@ class Settings:
     )  # fmt: skip
     executable_base_path: Path = option(
         "executable-base-path", values.PATH,
-        "The directory of installed parts; SASL plugins are looked for in its lib/plugins.",
-        readers=("imapd", "pop3d"), section="Files", default=Path("/usr/local/md"),
+        """The directory of installed parts; SASL plugins are looked for in its lib/plugins
+        (docs/authproxyd.md).""",
+        readers=("authproxyd",), section="Files", default=Path("/usr/local/md"),
     )  # fmt: skip
     mailstores: Mapping[str, Path] = option(
         "mailstore", values.MAILSTORE,
         """A directory that holds mail, and the name by which accounts refer to it. At least one is needed;
         give the option once for each; msadm init makes the directory. A name, once accounts live there, must
         not change; the path may, when the directory is moved.""",
-        readers=(*SESSIONS, "msadm"), section="Files", factory=dict, default_text=NO_DEFAULT, gather=dict,
+        readers=(*SESSIONS, "authproxyd", "msadm"), section="Files", factory=dict, default_text=NO_DEFAULT,
+        gather=dict,
         example="main /var/md/store/mail",
     )  # fmt: skip
     ms_assignment_policy: tuple[AssignmentRule, ...] = option(
@@ -143,6 +105,12 @@ class Settings:
     imapd_workers: int = _workers("imapd")
     pop3d_workers: int = _workers("pop3d")
     lmtpd_workers: int = _workers("lmtpd")
+    confine_workers: bool = option(
+        "confine-workers", values.BOOLEAN,
+        """Whether the workers that speak to clients, and authproxyd, are kept by the kernel to what is their
+        work (docs/security.md). To be switched off only to find a fault, with debuggers and core dumps.""",
+        readers=(*SESSIONS, "authproxyd"), section="Processes", default=True,
+    )  # fmt: skip
     shutdown_grace: int = option(
         "shutdown-grace", values.duration(0, 3600),
         "How long a stopping worker lets commands under way finish before it cuts them off.",
@@ -171,21 +139,66 @@ class Settings:
         "How long a POP3 session may be silent (RFC 1939 §3 asks for 10 minutes at least).",
         readers=("pop3d",), section="Listening", default=600,
     )  # fmt: skip
-    tls_certificate: Path | None = option(
-        "tls-certificate", values.PATH,
-        """The certificate with its chain, in PEM. With it and tls-key, imapd and pop3d offer STARTTLS and may
-        have TLS listeners.""",
-        readers=("imapd", "pop3d"), section="Listening", example="/etc/md/store/cert.pem",
+    pop3d_login_delay: int = option(
+        "pop3d-login-delay", values.duration(0, 86400),
+        """How long a user must wait between two POP3 sessions; who is back earlier is told [LOGIN-DELAY]
+        (RFC 2449 §6.5). 0 for no wait.""",
+        readers=("pop3d",), section="POP3", default=0,
     )  # fmt: skip
-    tls_key: Path | None = option(
-        "tls-key", values.PATH,
-        "The certificate's private key, in PEM; read before superuser rights are given up.",
-        readers=("imapd", "pop3d"), section="Listening", example="/etc/md/store/key.pem",
+    pop3d_retr_marks_seen: bool = option(
+        "pop3d-retr-marks-seen", values.BOOLEAN,
+        """Whether a message that was fetched by RETR is marked as \\Seen for IMAP clients, when the session
+        ends.""",
+        readers=("pop3d",), section="POP3", default=False,
     )  # fmt: skip
     server_name: str = option(
         "server-name", values.DOMAIN, "The name by which this host presents itself to clients.",
-        readers=SESSIONS, section="Listening", factory=socket.gethostname, default_text="the host's name",
+        readers=(*SESSIONS, "authproxyd"), section="Listening", factory=socket.gethostname,
+        default_text="the host's name",
         example="mail.example.org",
+    )  # fmt: skip
+
+    tls_certificate: Path | None = option(
+        "tls-certificate", values.PATH,
+        """The certificate with its chain, in PEM. With it and tls-key, imapd and pop3d offer STARTTLS and may
+        have TLS listeners. When one of the files that TLS is made from is replaced, as when a certificate is
+        renewed, storemgr sees it within some seconds, and new connections have the new one.""",
+        readers=("storemgr", "imapd", "pop3d"), section="TLS", example="/etc/md/store/cert.pem",
+    )  # fmt: skip
+    tls_key: Path | None = option(
+        "tls-key", values.PATH,
+        """The certificate's private key, in PEM and without a passphrase. Only the superuser needs to be able
+        to read it where the superuser starts M-Store.""",
+        readers=("storemgr", "imapd", "pop3d"), section="TLS", example="/etc/md/store/key.pem",
+    )  # fmt: skip
+    tls_sni: tuple[NamedCertificate, ...] = option(
+        "tls-sni", values.NAMED_CERTIFICATE,
+        """Another certificate, and its key, for clients that ask for this host name (server name indication).
+        *.example.org stands for every name with one more label; the name itself goes before it. All other
+        clients get tls-certificate.""",
+        readers=("storemgr", "imapd", "pop3d"), section="TLS", factory=tuple, default_text="none",
+        gather=tuple, example="mail.example.org /etc/md/store/example.org.pem /etc/md/store/example.org.key",
+    )  # fmt: skip
+    tls_minimum_version: str = option(
+        "tls-minimum-version", values.choice("1.2", "1.3"), "The oldest version of TLS that is spoken.",
+        readers=("imapd", "pop3d"), section="TLS", default="1.2",
+    )  # fmt: skip
+    tls_ciphers: str | None = option(
+        "tls-ciphers", values.WORD,
+        """The ciphers for TLS 1.2, as OpenSSL writes lists of them; those of TLS 1.3 are all good, and stay.
+        Without it, those that Python recommends: with forward secrecy, and authenticated.""",
+        readers=("imapd", "pop3d"), section="TLS", example="ECDHE+AESGCM:ECDHE+CHACHA20",
+    )  # fmt: skip
+    tls_client_certificate: str = option(
+        "tls-client-certificate", values.choice("none", "request", "require"),
+        """Whether clients are asked for a certificate: with request they may have none, with require they are
+        turned away without one. One that tls-client-ca does not vouch for is refused in any case.""",
+        readers=("imapd", "pop3d"), section="TLS", default="none",
+    )  # fmt: skip
+    tls_client_ca: Path | None = option(
+        "tls-client-ca", values.PATH,
+        "The certificates, in PEM, of the authorities whose signature clients' certificates need.",
+        readers=("storemgr", "imapd", "pop3d"), section="TLS", example="/etc/md/store/client-ca.pem",
     )  # fmt: skip
 
     default_domain: str | None = option(
@@ -201,16 +214,17 @@ class Settings:
     )  # fmt: skip
     admin_users: tuple[str, ...] = option(
         "admin-users", values.WORDS,
-        """Accounts that are administrators: they see all mailboxes, make and remove them, and say who may do
-        what there (docs/rights.md).""",
-        readers=("imapd", "msadm"), section="Accounts", default=(), default_text=NO_DEFAULT,
+        """Accounts that are administrators: they see all mailboxes, make and remove them, say who may do what
+        there (docs/rights.md), and may log in as another user with their own password, where a mechanism can
+        say so (docs/authproxyd.md).""",
+        readers=("authproxyd", "imapd", "msadm"), section="Accounts", default=(), default_text=NO_DEFAULT,
         example="postmaster",
     )  # fmt: skip
     admin_domain: str | None = option(
         "admin_domain", values.DOMAIN,
         """Accounts in this domain are administrators, those without a domain where it is the default-domain;
         with single-domain this says nothing.""",
-        readers=("imapd", "msadm"), section="Accounts", example="admin.example.org",
+        readers=("authproxyd", "imapd", "msadm"), section="Accounts", example="admin.example.org",
     )  # fmt: skip
     quota_visible_to_owner: bool = option(
         "quota-visible-to-owner", values.BOOLEAN,
@@ -236,7 +250,8 @@ class Settings:
         "imapd-disable-capability", values.CAPABILITIES,
         """IMAP extensions, by the words by which they are announced, that are switched off: they are neither
         announced nor enabled. For clients that stumble over one of them. Without LITERAL+ there is LITERAL-.
-        May be given several times.""",
+        Without UTF8=ACCEPT messages with bytes beyond ASCII in their headers are taken from every client, as
+        is needed where such mail is migrated. May be given several times.""",
         readers=("imapd",), section="IMAP", factory=frozenset, default_text="none", gather=_union,
         example="COMPRESS=DEFLATE NOTIFY",
     )  # fmt: skip
@@ -248,49 +263,19 @@ class Settings:
         example="joe@example.org COMPRESS=DEFLATE",
     )  # fmt: skip
 
-    cleartext_login_enable: bool = option(
-        "cleartext-login-enable", values.BOOLEAN,
-        """Whether passwords may be sent over a connection without TLS. When off, imapd says
-        X-LOGIN-COMMAND-DISABLED, and pop3d offers no USER and PASS.""",
-        readers=("imapd", "pop3d"), section="Login", default=True,
+    imapd_enable_capability: frozenset[bytes] = option(
+        "imapd-enable-capability", values.DORMANT,
+        """IMAP extensions that are off unless they are switched on here, because few clients have been tried
+        with them: UIDONLY (RFC 9586). May be given several times.""",
+        readers=("imapd",), section="IMAP", factory=frozenset, default_text="none", gather=_union,
+        example="UIDONLY",
     )  # fmt: skip
-    sasl_enable: Mapping[str, bool] = option(
-        "sasl-enable-", values.BOOLEAN,
-        """Whether the SASL mechanism named, in lower case, is offered, as in sasl-enable-plain off. Every
-        mechanism that M-Store has is offered unless it is switched off.""",
-        readers=("imapd", "pop3d"), section="Login", factory=dict, default_text="on", gather=dict,
-        prefix=True, example="plain off",
-    )  # fmt: skip
-    login_timeout: int = option(
-        "login-timeout", values.duration(10, 3600),
-        "How long a connection to imapd or pop3d may be silent before its user has logged in.",
-        readers=("imapd", "pop3d"), section="Login", default=180,
-    )  # fmt: skip
-    password_scheme: str = option(
-        "password-scheme", values.choice("argon2id"), "How new passwords are stored in the account database.",
-        readers=("authproxyd", "msadm"), section="Login", default="argon2id",
-    )  # fmt: skip
-    authproxy_authmech: str = option(
-        "authproxy-authmech", values.choice(*MECHANISMS),
-        """How authproxyd checks passwords. authproxyd -v lists what it has; it
-        refuses to start with another.""",
-        readers=("authproxyd",), section="Login", default="authdb",
-    )  # fmt: skip
-    authproxy_legacy_authmech: str | None = option(
-        "authproxy-legacy-authmech", values.choice(*MECHANISMS),
-        """Where to check a password when the account is not yet known to authdb; if it is right there, the
-        account is made in authdb.""",
-        readers=("authproxyd",), section="Login", example="getpwent",
-    )  # fmt: skip
-    authproxy_rimap_host: str | None = option(
-        "authproxy-rimap-host", values.WORD,
-        """The IMAP server that the mechanism rimap asks: a host name or address, and /PORT when it is not the
-        imap port.""",
-        readers=("authproxyd",), section="Login", example="imap.example.org/1143",
-    )  # fmt: skip
-    authproxy_pam_service: str = option(
-        "authproxy-pam-service", values.WORD, "The service name for the mechanism pam.",
-        readers=("authproxyd",), section="Login", default="imap",
+    imapd_enable_capability_for: tuple[tuple[str, frozenset[bytes]], ...] = option(
+        "imapd-enable-capability-for", values.DORMANT_FOR,
+        """The same for the accounts whose names the GLOB matches, compared without case; it holds once they
+        have logged in. What is switched off by imapd-disable-capability stays off.""",
+        readers=("imapd",), section="IMAP", factory=tuple, default_text="none", gather=tuple,
+        example="joe@example.org UIDONLY",
     )  # fmt: skip
 
     lmtp_socket_group: str | None = option(
@@ -309,16 +294,42 @@ class Settings:
         "Whether lmtpd also listens on ipc/lmtpd-oq, where messages are delivered regardless of quotas.",
         readers=("lmtpd",), section="Delivery", default=False,
     )  # fmt: skip
-    allow8bitheaders: bool = option(
-        "allow8bitheaders", values.SWITCH,
-        """Accept messages whose headers hold bytes beyond ASCII, with the high bit of these stripped;
-        otherwise lmtpd rejects them. The name alone means on.""",
+    lmtp_create_mailbox: bool = option(
+        "lmtp-create-mailbox", values.BOOLEAN,
+        """Whether the mailbox named behind the plus of an address (joe+lists@…) is made, and subscribed, when
+        the user has none of that name. When off, such mail goes to INBOX.""",
         readers=("lmtpd",), section="Delivery", default=False,
+    )  # fmt: skip
+    lmtp_overquota_reply: str = option(
+        "lmtp-overquota-reply", values.choice("temporary", "permanent"),
+        """What a recipient is answered whose quota has no room: temporary (452 4.2.2; the mail transport
+        agent tries again for some days) or permanent (552 5.2.2; the sender is told at once).""",
+        readers=("lmtpd",), section="Delivery", default="temporary",
+    )  # fmt: skip
+    lmtp_duplicate_window: int = option(
+        "lmtp-duplicate-window", values.duration(0, 30 * 86400),
+        """For so long after a message has come to a mailbox another one with its Message-ID is acknowledged
+        there and not stored again, for mail transport agents that try again because they missed an
+        acknowledgement. 0 to store whatever comes.""",
+        readers=("lmtpd",), section="Delivery", default=0,
+    )  # fmt: skip
+    allow8bitheaders: str = option(
+        "allow8bitheaders", values.EIGHT_BIT,
+        """What becomes of messages whose headers hold bytes beyond ASCII. off: they are rejected. on: they
+        are accepted with the high bit of these bytes stripped. utf8: they are accepted as they are if they
+        are in UTF-8, and otherwise rejected. The name alone means on. What a client hands in with SMTPUTF8
+        may be in UTF-8 in any case.""",
+        readers=("lmtpd",), section="Delivery", default="off",
     )  # fmt: skip
     lmtpd_timeout: int = option(
         "lmtpd-timeout", values.duration(10, 3600), "How long an LMTP client may be silent.",
         readers=("lmtpd",), section="Delivery", default=300,
     )  # fmt: skip
+
+    @property
+    def plugins_path(self) -> Path:
+        """The directory of SASL plugins."""
+        return self.executable_base_path / "lib" / "plugins"
 
     @property
     def db_path(self) -> Path:
@@ -365,6 +376,19 @@ class Settings:
         """The TLS listeners of a service."""
         return {"imapd": self.imapd_tls_listen, "pop3d": self.pop3d_tls_listen}.get(service, ())
 
+    def tls_pairs(self) -> tuple[NamedCertificate, ...]:
+        """Every certificate with its key; the one for all other names comes first, and its name is empty."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return ()
+        return (NamedCertificate("", self.tls_certificate, self.tls_key), *self.tls_sni)
+
+    def tls_files(self) -> list[Path]:
+        """Every file that TLS is made from."""
+        found = [path for pair in self.tls_pairs() for path in (pair.certificate, pair.key)]
+        if found and self.tls_client_ca is not None:
+            found.append(self.tls_client_ca)
+        return list(dict.fromkeys(found))
+
     def workers(self, service: str) -> int:
         """How many workers a service keeps."""
         counts = {"imapd": self.imapd_workers, "pop3d": self.pop3d_workers, "lmtpd": self.lmtpd_workers}
@@ -375,11 +399,13 @@ class Settings:
         silent = {name for name in ("imapd", "pop3d") if not (self.listen(name) or self.tls_listen(name))}
         return tuple(name for name in SERVICES if name not in silent)
 
-    def may_use(self, mechanism: str) -> bool:
-        """Whether the SASL mechanism (in lower case) may be offered."""
-        return self.sasl_enable.get(mechanism, True)
+
+SECTIONS = (
+    "Files", "Processes", "Listening", "TLS", "Accounts", "IMAP", "POP3", "Login", "Defence", "Delivery"
+)  # fmt: skip
 
 
 def declared() -> dict[str, Option]:
-    """Every option by its attribute of :class:`Settings`, in the order of declaration."""
-    return {attribute.name: attribute.metadata["option"] for attribute in dataclasses.fields(Settings)}
+    """Every option by its attribute of :class:`Settings`, by section, in the order of declaration."""
+    found = {attribute.name: attribute.metadata["option"] for attribute in dataclasses.fields(Settings)}
+    return dict(sorted(found.items(), key=lambda item: SECTIONS.index(item[1].section)))

@@ -7,10 +7,15 @@ what would be right; it knows neither files nor options.
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from mstore.base.networks import Network
 
 
 class Address(NamedTuple):
@@ -23,12 +28,39 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class RemoteHost(NamedTuple):
+    """A server elsewhere: a host name or address, and a TCP port where it is not the usual one."""
+
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        return self.host if self.port is None else f"{self.host}/{self.port}"
+
+
 class AssignmentRule(NamedTuple):
     """One line of ``ms-assignment-policy``: a rule, the names it is for, and where these accounts go."""
 
     rule: str
     glob: str
     mailstores: tuple[str, ...]
+
+
+class NamedCertificate(NamedTuple):
+    """One ``tls-sni`` line: a host name or ``*.DOMAIN``, in lower case, and the files for it."""
+
+    name: str
+    certificate: Path
+    key: Path
+
+
+class Where(Enum):
+    """A yes that holds only for some. It counts as no wherever it has not been looked into."""
+
+    LOOPBACK = "loopback"
+
+    def __bool__(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -60,12 +92,30 @@ def _parse_boolean(words: Sequence[str]) -> bool:
     raise ValueError(f"{word!r} is neither on ({' '.join(TRUE)}) nor off ({' '.join(FALSE)})")
 
 
-def _parse_switch(words: Sequence[str]) -> bool:
-    return _parse_boolean(words) if words else True
+def _parse_8bit(words: Sequence[str]) -> str:
+    if list(words) == ["utf8"]:
+        return "utf8"
+    try:
+        return "on" if not words or _parse_boolean(words) else "off"
+    except ValueError:
+        raise ValueError(f"{' '.join(words)!r} is none of on, off, utf8") from None
 
 
 def _show_boolean(value: bool) -> str:
     return "on" if value else "off"
+
+
+def _parse_cleartext(words: Sequence[str]) -> bool | Where:
+    if [word.lower() for word in words] == [Where.LOOPBACK.value]:
+        return Where.LOOPBACK
+    try:
+        return _parse_boolean(words)
+    except ValueError as error:
+        raise ValueError(f"{error}, nor loopback" if words else str(error)) from None
+
+
+def _show_cleartext(value: bool | Where) -> str:
+    return value.value if isinstance(value, Where) else _show_boolean(value)
 
 
 def _parse_path(words: Sequence[str]) -> Path:
@@ -108,6 +158,39 @@ def parse_address(word: str) -> Address:
     return Address(host, int(digits))
 
 
+_IMAP_PORTS = {"imap": 143, "imap2": 143, "imaps": 993}
+"""For systems whose /etc/services is missing."""
+
+
+def _parse_remote_host(words: Sequence[str]) -> RemoteHost:
+    host, slash, port = one(words).partition("/")
+    plain = host[1:-1] if _BRACKETED.match(host) else host
+    if not (_HOST.match(plain) or _BRACKETED.match(f"[{plain}]")):
+        raise ValueError(f"{host!r} is not a host name or address")
+    if not slash:
+        return RemoteHost(plain)
+    if port.isascii() and port.isdigit():
+        if not 0 < int(port) < 65536:
+            raise ValueError(f"{port!r} is not a port (1 to 65535)")
+        return RemoteHost(plain, int(port))
+    try:
+        return RemoteHost(plain, socket.getservbyname(port.lower(), "tcp"))
+    except (OSError, ValueError):
+        if port.lower() in _IMAP_PORTS:
+            return RemoteHost(plain, _IMAP_PORTS[port.lower()])
+        raise ValueError(f"{port!r} is neither a port nor the name of a TCP service") from None
+
+
+_MECHANISM = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+def _parse_mechanism(words: Sequence[str]) -> str:
+    word = one(words).lower()
+    if not _MECHANISM.fullmatch(word):
+        raise ValueError(f"{word!r} is not the name of a mechanism")
+    return word
+
+
 def _parse_addresses(words: Sequence[str]) -> tuple[Address, ...]:
     if not words:
         raise ValueError("needs at least one ADDRESS:PORT, or none")
@@ -116,8 +199,22 @@ def _parse_addresses(words: Sequence[str]) -> tuple[Address, ...]:
     return tuple(parse_address(word) for word in words)
 
 
-def _show_addresses(values: Sequence[Address]) -> str:
+def _show_addresses(values: Sequence[object]) -> str:
     return _show_words(values) if values else "none"
+
+
+def _parse_networks(words: Sequence[str]) -> tuple[Network, ...]:
+    if not words:
+        raise ValueError("needs at least one address or network, or none")
+    if [word.lower() for word in words] == ["none"]:
+        return ()
+    found: list[Network] = []
+    for word in words:
+        try:
+            found.append(ip_network(word.strip("[]")))
+        except ValueError as error:
+            raise ValueError(f"{word!r} is no address and no network, as in 192.0.2.0/24: {error}") from None
+    return tuple(found)
 
 
 def _units(words: Sequence[str], units: dict[str, int], example: str) -> int:
@@ -240,6 +337,25 @@ def _parse_capabilities(words: Sequence[str]) -> frozenset[bytes]:
     return frozenset(word.upper().encode("ascii") for word in words)
 
 
+DORMANT_CAPABILITIES = ("UIDONLY",)
+"""The capabilities of imapd that are off until they are switched on."""
+
+
+def _parse_dormant(words: Sequence[str]) -> frozenset[bytes]:
+    parsed = _parse_capabilities(words)
+    for word in words:
+        if word.upper() not in DORMANT_CAPABILITIES:
+            names = ", ".join(DORMANT_CAPABILITIES)
+            raise ValueError(f"{word} cannot be switched on by this option; there is: {names}")
+    return parsed
+
+
+def _parse_dormant_for(words: Sequence[str]) -> tuple[str, frozenset[bytes]]:
+    if len(words) < 2:
+        raise ValueError("takes a GLOB and capabilities, as in: *@example.org UIDONLY")
+    return words[0].lower(), _parse_dormant(words[1:])
+
+
 def _show_capabilities(words: frozenset[bytes]) -> str:
     return " ".join(sorted(word.decode("ascii") for word in words))
 
@@ -261,15 +377,46 @@ def _parse_domain(words: Sequence[str]) -> str:
     return word
 
 
+_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+(/[!-~]*)?\Z")
+
+
+def _parse_url(words: Sequence[str]) -> str:
+    word = one(words)
+    if not _URL.match(word):
+        raise ValueError(f"{word!r} is not a URL that begins with https:// or http://")
+    return word
+
+
+def _parse_named_certificate(words: Sequence[str]) -> NamedCertificate:
+    if len(words) != 3:
+        raise ValueError("takes name, certificate and key, as in: mx.example.org /etc/mx.pem /etc/mx.key")
+    name = words[0].lower().rstrip(".")
+    if not _HOST.match(name.removeprefix("*.")) or "*" in name[1:]:
+        raise ValueError(f"{words[0]!r} is neither a host name nor *.DOMAIN")
+    return NamedCertificate(name, _parse_path(words[1:2]), _parse_path(words[2:]))
+
+
+def _show_named_certificate(value: NamedCertificate) -> str:
+    return _show_words(value)
+
+
+NETWORKS = Kind("ADDRESS[/BITS] …", _parse_networks, _show_addresses)
 BOOLEAN = Kind("on|off", _parse_boolean, _show_boolean)
-SWITCH = Kind("[on|off]", _parse_switch, _show_boolean)
+CLEARTEXT = Kind("on|off|loopback", _parse_cleartext, _show_cleartext)
+NAMED_CERTIFICATE = Kind("NAME CERTIFICATE KEY", _parse_named_certificate, _show_named_certificate)
+EIGHT_BIT = Kind("[on|off|utf8]", _parse_8bit)
 PATH = Kind("PATH", _parse_path)
 WORD = Kind("NAME", one)
+URL = Kind("URL", _parse_url)
 WORDS = Kind("NAME …", _parse_words, _show_words)
+REMOTE_HOST = Kind("HOST[/PORT]", _parse_remote_host)
+MECHANISM = Kind("MECHANISM", _parse_mechanism)
 DOMAIN = Kind("DOMAIN", _parse_domain)
 SIZE = Kind("SIZE", parse_size, show_size)
 ADDRESSES = Kind("ADDRESS:PORT …", _parse_addresses, _show_addresses)
 MAILSTORE = Kind("NAME PATH", _parse_mailstore)
 CAPABILITIES = Kind("WORD …", _parse_capabilities, _show_capabilities)
+DORMANT = Kind("WORD …", _parse_dormant, _show_capabilities)
+DORMANT_FOR = Kind("GLOB WORD …", _parse_dormant_for, _show_capabilities_for)
 CAPABILITIES_FOR = Kind("GLOB WORD …", _parse_capabilities_for, _show_capabilities_for)
 ASSIGNMENT = Kind("RULE [GLOB] MAILSTORE…", _parse_assignment)

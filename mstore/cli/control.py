@@ -29,7 +29,7 @@ MARGIN_S = 20.0
 RESTART_S = 5.0
 VACATE_S = 3.0
 """How long the ports may still be held by daemons whose storemgr was killed."""
-SOCKETS = ("authproxyd", "lmtpd", "lmtpd-oq")
+SOCKETS = ("authproxyd", "authproxyd-sasl", "lmtpd", "lmtpd-oq")
 
 
 class Failed(MStoreError):
@@ -163,7 +163,11 @@ def _end_by_lock(settings: Settings, names: list[str], patience_s: float) -> boo
 
 
 def _members(settings: Settings) -> list[int]:
-    """Our processes that hold a descriptor below ``ms-path``: workers that outlive their daemon."""
+    """Our processes that hold a descriptor below ``ms-path``: workers that outlive their daemon.
+
+    Nobody but the superuser sees the descriptors of workers, who are confined. Then a worker counts whose
+    daemon is gone, wherever it may be from: it ends by itself.
+    """
     root = f"{settings.ms_path}/"
     found = []
     for entry in os.listdir("/proc"):
@@ -173,12 +177,29 @@ def _members(settings: Settings) -> list[int]:
             with open(f"/proc/{entry}/cmdline", "rb") as file:
                 if file.read(9) != b"m-store: ":
                     continue
-            files = os.listdir(f"/proc/{entry}/fd")
+            try:
+                files = os.listdir(f"/proc/{entry}/fd")
+            except PermissionError:
+                if _is_orphan(entry):
+                    found.append(int(entry))
+                continue
             if any(os.readlink(f"/proc/{entry}/fd/{fd}").startswith(root) for fd in files):
                 found.append(int(entry))
         except OSError:
             continue  # Ended while we looked, or somebody else's.
     return found
+
+
+def _is_orphan(pid: str) -> bool:
+    """Whether this is a process of our user's whose parent is none of M-Store's."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    if int(fields["Uid"].split()[0]) != os.getuid():
+        return False
+    try:
+        parent = Path(f"/proc/{fields['PPid'].strip()}/cmdline").read_bytes()
+    except OSError:
+        return True
+    return not parent.startswith(b"m-store: ")
 
 
 def _await(condition: Callable[[], bool], patience_s: float) -> None:

@@ -13,17 +13,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mstore
-from mstore.auth.mechanism import check_mechanism
+from mstore.auth.mechanism import check_mechanisms
 from mstore.base import clock
 from mstore.base.config import ConfigErrors, load
-from mstore.base.errors import Invalid, MStoreError
+from mstore.base.errors import MStoreError
 from mstore.base.options import DEFAULT_CONFIG, Settings
+from mstore.base.values import Address
 from mstore.cli import control, quickstart
 from mstore.cli.service import look_up_all
+from mstore.net.peer import is_loopback
 from mstore.net.tls import make_context
 
 NOT_RUNNING = 3
 NOT_CONFIGURED = 6
+SOON_S = 30 * 86400.0
+"""So long before a certificate's end configtest says so."""
 
 VERBS = {
     "start": "start all daemons; returns when every socket answers",
@@ -38,23 +42,36 @@ VERBS = {
 
 def find_problems(settings: Settings) -> list[str]:
     """What only shows when the configuration's values are looked at more closely."""
-    problems = []
-    for option in ("authproxy_authmech", "authproxy_legacy_authmech"):
-        name = getattr(settings, option)
-        if name is not None:
-            try:
-                check_mechanism(name)
-            except Invalid as error:
-                problems.append(f"{option.replace('_', '-')}: {error}")
-    if settings.tls_certificate is not None and settings.tls_key is not None:
-        if os.access(settings.tls_key, os.R_OK):
-            try:
-                make_context(settings.tls_certificate, settings.tls_key)
-            except MStoreError as error:
-                problems.append(f"tls-certificate: {error}")
-        else:
-            problems.append(f"tls-key: cannot read {settings.tls_key}")
+    problems = check_mechanisms(settings)
+    try:
+        make_context(settings)
+    except MStoreError as error:
+        problems.append(f"tls-certificate: {error}")
     return problems
+
+
+def find_doubts(settings: Settings) -> list[str]:
+    """What works, and is probably not what is wanted; for settings without problems."""
+    doubts = []
+    context = make_context(settings)
+    for name, certificate in context.certificates() if context is not None else ():
+        where = f"tls-sni {name}" if name else "tls-certificate"
+        complaint = certificate.complaint(clock.now(), SOON_S)
+        if complaint:
+            doubts.append(f"{where}: {complaint}")
+        wanted = name or settings.server_name
+        if not certificate.covers(wanted):
+            names = " ".join(certificate.names) or "no host name"
+            doubts.append(f"{where}: is for {names}, not for {wanted}")
+    listeners = (*settings.imapd_listen, *settings.pop3d_listen)
+    if settings.cleartext_login_enable is True and not all(map(_is_local, listeners)):
+        text = "passwords may cross the network without TLS; loopback or off forbids that"
+        doubts.append(f"cleartext-login-enable: {text}")
+    return doubts
+
+
+def _is_local(address: Address) -> bool:
+    return address.host == "localhost" or is_loopback(address.host)
 
 
 def run_start(settings: Settings, config: Path) -> int:
@@ -113,9 +130,12 @@ def run_configtest(settings: Settings, config: Path) -> int:
     problems = find_problems(settings)
     for problem in problems:
         print(f"{config}: {problem}", file=sys.stderr)
-    if not problems:
-        print(f"{config}: no errors")
-    return 1 if problems else 0
+    if problems:
+        return 1
+    for doubt in find_doubts(settings):
+        print(f"{config}: warning: {doubt}", file=sys.stderr)
+    print(f"{config}: no errors")
+    return 0
 
 
 RUN = {

@@ -126,7 +126,8 @@ def doors(settings: Settings) -> Iterator[Door]:
         for tls, addresses in ((False, settings.listen(name)), (True, settings.tls_listen(name))):
             for address in addresses:
                 yield Door(name, str(address), partial(_greet_tcp, address, tls))
-    for name, socket_name in (("authproxyd", "authproxyd"), ("lmtpd", "lmtpd"), ("lmtpd", "lmtpd-oq")):
+    for socket_name in ("authproxyd", "authproxyd-sasl", "lmtpd", "lmtpd-oq"):
+        name = socket_name.partition("-")[0]
         if socket_name == "lmtpd-oq" and not settings.lmtp_enable_overquota_delivery:
             continue
         path, speaks = str(settings.ipc_path(socket_name)), name == "lmtpd"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +12,16 @@ from pathlib import Path
 import click
 
 from mstore.accounts.accounts import SHARED_ID
+from mstore.accounts.keys import Keys
 from mstore.accounts.login import check_account_name
 from mstore.accounts.passwords import Passwords
-from mstore.auth.scheme import MAX_PASSWORD_BYTES, Scheme
-from mstore.base.errors import Busy, Exists, Invalid, LimitReached, Unavailable
+from mstore.accounts.verifier import MAX_VERIFIER_BYTES, scheme_of
+from mstore.auth.keying import Keeping, Keymaker
+from mstore.auth.prepare import MAX_PASSWORD_BYTES, check_new_password
+from mstore.auth.scheme import Scheme
+from mstore.base.errors import Busy, Exists, Invalid
+from mstore.base.ids import AccountId
+from mstore.cli.apppassword import app_password
 from mstore.cli.limits import parse_messages, parse_storage
 from mstore.cli.site import (
     Site,
@@ -34,15 +41,25 @@ password_stdin = click.option(
     "--password-stdin", is_flag=True, help="Read the password from the first line of standard input."
 )
 
+password_hash = click.option(
+    "--hash", "made_elsewhere", metavar="HASH|-",
+    help="A hash of the password that was made elsewhere, in place of the password; - reads it from standard"
+    " input, where ps does not show it.",
+)  # fmt: skip
+
 
 @click.group()
 def user() -> None:
     """Add, list and remove users, and set their passwords."""
 
 
+user.add_command(app_password)
+
+
 @user.command()
 @click.argument("name")
 @password_stdin
+@password_hash
 @click.option("--quota", metavar="SIZE|none", help="How many bytes of mail are allowed (500M, 2G).")
 @click.option("--quota-messages", metavar="N|none", help="How many messages are allowed.")
 @click.option("--mailstore", metavar="NAME", help="Where the mail goes, instead of by ms-assignment-policy.")
@@ -52,6 +69,7 @@ def add(
     config: Path,
     name: str,
     password_stdin: bool,
+    made_elsewhere: str | None,
     quota: str | None,
     quota_messages: str | None,
     mailstore: str | None,
@@ -68,16 +86,11 @@ def add(
         raise Exists(f"there is a user or an alias {name} already")
     size_limit = None if quota is None else parse_storage(quota, "--quota")
     count_limit = None if quota_messages is None else parse_messages(quota_messages, "--quota-messages")
-    if mailstore is None:
-        mailstore = accounts.assign(name)
-    elif mailstore not in settings.mailstores:
+    if mailstore is not None and mailstore not in settings.mailstores:
         raise _no_mailstore(site, mailstore)
-    if not (directory := settings.mailstores[mailstore]).is_dir():
-        text = f"the mailstore's directory {directory} is missing; msadm init makes that of a new mailstore"
-        raise Unavailable(text)
-    verifier = _ask_verifier(password_stdin)
+    mailstore = accounts.assign_home(name, mailstore)
     account_id = accounts.new_id()
-    Passwords(settings.db_path).set_verifier(account_id, verifier)
+    _set_password(site, account_id, password_stdin, made_elsewhere)
     record = accounts.add(name, mailstore, size_limit, account_id, count_limit)
     site.become_runtime_user()
     store = Store(settings.mailstores)
@@ -93,19 +106,23 @@ def add(
 @as_json
 @click.pass_obj
 def list_users(config: Path, as_json: bool) -> None:
-    """List the users."""
-    records = Site(config).accounts().list()
+    """List the users, and, where one may know, by which scheme their passwords are kept."""
+    site = Site(config)
+    records = site.accounts().list()
+    schemes = _password_schemes(site)
     if as_json:
-        write_json([asdict(record) for record in records])
+        kept = {} if schemes is None else schemes
+        write_json([asdict(record) | {"password": kept.get(record.id)} for record in records])
         return
     write_table(
-        ("NAME", "MAILSTORE", "QUOTA", "STATE", "ID"),
+        ("NAME", "MAILSTORE", "QUOTA", "STATE", "PASSWORD", "ID"),
         [
             (
                 record.name,
                 record.mailstore,
                 format_size(record.quota_bytes),
                 "enabled" if record.enabled else "disabled",
+                "?" if schemes is None else schemes.get(record.id, "none"),
                 record.id,
             )
             for record in records
@@ -117,13 +134,16 @@ def list_users(config: Path, as_json: bool) -> None:
 @user.command()
 @click.argument("name")
 @password_stdin
+@password_hash
 @as_json
 @click.pass_obj
-def passwd(config: Path, name: str, password_stdin: bool, as_json: bool) -> None:
+def passwd(
+    config: Path, name: str, password_stdin: bool, made_elsewhere: str | None, as_json: bool
+) -> None:
     """Set the password of the user NAME."""
     site = Site(config)
     record = find(site.accounts(), name)
-    Passwords(site.settings.db_path).set_verifier(record.id, _ask_verifier(password_stdin))
+    _set_password(site, record.id, password_stdin, made_elsewhere)
     if as_json:
         write_json({"name": record.name})
     else:
@@ -211,23 +231,46 @@ def _no_mailstore(site: Site, mailstore: str) -> Invalid:
     return Invalid(f"there is no mailstore {mailstore}; there are: {', '.join(site.settings.mailstores)}")
 
 
-def _ask_verifier(password_stdin: bool) -> str:
-    """Get a new password, from standard input or twice from the terminal, and give its verifier."""
+def _set_password(
+    site: Site, account_id: AccountId, password_stdin: bool, made_elsewhere: str | None
+) -> None:
+    """Get a new password, or a hash of one, and keep what is made of it."""
+    keeping = Keeping.of(site.settings)
+    if made_elsewhere is None:
+        password = _ask_password(password_stdin)
+        check_new_password(password)
+        keys = Keymaker(keeping).make(password)
+    elif password_stdin:
+        raise click.UsageError("--hash is in place of a password: leave --password-stdin out")
+    else:
+        if made_elsewhere == "-":
+            made_elsewhere = sys.stdin.buffer.readline(4 * MAX_VERIFIER_BYTES).decode(errors="replace")
+        keys = Keys(Scheme(keeping.scheme).read(made_elsewhere))
+    passwords = Passwords(site.settings.db_path)
+    passwords.set_keys(account_id, keys)
+    if not keeping.secret:
+        passwords.drop_secrets()
+    passwords.close()
+
+
+def _ask_password(password_stdin: bool) -> bytes:
+    """A new password, from standard input or twice from the terminal."""
     if password_stdin:
         line = sys.stdin.buffer.readline(4 * MAX_PASSWORD_BYTES)
-        password = line.removesuffix(b"\n").removesuffix(b"\r")
-    elif sys.stdin.isatty():
-        password = click.prompt("Password", hide_input=True, confirmation_prompt="Once more").encode()
-    else:
-        raise click.UsageError("there is no terminal to ask for a password on: use --password-stdin")
-    if not password:
-        raise Invalid("the password is empty")
-    if len(password) > MAX_PASSWORD_BYTES:
-        raise LimitReached(f"a password cannot be longer than {MAX_PASSWORD_BYTES} bytes")
+        return line.removesuffix(b"\n").removesuffix(b"\r")
+    if sys.stdin.isatty():
+        password: str = click.prompt("Password", hide_input=True, confirmation_prompt="Once more")
+        return password.encode()
+    raise click.UsageError("there is no terminal to ask for a password on: use --password-stdin")
+
+
+def _password_schemes(site: Site) -> Mapping[AccountId, str] | None:
+    """How each account's password is kept; None where this user may not look."""
+    passwords = Passwords(site.settings.db_path)
+    if not os.access(passwords.path, os.R_OK):
+        return None
     try:
-        password.decode()
-    except UnicodeDecodeError:
-        raise Invalid("the password is not in UTF-8") from None
-    if any(byte < 32 or byte == 127 for byte in password):
-        raise Invalid("the password contains a control character")
-    return Scheme().hash(password)
+        return {account_id: scheme_of(setting) for account_id, setting in passwords.settings().items()}
+    finally:
+        passwords.close()
+

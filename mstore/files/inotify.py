@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 IN_MODIFY = 0x2
 IN_ATTRIB = 0x4
+IN_MOVED_TO = 0x80
+IN_CREATE = 0x100
 IN_DELETE_SELF = 0x400
 IN_Q_OVERFLOW = 0x4000
 IN_IGNORED = 0x8000
@@ -33,7 +35,7 @@ class Inotify:
         return OSError(number, os.strerror(number))
 
     def add(self, path: str | os.PathLike[str], mask: int = IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF) -> int:
-        """Watch a file; gives the number that its events carry. Raises: OSError."""
+        """Watch a file, or those of a directory; gives the number that events carry. Raises: OSError."""
         watch: int = self._libc.inotify_add_watch(self.fd, os.fsencode(path), mask)
         if watch < 0:
             raise self._error()
@@ -43,8 +45,8 @@ class Inotify:
         """Watch it no more; nothing happens when the watch is gone already."""
         self._libc.inotify_rm_watch(self.fd, watch)
 
-    def read(self) -> Iterator[tuple[int, int]]:
-        """The events there are now: watch (-1 on overflow) and mask."""
+    def read(self) -> Iterator[tuple[int, int, str]]:
+        """The events there are now: watch (-1 on overflow), mask, and which file of a watched directory."""
         try:
             data = os.read(self.fd, _READ_BYTES)
         except BlockingIOError:
@@ -52,8 +54,10 @@ class Inotify:
         at = 0
         while at < len(data):
             watch, mask, _, length = _EVENT.unpack_from(data, at)
-            at += _EVENT.size + length
-            yield watch, mask
+            at += _EVENT.size
+            name = data[at : at + length].rstrip(b"\0")
+            at += length
+            yield watch, mask, os.fsdecode(name)
 
     def close(self) -> None:
         """End all watches."""

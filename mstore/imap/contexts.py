@@ -7,7 +7,7 @@ have changed since, and only these: a search for texts costs nothing while nothi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from mstore.store.search import find
 from mstore.store.searchkeys import Among, SearchKey, Seqs, replace_keys
 
 if TYPE_CHECKING:
+    from mstore.imap.grammar.fetchitems import FetchItem
     from mstore.imap.selected import Selected
     from mstore.net.stream import Stream
     from mstore.store.change import Changes
@@ -49,19 +50,39 @@ def freeze(key: SearchKey, view: View) -> SearchKey:
 class Context:
     """One search, and the UIDs, ascending, that the client has as its results."""
 
-    __slots__ = ("correlator", "key", "modseq", "uid", "uids")
+    __slots__ = ("correlator", "items", "key", "modseq", "uid", "uids")
 
-    def __init__(self, correlator: bytes, uid: bool, key: SearchKey, uids: Array, modseq: int) -> None:
+    def __init__(
+        self,
+        correlator: bytes,
+        uid: bool,
+        key: SearchKey,
+        uids: Array,
+        modseq: int,
+        items: tuple[FetchItem, ...] = (),
+    ) -> None:
         self.correlator = correlator
         self.uid = uid
         self.key = key
         self.uids = uids
         self.modseq = modseq
         """Up to here changes have been looked at."""
+        self.items = items
+        """What is to be sent of new messages that are added (RFC 5465 §7)."""
 
     def format(self, word: bytes, uids: Array, numbers: Array) -> bytes:
         """One update, by UID or by message number."""
         return format_update(self.correlator, self.uid, word, uids if self.uid else numbers)
+
+
+class Result(NamedTuple):
+    """What is to be told of one search."""
+
+    lines: list[bytes]
+    items: tuple[FetchItem, ...]
+    """What is to be sent of those added that are new."""
+    added: Array
+    """Their UIDs."""
 
 
 class Contexts:
@@ -84,6 +105,11 @@ class Contexts:
         self._by_tag[tag] = context
         return True
 
+    def tell_by_uid(self) -> None:
+        """Tell no message numbers any more, whichever the search was asked for (RFC 9586 §3)."""
+        for context in self._by_tag.values():
+            context.uid = True
+
     def cancel(self, tags: Iterable[bytes]) -> None:
         """Follow these no more."""
         for tag in tags:
@@ -99,37 +125,45 @@ class Contexts:
                 stream.write(context.format(b"REMOVEFROM", uids[lost], numbers[lost]))
                 context.uids = np.setdiff1d(context.uids, uids, assume_unique=True)
 
-    def tell_changed(self, stream: Stream, selected: Selected) -> None:
-        """What has changed otherwise, and what is new; behind FETCH and EXISTS."""
+    def find_changed(self, selected: Selected) -> list[Result]:
+        """What has changed otherwise, and what is new; to be told behind FETCH and EXISTS."""
         view = selected.view
+        results = []
         for tag, context in list(self._by_tag.items()):
             if context.modseq == view.modseq:
                 continue
             try:
-                self._compare(stream, selected, context)
+                result = self._compare(selected, context)
             except MStoreError:
                 # Nobody can say what the results are now.
                 self._by_tag.pop(tag, None)
-                stream.write(format_no_update(tag))
+                result = Result([format_no_update(tag)], context.items, view.uids[:0])
+            if result.lines:
+                results.append(result)
+        return results
 
     @staticmethod
-    def _compare(stream: Stream, selected: Selected, context: Context) -> None:
+    def _compare(selected: Selected, context: Context) -> Result:
         view, mailbox = selected.view, selected.mailbox
         full, rows = mailbox.columns.full, view.rows
         changed = full.modseq[rows] > np.uint64(context.modseq)
         changed &= full.flags[rows] & _TOMBSTONE == 0
         places = np.flatnonzero(changed)
         context.modseq = view.modseq
-        if not len(places):
-            return
         uids = view.uids
+        result = Result([], context.items, uids[:0])
+        if not len(places):
+            return result
         now = uids[find(mailbox, view, context.key, among=places)]
         looked_at = uids[places]
         was = looked_at[np.isin(looked_at, context.uids, assume_unique=True)]
         for word, one, other in ((b"REMOVEFROM", was, now), (b"ADDTO", now, was)):
             difference = np.setdiff1d(one, other, assume_unique=True)
             if len(difference):
-                stream.write(context.format(word, difference, uids.searchsorted(difference) + 1))
+                result.lines.append(context.format(word, difference, uids.searchsorted(difference) + 1))
+            if word == b"ADDTO":
+                result = Result(result.lines, context.items, difference)
         if len(was) or len(now):
             kept = np.setdiff1d(context.uids, was, assume_unique=True)
             context.uids = np.union1d(kept, now)
+        return result

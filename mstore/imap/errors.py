@@ -27,6 +27,11 @@ class Bad(CommandFailed):
         self.code = code
 
 
+def uid_required() -> Bad:
+    """A message number where the client has chosen to do without (RFC 9586 §3.2)."""
+    return Bad("Only UIDs are in use", b"UIDREQUIRED")
+
+
 class No(CommandFailed):
     """The command is understood and cannot be carried out (RFC 3501 §7.1.2)."""
 
@@ -45,7 +50,7 @@ class Bye(CommandFailed):
         self.code = code
 
 
-_CODES: tuple[tuple[type[errors.MStoreError], bytes], ...] = (
+CODES: tuple[tuple[type[errors.MStoreError], bytes], ...] = (
     (errors.NotFound, b"NONEXISTENT"),
     (errors.Expunged, b"EXPUNGEISSUED"),
     (errors.UnknownEncoding, b"UNKNOWN-CTE"),
@@ -70,7 +75,7 @@ def no_for(error: errors.MStoreError) -> CommandFailed:
         return Bye(str(error), b"UNAVAILABLE")
     if isinstance(error, errors.StorageFailed) and getattr(error.__cause__, "errno", None) in _PASSING:
         return No(str(error), b"UNAVAILABLE")
-    for kind, code in _CODES:
+    for kind, code in CODES:
         if isinstance(error, kind):
             return No(str(error) or kind.__name__, code)
     return No(str(error) or "Command failed", b"SERVERBUG")

@@ -11,8 +11,7 @@ import numpy as np
 
 from mstore.base.numset import NumSet
 from mstore.imap.grammar.modifiers import Resync
-from mstore.imap.render.lines import Array, format_lines
-from mstore.imap.selected import Selected
+from mstore.imap.selected import Array, Selected
 from mstore.store.missed import vanished
 from mstore.store.view import View
 
@@ -42,7 +41,7 @@ def tell_missed(selected: Selected, resync: Resync, send: Send) -> None:
     tell_vanished(selected, resync.modseq, resync.uids, send, above)
     rows = view.rows if resync.uids is None else view.rows_of_uids(resync.uids)
     rows = changed_since(selected, rows, resync.modseq)
-    for piece in format_lines(mailbox, view, view.seqs_of_rows(rows), rows, *selected.news_items(True)):
+    for piece in selected.lines(view.seqs_of_rows(rows), rows, *selected.news_items(True)):
         send(piece)
 
 

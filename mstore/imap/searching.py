@@ -18,6 +18,7 @@ from mstore.imap.selected import NO_UIDS, Selected
 from mstore.store.searchkeys import SearchKey, asks_modseq
 
 if TYPE_CHECKING:
+    from mstore.imap.grammar.fetchitems import FetchItem
     from mstore.imap.session import Session
     from mstore.store.mailbox import Mailbox
     from mstore.store.view import View
@@ -101,15 +102,19 @@ def follow(
     correlator: bytes,
     uid: bool,
     modseq: int,
+    items: tuple[FetchItem, ...],
 ) -> None:
     """Tell changes of these results from now on, if there is room for them (RFC 5267 §4.3).
 
-    ``modseq`` is what the client had been told of before the search.
+    ``modseq`` is what the client had been told of before the search, ``items`` what is to be sent of new
+    messages.
     """
     if selected.contexts is None:
         selected.contexts = Contexts()
     view = selected.view
-    if not selected.contexts.add(tag, Context(correlator, uid, freeze(key, view), view.uids[found], modseq)):
+    context = Context(correlator, uid, freeze(key, view), view.uids[found], modseq, items)
+    is_known = not items or session.offers(b"NOTIFY")
+    if not is_known or not selected.contexts.add(tag, context):
         refuse_updates(session, tag)
 
 

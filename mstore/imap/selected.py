@@ -6,6 +6,7 @@ and what is (RFC 3501 §5.2, §7.3, §7.4.1). A session that waits holds this ob
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,18 +14,24 @@ import numpy as np
 from mstore.base.errors import Denied, Moved, ReadOnly
 from mstore.base.flags import FIRST_KEYWORD_BIT, SYSTEM_FLAGS, USER_BITS
 from mstore.base.numset import format_numset
+from mstore.imap.arrivals import Arrivals
 from mstore.imap.errors import Bye
 from mstore.imap.render.lines import format_lines
 from mstore.store.rights import flag_mask
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mstore.imap.contexts import Contexts
+    from mstore.imap.grammar.notify import SelectedEvents
     from mstore.net.stream import Stream
     from mstore.store.mailbox import Mailbox
     from mstore.store.place import Opened
     from mstore.store.view import View
 
+Array = np.ndarray[Any, np.dtype[Any]]
 NO_UIDS = np.empty(0, np.uint32)
+NOBODY: frozenset[int] = frozenset()
 
 
 class Selected:
@@ -35,17 +42,22 @@ class Selected:
         "_opened",
         "aware",
         "contexts",
+        "events",
         "mailbox",
         "mask",
+        "must_tell",
+        "own_uids",
         "personal",
         "read_only",
+        "rev2",
         "rights",
         "saved",
+        "uid_only",
         "uids_vanish",
         "view",
     )
 
-    def __init__(self, opened: Opened, view: View, read_only: bool) -> None:
+    def __init__(self, opened: Opened, view: View, read_only: bool, rev2: bool = False) -> None:
         self._opened = opened
         self.mailbox: Mailbox = opened.mailbox
         self.view = view
@@ -53,30 +65,42 @@ class Selected:
         """The client's own. Rights are looked up when something is to be changed, in others' always."""
         self.read_only = read_only
         """Opened by EXAMINE: nothing is changed, whatever the rights."""
+        self.rev2 = rev2
+        """The client speaks IMAP4rev2: nothing is recent, news carry UIDs (RFC 9051 §7.5.2, Appendix E)."""
         self.rights = opened.rights
         self.mask = flag_mask(self.rights)
         """The flag bits that the client may change, unless it is read-only."""
         self._keywords_told = 0
-        self.aware = self.uids_vanish = False
-        self.saved: np.ndarray[Any, np.dtype[Any]] = NO_UIDS
+        self.aware = self.uids_vanish = self.uid_only = False
+        self.saved: Array = NO_UIDS
         """The UIDs, ascending, of what a search has saved as ``$`` (RFC 5182 §2.1)."""
         self.contexts: Contexts | None = None
         """The searches whose results are followed (RFC 5267 §4.3)."""
+        self.events: SelectedEvents | None = None
+        """What NOTIFY has asked for (RFC 5465 §6.1); None: it was not used."""
+        self.must_tell = False
+        """A command under way removes messages, and tells so whatever is asked for."""
+        self.own_uids: frozenset[int] = NOBODY
+        """Messages that this client has added and not been told of."""
 
-    def adapt(self, aware: bool, uids_vanish: bool) -> None:
+    def adapt(self, aware: bool, uids_vanish: bool, uid_only: bool = False) -> None:
         """Tell news in the way that the client has asked for.
 
         An ``aware`` client is told the MODSEQ of what changes (RFC 7162 §3.1); with ``uids_vanish`` what is
-        expunged is told by UID (RFC 7162 §3.2.10).
+        expunged is told by UID (RFC 7162 §3.2.10), and with ``uid_only`` everything is (RFC 9586 §3).
         """
-        self.aware, self.uids_vanish = aware, uids_vanish
+        self.aware, self.uids_vanish, self.uid_only = aware, uids_vanish or uid_only, uid_only
+        if uid_only and self.contexts is not None:
+            self.contexts.tell_by_uid()
         self.view.tells_modseq = aware
 
     def news_items(self, uid: bool) -> tuple[bytes, ...]:
         """What a FETCH response that was not asked for carries (RFC 7162 §3.2.4)."""
+        if self.uid_only:
+            return (b"MODSEQ", b"FLAGS") if self.aware else (b"FLAGS",)
         if self.aware:
             return (b"UID", b"MODSEQ", b"FLAGS")
-        return (b"UID", b"FLAGS") if uid else (b"FLAGS",)
+        return (b"UID", b"FLAGS") if uid or self.rev2 else (b"FLAGS",)
 
     @property
     def name(self) -> str:
@@ -121,6 +145,7 @@ class Selected:
         self.check_may_change(stream)
         if "e" not in self.rights:
             raise Denied("you have no right to remove messages here")
+        self.must_tell = True
 
     def check_may_change(self, stream: Stream) -> None:
         """Pass a client that has not opened the mailbox for reading alone; its rights are those of now then.
@@ -132,12 +157,20 @@ class Selected:
         if self.personal:
             self.follow_rights(stream)
 
-    def report(self, stream: Stream, expunges: bool, uid: bool = False) -> None:
+    def report(
+        self,
+        stream: Stream,
+        expunges: bool,
+        uid: bool = False,
+        pushed: bool = False,
+        complete: bool = False,
+    ) -> None:
         """Tell the client what has changed: EXPUNGE or VANISHED, EXISTS, RECENT, FLAGS, FETCH, in this order.
 
         Without ``expunges`` removals stay hidden, and sequence numbers as they are; a client that resumes
         by MODSEQ is then told one from which it learns of them (RFC 7162 §3.2). With ``uid`` every FETCH
-        carries the UID.
+        carries the UID. ``pushed`` is what no command has brought about, ``complete`` what is told whatever
+        NOTIFY has asked for.
         Raises: Bye when the mailbox is no more (RFC 2180 §3.3) or not to be read any more, Moved.
         """
         mailbox = self.mailbox
@@ -146,6 +179,12 @@ class Selected:
         mailbox.refresh()
         if mailbox.deleted:
             self._check_is_there()
+        events = None if complete else self.events
+        if events is not None:
+            if not events.messages and not self.must_tell:
+                return
+            self.must_tell = False
+        before = self.view.count
         changes = self.view.pending(expunges)
         contexts = self.contexts
         if contexts is not None and changes.expunged_seqs:
@@ -156,21 +195,50 @@ class Selected:
             stream.writelines(b"* %d EXPUNGE\r\n" % seq for seq in changes.expunged_seqs)
         if changes.exists is not None:
             stream.write(b"* %d EXISTS\r\n" % changes.exists)
-        if changes.recent is not None:
+        if changes.recent is not None and not self.rev2:
             stream.write(b"* %d RECENT\r\n" % changes.recent)
         if changes.keywords_changed:
             self.announce_keywords(stream)
-        if len(changes.fetch_rows):
-            for piece in format_lines(
-                self.mailbox, self.view, changes.fetch_seqs, changes.fetch_rows, *self.news_items(uid)
-            ):
+        if len(changes.fetch_rows) and (events is None or events.flags):
+            items = self.news_items(uid or events is not None)
+            for piece in self.lines(changes.fetch_seqs, changes.fetch_rows, *items):
                 stream.write(piece)
-        if contexts is not None:
-            contexts.tell_changed(stream, self)
-        if self.aware and not expunges:
+        self._tell_results(stream, events, before - len(changes.expunged_seqs))
+        if self.aware and not expunges and not (pushed and not changes):
             held_back = self.view.held_back()
             if held_back:
                 stream.write(b"* OK [HIGHESTMODSEQ %d] Removals are yet to be told\r\n" % (held_back - 1))
+
+    def _tell_results(self, stream: Stream, events: SelectedEvents | None, known: int) -> None:
+        """Changes of the searches that are followed, and what is to be sent of new messages unasked.
+
+        ``known`` messages are not new. What a search asks for is sent before its result is told
+        (RFC 5465 §7), what NOTIFY alone asks for behind (§5.2), each message once.
+        """
+        contexts, items = self.contexts, () if events is None else events.items
+        if contexts is None and not items:
+            return
+        own, self.own_uids = self.own_uids, NOBODY
+        arrivals = Arrivals(self, known, own) if self.view.count > known else None
+        results = contexts.find_changed(self) if contexts is not None else []
+        if arrivals is not None:
+            arrivals.tell_for(results, items, stream.write)
+        for result in results:
+            stream.writelines(result.lines)
+        if arrivals is not None and items:
+            arrivals.tell_rest(items, stream.write)
+
+    def note_own(self, uids: Iterable[int]) -> None:
+        """This client has added these messages."""
+        if self.contexts is not None or (self.events is not None and self.events.items):
+            self.own_uids |= frozenset(uids)
+
+    def is_told(self) -> bool:
+        """Whether the client has been told of all changes."""
+        return self.view.modseq == self.mailbox.highest_modseq and not self.view.held_back()
+    def lines(self, seqs: Array, rows: Array, *items: bytes) -> Iterator[bytes]:
+        """FETCH responses with these items, as the client wants its messages called."""
+        return format_lines(self.mailbox, self.view, seqs, rows, *items, uid_only=self.uid_only)
 
     def format_modseq(self) -> bytes:
         """The HIGHESTMODSEQ up to which the client knows all changes (RFC 7162 §3.1.2.1)."""

@@ -5,13 +5,15 @@ disturb each other (RFC 3501 §5.5); answers are sent when no further command is
 there are stands in ``commands``; what goes wrong in one ends that command, not the session, unless the
 client's side of the protocol is lost.
 
-One greenlet runs ``run``. Others may call ``stop``, and, while IDLE, the push of news (``commands.idle``).
+One greenlet runs ``run``. Others may call ``stop``, and those of ``pushing`` write news while it waits:
+during IDLE, and after NOTIFY between commands.
 """
 
 from __future__ import annotations
 
 import random
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,19 +23,26 @@ from mstore.base import blocking
 from mstore.base.errors import MStoreError
 from mstore.files.spool import Spool
 from mstore.imap import reader, respond, state
-from mstore.imap.capability import LITERAL_MINUS, LITERAL_PLUS, capabilities, switched_off
+from mstore.imap.capability import LITERAL_MINUS, LITERAL_PLUS, capabilities, mechanisms, switched_off
 from mstore.imap.commands import COMMANDS, Command
-from mstore.imap.errors import Bad, Bye, CommandFailed, No, no_for
+from mstore.imap.errors import Bad, Bye, CommandFailed, No, no_for, uid_required
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.extensions import IMAP4REV2, UTF8
 from mstore.net.nologin import read_nologin
 from mstore.net.stream import LineTooLong, StreamFailed, TimedOut
+from mstore.store.acl import ANONYMOUS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mstore.imap.notifying import Notifying
+    from mstore.imap.pushing import Pusher
     from mstore.imap.selected import Selected
     from mstore.net.penalty import Penalty
     from mstore.net.service import Service
     from mstore.net.stream import Stream
     from mstore.store.access import Access
+    from mstore.store.mailbox import Mailbox
 
 _HEAD = re.compile(rb"([^\x00-\x20\x7f-\xff(){%*\"\\+]+) ([A-Za-z0-9\-]+)(?= |\r?\n|\Z)")
 _TAG = re.compile(rb"([^\x00-\x20\x7f-\xff(){%*\"\\+]+)")
@@ -42,7 +51,7 @@ EARLY_BAD_LIMIT = 10
 BAD_LIMIT = 50
 """So many commands in a row that are no commands end the session."""
 STOPPING = "Server shutting down"
-CONDSTORE, QRESYNC = b"CONDSTORE", b"QRESYNC"
+CONDSTORE, QRESYNC, UIDONLY = b"CONDSTORE", b"QRESYNC", b"UIDONLY"
 FAULT_LIMIT = 3
 """So many faults of ours do."""
 
@@ -65,14 +74,16 @@ class Session:
         "access",
         "enabled",
         "idle",
-        "idling",
+        "notifying",
         "penalty",
+        "pusher",
         "record",
         "selected",
         "service",
         "state",
         "stream",
         "user",
+        "utf8",
     )
 
     def __init__(self, stream: Stream, service: Service) -> None:
@@ -87,8 +98,12 @@ class Session:
         self.selected: Selected | None = None
         self.enabled: frozenset[bytes] = frozenset()
         """The extensions that the client has enabled (RFC 5161)."""
-        self.idling: Any = None
-        """What pushes news, during IDLE."""
+        self.utf8 = False
+        """Mailbox names are told in UTF-8 (RFC 6855 §3, RFC 9051 §5.1)."""
+        self.pusher: Pusher | None = None
+        """What writes news while the session waits: during IDLE, and after NOTIFY SET."""
+        self.notifying: Notifying | None = None
+        """What the client is told since NOTIFY; None: what everybody is told."""
         self.penalty: Penalty | None = None
         """What failed logins have cost so far."""
         self._bad = 0
@@ -115,13 +130,17 @@ class Session:
                 self._serve()
             stream.flush()
         except TimedOut:
-            self.say_goodbye("Autologout; idle for too long")
+            if self.pusher is None or self.pusher.close():
+                self.say_goodbye("Autologout; idle for too long")
         except StreamFailed:
             pass
         except MStoreError as error:
             self.service.log.error("session", session=self.id, user=self.user, error=str(error))
         finally:
             self.state = state.LOGGED_OUT
+            self.stop_notifying()
+            if self.pusher is not None:
+                self.pusher.end()
             self.leave_mailbox()
 
     def stop(self) -> None:
@@ -132,12 +151,11 @@ class Session:
 
     def _end_waiting(self) -> None:
         """End a session that waits for its client; a client that takes no data may keep this waiting."""
-        idling = self.idling
-        if idling is not None:
-            idling.hold()
-        if self.idle:
-            self.say_goodbye(STOPPING)
-            self.stream.interrupt()
+        pusher = self.pusher
+        with nullcontext() if pusher is None else pusher.alone():
+            if self.idle:
+                self.say_goodbye(STOPPING)
+                self.stream.interrupt()
 
     # -- for commands ------------------------------------------------------------------------------------
 
@@ -157,22 +175,36 @@ class Session:
         assert self.selected is not None
         return self.selected
 
+    @property
+    def uid_only(self) -> bool:
+        """Whether the client does without message numbers (RFC 9586)."""
+        return UIDONLY in self.enabled
+
     def capabilities(self) -> bytes:
         """What is announced as things stand."""
-        return capabilities(self.service, self.stream.tls, self.state, switched_off(self.service, self.user))
+        service, stream = self.service, self.stream
+        sasl = mechanisms(service, stream) if self.state == state.NOT_AUTHENTICATED else ()
+        return capabilities(service, stream.tls, self.state, switched_off(service, self.user), sasl)
+
+    @property
+    def rev2(self) -> bool:
+        """Whether the client speaks IMAP4rev2 (RFC 9051)."""
+        return IMAP4REV2 in self.enabled
 
     def offers(self, capability: bytes) -> bool:
         """Whether an extension that is there has not been switched off for this client."""
         return capability not in switched_off(self.service, self.user)
 
-    def enter(self, record: Any, access: Access) -> None:
-        """The client has logged in.
+    def enter(self, record: Any | None, access: Access) -> None:
+        """The client has logged in; without a record it is nobody in particular.
 
         Raises: Unavailable, Moved, Corrupt, StorageFailed when the account's mail cannot be reached.
         """
         access.follow_commands()
-        _ = access.account  # opened now, and as long as the session lasts
-        self.record, self.access, self.user = record, access, record.name
+        if record is not None:
+            _ = access.account  # opened now, and as long as the session lasts
+        self.record, self.access = record, access
+        self.user = ANONYMOUS if record is None else record.name
         self.state = state.AUTHENTICATED
         self._bad = 0
         self.penalty = None
@@ -181,10 +213,12 @@ class Session:
 
     def leave(self) -> None:
         """The client has logged out, and may log in again: nothing of before is left (RFC 8437 §4)."""
+        self.stop_notifying()
         self.leave_mailbox()
         self.state = state.NOT_AUTHENTICATED
         self.access = self.record = self.user = None
         self.enabled = frozenset()
+        self.utf8 = False
         self.stream.timeout_s = self.service.settings.login_timeout
 
     def enable(self, *words: bytes) -> None:
@@ -196,6 +230,7 @@ class Session:
             return
         was_aware = CONDSTORE in self.enabled
         self.enabled |= set(words)
+        self.utf8 = not UTF8.isdisjoint(self.enabled)
         if self.selected is not None:
             self.adapt(self.selected)
             if CONDSTORE in self.enabled and not was_aware:
@@ -203,12 +238,33 @@ class Session:
 
     def adapt(self, selected: Selected) -> None:
         """Have the news of a mailbox told as the extensions in use want it."""
-        selected.adapt(CONDSTORE in self.enabled, QRESYNC in self.enabled)
+        selected.adapt(CONDSTORE in self.enabled, QRESYNC in self.enabled, self.uid_only)
+
+    def note_own(self, *names: str) -> None:
+        """This client changes these names, or who may do what there: it is not told of that (RFC 5465 §5)."""
+        if self.notifying is not None:
+            self.notifying.note_own(*names)
+
+    def note_own_messages(self, mailbox: Mailbox, uids: Iterable[int]) -> None:
+        """This client has added these messages: they are not sent to it unasked (RFC 5465 §5.2)."""
+        selected = self.selected
+        if selected is not None and selected.mailbox.path == mailbox.path:
+            selected.note_own(uids)
+        elif self.notifying is not None:
+            self.notifying.note_own_messages(mailbox, len(tuple(uids)))
+
+    def stop_notifying(self) -> None:
+        """What NOTIFY has asked for is not told any more."""
+        notifying, self.notifying = self.notifying, None
+        if notifying is not None:
+            notifying.close()
 
     def leave_mailbox(self) -> None:
         """No mailbox is selected any more."""
         selected, self.selected = self.selected, None
         if selected is not None:
+            if self.notifying is not None:
+                self.notifying.leave(selected)
             selected.close()
             if self.state == state.SELECTED:
                 self.state = state.AUTHENTICATED
@@ -218,7 +274,8 @@ class Session:
 
         Raises: Bad when it is too long; Bye when the session is being stopped; StreamFailed.
         """
-        self.stream.flush()
+        if not self.idle:
+            self.stream.flush()  # else others may be writing now
         try:
             line = self.stream.read_line(limit)
         except LineTooLong:
@@ -258,17 +315,24 @@ class Session:
                 return
             if not stream.has_line():
                 stream.flush()
+                if self.pusher is not None:
+                    self.idle = True
+                    self.pusher.open()
             limits = self._limits()
             self.idle = True
             try:
                 line = stream.read_line(limits.line_bytes)
             except LineTooLong as error:
                 self.idle = False
+                if self.pusher is not None:
+                    self.pusher.hold()
                 if not self._answer_long_line(error, limits):
                     return
                 continue
             finally:
                 self.idle = False
+            if self.pusher is not None:
+                self.pusher.hold()
             if not line:
                 return
             if self._stopping:
@@ -294,12 +358,12 @@ class Session:
                 row, at, refusal = self._find(line, head)
             if line.endswith((b"}\r\n", b"}\n")) and reader.announces_literal(line):
                 literals = self._read_literals(line, limits, row, refusal)
-                cursor = Cursor(literals.data, literals.literals)
+                cursor = Cursor(literals.data, literals.literals, self.enabled)
                 self._strip(cursor)
             else:
                 if refusal is not None:
                     raise refusal
-                cursor = Cursor(line[: -2 if line.endswith(b"\r\n") else -1])
+                cursor = Cursor(line[: -2 if line.endswith(b"\r\n") else -1], (), self.enabled)
             assert row is not None
             cursor.pos = at
             return self._run(tag, row, cursor)
@@ -325,6 +389,8 @@ class Session:
             text = row.run(self, tag, cursor)
             if row.seqs != "none" and self.selected is not None:
                 self.selected.report(stream, row.seqs != "uses", row.uid)
+            if self.notifying is not None and row.seqs == "may-expunge":
+                self.notifying.tell_others()
         except CommandFailed as failure:
             return self._fail(tag, failure, row)
         except StreamFailed:
@@ -359,6 +425,8 @@ class Session:
             return None, at, Bad(f"unknown command {name.decode()[:40]}")
         if not row.states & self.state:
             return row, at, Bad(f"{name.decode()}: {state.describe(row.states, self.state)}")
+        if row.by_number and self.uid_only:
+            return row, at, uid_required()
         return row, at, None
 
     def _misread(self, line: bytes) -> tuple[bytes, CommandFailed]:
@@ -374,7 +442,9 @@ class Session:
         off = switched_off(self.service, self.user)
         if not off or LITERAL_PLUS not in off:
             return limits
-        return replace(limits, unasked_bytes=-1 if LITERAL_MINUS in off else reader.UNASKED_MINUS_BYTES)
+        # LITERAL- is a part of IMAP4rev2 (RFC 9051 §4.3).
+        none = LITERAL_MINUS in off and not self.rev2
+        return replace(limits, unasked_bytes=-1 if none else reader.UNASKED_MINUS_BYTES)
 
     def _read_literals(
         self, line: bytes, limits: reader.Limits, row: Command | None, failure: CommandFailed | None

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from mstore.base import clock
 from mstore.base.errors import MStoreError
-from mstore.files.spool import Spool
-from mstore.lmtp.deliver import Envelope, deliver, find_recipient, make_trace
-from mstore.lmtp.path import BadParameter, BadPath, Path, parse_parameters, parse_path
-from mstore.lmtp.receive import BadContent, Content, read_content
+from mstore.lmtp.content import BadContent
+from mstore.lmtp.deliver import Envelope, check_room, deliver, find_recipient
+from mstore.lmtp.incoming import Incoming
+from mstore.lmtp.parameters import Mailing, check_rcpt_parameters, parse_mail_parameters
+from mstore.lmtp.path import BadPath, Path, parse_path
+from mstore.lmtp.receive import read_chunk, read_content
 from mstore.lmtp.reply import Refusal, format_failure, format_reply
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ RECIPIENTS_LIMIT = 50_000
 REPLY_PATIENCE_S = 0.02
 """How long a reply may wait for those after it (RFC 2033 §5 "as soon as possible")."""
 
+_CHUNK = re.compile(rb"([0-9]{1,19})(?:[ \t]+(LAST))?", re.IGNORECASE)
 _HELLO = re.compile(rb"[\x21-\x27\x2a-\x3b\x3d\x3f-\x7e]{1,255}")
 _OK = format_reply(250, "2.0.0", "OK")
 
@@ -48,13 +51,16 @@ def run_lhlo(session: Session, argument: bytes) -> bytes:
     if _HELLO.fullmatch(name) is None:
         raise Refusal(501, "5.5.4", "LHLO needs the name of the client")
     session.hello = name.decode()
-    session.envelope = None
+    session.end_transaction()
     settings = session.service.settings
     lines = (
         settings.server_name,
         "PIPELINING",
         "ENHANCEDSTATUSCODES",
         "8BITMIME",
+        "BINARYMIME",
+        "CHUNKING",
+        "SMTPUTF8",
         f"SIZE {settings.message_size_limit}",
     )
     last = len(lines) - 1
@@ -69,44 +75,44 @@ def run_hello(session: Session, argument: bytes) -> bytes:
 def run_mail(session: Session, argument: bytes) -> bytes:
     """Begin a transaction.
 
-    RFC 5321 §4.1.1.2, RFC 1870 §6 (SIZE), RFC 6152 §3 (BODY).
+    RFC 5321 §4.1.1.2, RFC 1870 §6, RFC 6152 §3, RFC 3030 §3, RFC 6531 §3.4.
     """
     if not session.hello:
         raise Refusal(503, "5.5.1", "say LHLO first")
     if session.envelope is not None:
         raise Refusal(503, "5.5.1", "a transaction is under way")
-    path, parameters = _path_and_parameters(argument, b"FROM:", "5.1.7")
-    for keyword, value in parameters.items():
-        if keyword == b"SIZE":
-            _check_size(value, session.service.settings.message_size_limit)
-        elif keyword == b"BODY":
-            if value is None or value.upper() not in (b"7BIT", b"8BITMIME"):
-                raise Refusal(501, "5.5.4", "BODY is 7BIT or 8BITMIME")
-        else:
-            raise Refusal(555, "5.5.4", f"parameter {keyword.decode()} is not known")
-    session.envelope = Envelope(path)
+    path, rest = _path_and_rest(argument, b"FROM:", "5.1.7")
+    mailing = parse_mail_parameters(rest)
+    limit_bytes = session.service.settings.message_size_limit
+    if mailing.size_bytes > limit_bytes:
+        raise Refusal(552, "5.3.4", f"message is larger than {limit_bytes} bytes")
+    _check_ascii(path, mailing)
+    session.envelope = Envelope(path, mailing)
     return format_reply(250, "2.1.0", f"<{path.text}> sender OK")
 
 
 def run_rcpt(session: Session, argument: bytes) -> bytes:
-    """Add a recipient, if there is such a user.
+    """Add a recipient, if there is such a user, and room for what was announced.
 
-    RFC 5321 §4.1.1.3.
+    RFC 5321 §4.1.1.3, RFC 3461 §4, RFC 1870 §6.2.
     """
-    if session.envelope is None:
+    envelope, service = session.envelope, session.service
+    if envelope is None or session.incoming is not None:
         raise Refusal(503, "5.5.1", "say MAIL first")
-    path, parameters = _path_and_parameters(argument, b"TO:", "5.1.3")
+    path, rest = _path_and_rest(argument, b"TO:", "5.1.3")
     if not path.local:
         raise Refusal(501, "5.1.3", "a recipient is needed")
-    for keyword in parameters:
-        raise Refusal(555, "5.5.4", f"parameter {keyword.decode()} is not known")
-    if len(session.envelope.recipients) >= RECIPIENTS_LIMIT:
+    check_rcpt_parameters(rest)
+    _check_ascii(path, envelope.mailing)
+    if len(envelope.recipients) >= RECIPIENTS_LIMIT:
         raise Refusal(452, "4.5.3", "too many recipients")
     try:
-        recipient = find_recipient(session.service, path)
+        recipient = find_recipient(service, path)
+        if envelope.mailing.size_bytes:
+            check_room(service, recipient, envelope.mailing.size_bytes)
     except MStoreError as error:
-        return format_failure(error, path.text)
-    session.envelope.recipients.append(recipient)
+        return format_failure(error, path.text, service.settings.lmtp_overquota_reply == "permanent")
+    envelope.recipients.append(recipient)
     return format_reply(250, "2.1.5", f"<{path.text}> recipient OK")
 
 
@@ -118,38 +124,91 @@ def run_data(session: Session, argument: bytes) -> bytes:
     """
     if argument.strip():
         raise Refusal(501, "5.5.4", "DATA has no argument")
+    envelope = _ready(session)
+    if session.incoming is not None or envelope.mailing.is_binary:
+        raise Refusal(503, "5.5.1", "this message comes by BDAT")
+    incoming = session.begin_message(envelope)
+    session.stream.write(b"354 send the message, end with a line of one dot\r\n")
+    session.stream.flush()
+    read_content(session.stream, incoming.content)
+    _finish(session, envelope, incoming)
+    return b""
+
+
+def run_bdat(session: Session, argument: bytes) -> bytes:
+    """Receive a chunk of the message; with the last one deliver it, as behind DATA.
+
+    RFC 3030 §2. A chunk that cannot be used is read to its end all the same, and ends the transaction.
+    """
+    match = _CHUNK.fullmatch(argument.strip())
+    if match is None:
+        # Where the next command begins is not known any more.
+        session.end_soon()
+        raise Refusal(501, "5.5.4", "BDAT needs a number of bytes, and LAST or nothing")
+    size_bytes, is_last = int(match[1]), match[2] is not None
+    try:
+        envelope = _ready(session)
+    except Refusal:
+        read_chunk(session.stream, None, size_bytes)
+        raise
+    incoming = session.incoming or session.begin_message(envelope)
+    read_chunk(session.stream, incoming.content, size_bytes)
+    incoming.received_bytes += size_bytes
+    if is_last:
+        _finish(session, envelope, incoming)
+        return b""
+    if incoming.problem is not None:
+        problem = incoming.problem
+        _note_refused(session, envelope, problem)
+        session.end_transaction()
+        return _format_rejection(problem, "")
+    return format_reply(250, "2.0.0", f"{incoming.received_bytes} bytes received")
+
+
+def _ready(session: Session) -> Envelope:
+    """The transaction that has all it needs but the message.
+
+    Raises: Refusal.
+    """
     if session.envelope is None:
         raise Refusal(503, "5.5.1", "say MAIL and RCPT first")
     if not session.envelope.recipients:
         raise Refusal(503, "5.5.1", "no valid recipients")
-    envelope, session.envelope = session.envelope, None
-    service, stream = session.service, session.stream
-    trace = make_trace(service, envelope, session.hello, int(clock.now()))
-    with Spool(service.settings.spool_path, service.settings.message_size_limit + len(trace)) as spool:
-        content = Content(spool, trace, service.settings.allow8bitheaders)
-        stream.write(b"354 send the message, end with a line of one dot\r\n")
-        stream.flush()
-        read_content(stream, content)
-        content.finish()
-        if content.problem is not None:
-            service.counters.add("errors")
-            service.log.warning("message-refused", id=envelope.id, error=str(content.problem))
-            return b"".join(_format_rejection(content.problem, r.path.text) for r in envelope.recipients)
+    return session.envelope
+
+
+def _finish(session: Session, envelope: Envelope, incoming: Incoming) -> None:
+    """All of the message is there: deliver it, and reply for each recipient; the transaction is over."""
+    stream = session.stream
+    try:
+        session.envelope = None
+        try:
+            spool = incoming.complete()
+        except MStoreError as problem:
+            _note_refused(session, envelope, problem)
+            stream.writelines(_format_rejection(problem, r.path.text) for r in envelope.recipients)
+            return
         sent_s = clock.steady()
-        for reply in deliver(service, envelope, spool):
+        for reply in deliver(session.service, envelope, spool):
             stream.write(reply)
             now_s = clock.steady()
             if now_s - sent_s > REPLY_PATIENCE_S:
                 stream.flush()
                 sent_s = now_s
-    return b""
+    finally:
+        session.end_transaction()
+
+
+def _note_refused(session: Session, envelope: Envelope, problem: MStoreError) -> None:
+    session.service.counters.add("errors")
+    session.service.log.warning("message-refused", id=envelope.id, error=str(problem))
 
 
 def run_rset(session: Session, argument: bytes) -> bytes:
     """Give up the transaction (RFC 5321 §4.1.1.5)."""
     if argument.strip():
         raise Refusal(501, "5.5.4", "RSET has no argument")
-    session.envelope = None
+    session.end_transaction()
     return _OK
 
 
@@ -180,6 +239,7 @@ COMMANDS: Mapping[bytes, Command] = {
     b"MAIL": Command(run_mail, True, "RFC 5321 §4.1.1.2"),
     b"RCPT": Command(run_rcpt, True, "RFC 5321 §4.1.1.3"),
     b"DATA": Command(run_data, False, "RFC 2033 §4.2"),
+    b"BDAT": Command(run_bdat, True, "RFC 3030 §2"),
     b"RSET": Command(run_rset, True, "RFC 5321 §4.1.1.5"),
     b"NOOP": Command(run_noop, False, "RFC 5321 §4.1.1.9"),
     b"VRFY": Command(run_vrfy, False, "RFC 5321 §4.1.1.6"),
@@ -187,32 +247,25 @@ COMMANDS: Mapping[bytes, Command] = {
 }
 
 
-def _path_and_parameters(
-    argument: bytes, prefix: bytes, status: str
-) -> tuple[Path, Mapping[bytes, bytes | None]]:
-    """What MAIL and RCPT have in common."""
+def _path_and_rest(argument: bytes, prefix: bytes, status: str) -> tuple[Path, bytes]:
+    """What MAIL and RCPT have in common: an address, and what stands behind it."""
     argument = argument.lstrip(b" \t")
     if argument[: len(prefix)].upper() != prefix:
         raise Refusal(501, "5.5.4", f"{prefix.decode()}<address> is needed")
     try:
-        path, rest = parse_path(argument[len(prefix) :])
-        return path, parse_parameters(rest)
+        return parse_path(argument[len(prefix) :])
     except BadPath as error:
         raise Refusal(501, status, str(error)) from None
-    except BadParameter as error:
-        raise Refusal(501, "5.5.4", str(error)) from None
 
 
-def _check_size(value: bytes | None, limit_bytes: int) -> None:
-    """Refuse a message announced as too large (RFC 1870 §6.1)."""
-    if value is None or not value.isdigit() or len(value) > 20:
-        raise Refusal(501, "5.5.4", "SIZE is a number of bytes")
-    if int(value) > limit_bytes:
-        raise Refusal(552, "5.3.4", f"message is larger than {limit_bytes} bytes")
+def _check_ascii(path: Path, mailing: Mailing) -> None:
+    """Pass an address that may stand in this transaction (RFC 6531 §3.5)."""
+    if not (mailing.utf8 or path.is_ascii):
+        raise Refusal(553, "5.6.7", "an address beyond ASCII needs SMTPUTF8")
 
 
 def _format_rejection(problem: MStoreError, whom: str) -> bytes:
-    """The reply for one recipient of a message that could not be taken in."""
+    """The reply for one recipient of a message that could not be taken in; or for all, without a name."""
     if isinstance(problem, BadContent):
-        return format_reply(554, "5.6.0", f"<{whom}> {problem}")
+        return format_reply(554, "5.6.0", f"<{whom}> {problem}" if whom else str(problem))
     return format_failure(problem, whom)

@@ -16,8 +16,18 @@ from typing import cast
 from mstore import __version__
 from mstore.accounts import AccountRecord
 from mstore.base import blocking, clock
-from mstore.base.errors import Invalid, LimitReached, Moved, MStoreError, NotFound
+from mstore.base.errors import (
+    Denied,
+    Exists,
+    Invalid,
+    LimitReached,
+    Moved,
+    MStoreError,
+    NotFound,
+    OverQuota,
+)
 from mstore.files.spool import Spool
+from mstore.lmtp.parameters import Mailing
 from mstore.lmtp.path import Path
 from mstore.lmtp.reply import Refusal, format_failure, format_reply
 from mstore.mail.date import format_date
@@ -26,6 +36,7 @@ from mstore.store.access import Access
 from mstore.store.account import Account
 from mstore.store.append import NewMessage, append
 from mstore.store.names import INBOX
+from mstore.store.once import append_once
 from mstore.store.place import Place
 from mstore.store.spaces import SHARED_PREFIX
 
@@ -49,6 +60,7 @@ class Envelope:
     """A mail transaction between MAIL and the end of DATA."""
 
     sender: Path
+    mailing: Mailing = field(default_factory=Mailing)
     id: str = field(default_factory=lambda: os.urandom(8).hex())
     recipients: list[Recipient] = field(default_factory=list)
 
@@ -81,13 +93,36 @@ def _find_shared(service: Service, detail: str) -> Place:
     return Access(service.store, service.accounts, None).place_to_post(SHARED_PREFIX + detail)
 
 
+def check_room(service: Service, recipient: Recipient, size_bytes: int) -> None:
+    """Pass a recipient in whose account there is room for a message as large as announced.
+
+    The size is only a promise (RFC 1870 §6.2): what counts is asked again when the message is there.
+    Raises: OverQuota; Unavailable, Corrupt, StorageFailed.
+    """
+    if service.over_quota:
+        return
+    account = service.store.account(recipient.record)
+    limits = account.limits
+    if not limits:
+        return
+    used = account.usage()
+    if limits.size_bytes is not None and used.size_bytes + size_bytes > limits.size_bytes:
+        raise OverQuota("no room for a message of this size", hopeless=size_bytes > limits.size_bytes)
+    if limits.messages is not None and used.messages >= limits.messages:
+        raise OverQuota("no room for another message")
+
+
 def make_trace(service: Service, envelope: Envelope, hello: str, now_s: int) -> bytes:
-    """Return-Path and Received, to stand in front of the message (RFC 5321 §4.4)."""
+    """Return-Path and Received, to stand in front of the message.
+
+    RFC 5321 §4.4; RFC 3848, RFC 6531 §3.7.3 for the protocol's name.
+    """
+    protocol = "UTF8LMTP" if envelope.mailing.utf8 else "LMTP"
     only = f"\r\n\tfor <{envelope.recipients[0].path.text}>" if len(envelope.recipients) == 1 else ""
     return (
         f"Return-Path: <{envelope.sender.text}>\r\n"
         f"Received: from {hello}\r\n"
-        f"\tby {service.settings.server_name} (M-Store {__version__}) with LMTP id {envelope.id}"
+        f"\tby {service.settings.server_name} (M-Store {__version__}) with {protocol} id {envelope.id}"
         f"{only};\r\n"
         f"\t{format_date(now_s, time.localtime(now_s).tm_gmtoff).decode()}\r\n"
     ).encode()
@@ -98,67 +133,89 @@ def deliver(service: Service, envelope: Envelope, spool: Spool) -> Iterator[byte
 
     Durable: what a positive reply tells of is on disk before the reply is yielded.
     """
-    message = NewMessage(spool, int(clock.now()))
-    delivered: set[tuple[str, str]] = set()
+    delivery = Delivery(service, NewMessage(spool, int(clock.now())))
     for recipient in envelope.recipients:
         to = recipient.path.text
         try:
-            _deliver_one(service, recipient, message, delivered)
+            delivery.to(recipient)
         except Exception as error:
             service.counters.add("errors")
             if isinstance(error, MStoreError):
                 service.log.warning("delivery-failed", id=envelope.id, to=to, error=str(error))
             else:
                 service.log.exception("fault", error, id=envelope.id, to=to)
-            yield format_failure(error, to)
+            yield format_failure(error, to, service.settings.lmtp_overquota_reply == "permanent")
         else:
             service.log.info("delivery", id=envelope.id, to=to, bytes=spool.size)
             yield format_reply(250, "2.1.5", f"<{to}> delivered")
 
 
-def _deliver_one(
-    service: Service, recipient: Recipient, message: NewMessage, delivered: set[tuple[str, str]]
-) -> None:
-    """Deliver to the recipient, also when his mail was moved since he was accepted, or is just being."""
-    try:
-        return _deliver_to(service, recipient.record, recipient, message, delivered)
-    except Moved:
-        blocking.sleep(MOVED_PAUSE_S)
-        record = service.accounts.by_id(recipient.record.id)
-        if record is None:
-            raise
-        return _deliver_to(service, record, recipient, message, delivered)
+class Delivery:
+    """One message on its way to its recipients' mailboxes."""
 
+    __slots__ = ("_delivered", "_message", "_service")
 
-def _deliver_to(
-    service: Service,
-    record: AccountRecord,
-    recipient: Recipient,
-    message: NewMessage,
-    delivered: set[tuple[str, str]],
-) -> None:
-    """Deliver to the mailbox named, or to INBOX where there is none of that name, or no longer."""
-    if recipient.is_shared:
-        place = _find_shared(service, recipient.mailbox_name)
-        return _append(service, place.account, place.inner, message, delivered)
-    account = service.store.account(record)
-    if recipient.mailbox_name:
+    def __init__(self, service: Service, message: NewMessage) -> None:
+        self._service = service
+        self._message = message
+        self._delivered: set[tuple[str, str]] = set()
+
+    def to(self, recipient: Recipient) -> None:
+        """Deliver to the recipient, also when his mail was moved since he was accepted, or is just being.
+
+        Durable: the message.
+        """
         try:
-            return _append(service, account, recipient.mailbox_name, message, delivered)
-        except (NotFound, Invalid, LimitReached):
-            pass
-    return _append(service, account, INBOX, message, delivered)
+            return self._to(recipient.record, recipient)
+        except Moved:
+            blocking.sleep(MOVED_PAUSE_S)
+            record = self._service.accounts.by_id(recipient.record.id)
+            if record is None:
+                raise
+            return self._to(record, recipient)
 
+    def _to(self, record: AccountRecord, recipient: Recipient) -> None:
+        """Deliver to the mailbox named, or to INBOX where there is none of that name, or no longer."""
+        service, name = self._service, recipient.mailbox_name
+        if recipient.is_shared:
+            place = _find_shared(service, name)
+            return self._append(place.account, place.inner)
+        account = service.store.account(record)
+        if name:
+            try:
+                return self._append(account, name)
+            except (NotFound, Invalid, LimitReached):
+                pass
+            if service.settings.lmtp_create_mailbox and self._create(account, record, name):
+                return self._append(account, name)
+        return self._append(account, INBOX)
 
-def _append(
-    service: Service, account: Account, name: str, message: NewMessage, delivered: set[tuple[str, str]]
-) -> None:
-    mailbox = account.open(name)
-    try:
-        place = (account.id, mailbox.id)
-        if place not in delivered:
-            append(mailbox, [message], service.over_quota)
-            delivered.add(place)
+    def _create(self, account: Account, record: AccountRecord, name: str) -> bool:
+        """Make the mailbox that an address asks for; whether it is there now."""
+        try:
+            account.create(name)
+            account.subscribe(name)
+        except Exists:
+            return True
+        except (NotFound, Invalid, LimitReached, Denied):
+            return False
+        self._service.log.info("mailbox-created", user=record.name, mailbox=name)
+        return True
+
+    def _append(self, account: Account, name: str) -> None:
+        service, message = self._service, self._message
+        mailbox = account.open(name)
+        try:
+            place = (account.id, mailbox.id)
+            if place in self._delivered:
+                return
+            window_s = service.settings.lmtp_duplicate_window
+            if not window_s:
+                append(mailbox, [message], service.over_quota)
+            elif not append_once(mailbox, message, message.internal_date - window_s, service.over_quota):
+                service.counters.add("duplicates")
+                return
+            self._delivered.add(place)
             service.counters.add("deliveries")
-    finally:
-        mailbox.release()
+        finally:
+            mailbox.release()

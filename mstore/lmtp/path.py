@@ -1,4 +1,4 @@
-"""Reverse and forward paths and ESMTP parameters: what follows ``MAIL FROM:`` and ``RCPT TO:``.
+"""Reverse and forward paths: what follows ``MAIL FROM:`` and ``RCPT TO:``; also in UTF-8 (RFC 6531 §3.3).
 
 Strict in what would change the meaning, lenient in spelling: a space after the colon and a missing pair of
 angle brackets are accepted, as the product has always done (``rcpt to: joe+important/March2000@foobar.com``).
@@ -8,31 +8,26 @@ Source routes are read and ignored (RFC 5321 §4.1.2). Pure functions; nothing h
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import unicodedata
 from dataclasses import dataclass, field
 
 LOCAL_LIMIT_BYTES = 1100
 """More than RFC 5321 §4.5.3.1.1 asks for, because a mailbox name may follow the plus sign."""
 DOMAIN_LIMIT_BYTES = 255
 
-_ATOM = rb"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+"
+_ATOM = rb"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\x80-\xff]+"
 _DOT_STRING = rb"%s(?:\.%s)*" % (_ATOM, _ATOM)
-_QUOTED = rb'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])*"'
-_LABEL = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
+_QUOTED = rb'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\x20-\x7e])*"'
+_LABEL = rb"[A-Za-z0-9_\x80-\xff](?:[A-Za-z0-9_\x80-\xff-]*[A-Za-z0-9_\x80-\xff])?"
 _DOMAIN = rb"(?:%s(?:\.%s)*\.?|\[[\x21-\x5a\x5e-\x7e]*\])" % (_LABEL, _LABEL)
 _ADDRESS = rb"(?P<local>%s|%s)(?:@(?P<domain>%s))?" % (_DOT_STRING, _QUOTED, _DOMAIN)
 _ROUTE = rb"(?:@%s(?:,@%s)*:)?" % (_DOMAIN, _DOMAIN)
 _PATH = re.compile(rb"(?P<quoted><)?(?P<address>%s%s)?(?(quoted)>)" % (_ROUTE, _ADDRESS))
-_PLAIN = re.compile(_DOT_STRING.decode())
-_PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]*))?")
+_PLAIN = re.compile(_DOT_STRING)
 
 
 class BadPath(Exception):
     """The address is not one (501 5.1.3 for a recipient, 501 5.1.7 for a sender)."""
-
-
-class BadParameter(Exception):
-    """What stands behind the address is not a list of parameters (501 5.5.4)."""
 
 
 @dataclass(slots=True)
@@ -46,12 +41,17 @@ class Path:
 
     def __post_init__(self) -> None:
         local = self.local
-        if local and _PLAIN.fullmatch(local) is None:
+        if local and _PLAIN.fullmatch(local.encode()) is None:
             local = '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'
         self.text = local if self.domain is None else f"{local}@{self.domain}"
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether it may stand where SMTPUTF8 was not asked for."""
+        return self.text.isascii()
 
     def split_plus(self) -> tuple[str, str]:
         """Return the user and what follows the first plus sign, empty when there is none."""
@@ -62,12 +62,14 @@ class Path:
 def parse_path(data: bytes) -> tuple[Path, bytes]:
     """Read one path at the start of the bytes; return it and what follows it.
 
-    RFC 5321 §4.1.2.
+    RFC 5321 §4.1.2, RFC 6531 §3.3.
     Raises: BadPath.
     """
     data = data.lstrip(b" \t")
-    if not data.isascii():
-        raise BadPath("address is not ASCII")
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        raise BadPath("address is neither ASCII nor UTF-8") from None
     match = _PATH.match(data)
     if match is None or match.end() == 0:
         raise BadPath("not an address")
@@ -82,22 +84,7 @@ def parse_path(data: bytes) -> tuple[Path, bytes]:
         if not local:
             raise BadPath("address has an empty local part")
     name = None if domain is None else domain.decode().rstrip(".")
-    return Path(local.decode(), name), rest.strip(b" \t")
-
-
-def parse_parameters(data: bytes) -> Mapping[bytes, bytes | None]:
-    """Read ``KEYWORD=value`` words; keywords come back in upper case.
-
-    RFC 5321 §4.1.2 (esmtp-param).
-    Raises: BadParameter for wrong syntax and for a keyword given twice.
-    """
-    found: dict[bytes, bytes | None] = {}
-    for word in data.split():
-        match = _PARAMETER.fullmatch(word)
-        if match is None:
-            raise BadParameter("syntax error in parameters")
-        keyword = match[1].upper()
-        if keyword in found:
-            raise BadParameter(f"{keyword.decode()} is given twice")
-        found[keyword] = match[2]
-    return found
+    path = Path(local.decode(), name)
+    if any(unicodedata.category(c) == "Cc" for c in path.text):
+        raise BadPath("address has a control character in it")
+    return path, rest.strip(b" \t")

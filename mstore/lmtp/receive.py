@@ -1,37 +1,21 @@
-"""The content of a message on its way in: from the connection, through its checks, into a spool.
+"""The content of a message taken off the connection: what comes behind DATA, and the chunks of BDAT.
 
-Two steps that know nothing of each other. ``read_content`` takes the bytes after ``DATA`` off the stream,
-finds the end, and undoes dot-stuffing; only ``CRLF.CRLF`` ends a message, never a bare line feed (which is
-how one message is smuggled in behind another). ``Content`` normalises line ends, inspects the header, puts
-the trace fields in front, and fills the spool. After a failure it takes the rest and drops it, so that the
-conversation stays in step, and remembers what went wrong.
+``read_content`` finds the end and undoes dot-stuffing; only ``CRLF.CRLF`` ends a message, never a bare line
+feed (which is how one message is smuggled in behind another). ``read_chunk`` counts. Where it goes is a
+``content.Content``.
 
 No Python statement runs per line: searching, counting and replacing are done by the methods of ``bytes``.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Protocol
 
 from mstore.base import blocking
-from mstore.base.errors import MStoreError
-from mstore.files.spool import Spool
-from mstore.mail.crlf import LineEnds
 from mstore.net.stream import Disconnected
 
-HEADER_LIMIT_BYTES = 1 << 20
-
 _END = b"\r\n.\r\n"
-_RETURN_PATH = re.compile(rb"^return-path[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.I | re.M)
-_STRIPPED = bytes(
-    b if b < 0x80 else (b & 0x7F if 0x20 <= b & 0x7F <= 0x7E else ord("?")) for b in range(256)
-)
-"""Takes the high bit off; what would become a control character (a line end, even) becomes "?" instead."""
-
-
-class BadContent(MStoreError):
-    """The message breaks a rule of the site or of the format (554 5.6.0)."""
+_CHUNK_BYTES = 64 << 10
 
 
 class Source(Protocol):
@@ -87,70 +71,19 @@ def _overhang(data: bytes) -> int:
     return 0
 
 
-class Content:
-    """Fills a spool with the message as it will be stored: trace fields, header, body, CRLF line ends."""
+def read_chunk(source: Source, sink: Sink | None, size_bytes: int) -> None:
+    """Hand on a chunk of a message as it is, or drop it where nobody wants it (RFC 3030 §2).
 
-    __slots__ = ("_allow_8bit", "_head", "_in_header", "_line_ends", "_spool", "_trace", "problem")
-
-    def __init__(self, spool: Spool, trace: bytes, allow_8bit: bool) -> None:
-        self.problem: MStoreError | None = None
-        self._spool = spool
-        self._trace = trace
-        self._allow_8bit = allow_8bit
-        self._head = bytearray()
-        self._in_header = True
-        self._line_ends = LineEnds()
-
-    def feed(self, data: bytes) -> None:
-        """Take the next piece; never raises, see ``problem``."""
-        if self.problem is not None:
-            return
-        try:
-            self._take(self._line_ends.feed(data))
-        except MStoreError as error:
-            self.problem = error
-            self._head.clear()
-
-    def finish(self) -> None:
-        """The message is complete: a header that was not ended by an empty line is all there is."""
-        if self.problem is None and self._in_header:
-            try:
-                self._take_header(bytes(self._head))
-            except MStoreError as error:
-                self.problem = error
-
-    def _take(self, data: bytes) -> None:
-        if not self._in_header:
-            self._spool.append(data)
-            return
-        head = self._head
-        known = max(len(head) - 3, 0)
-        head += data
-        if head.startswith(b"\r\n"):
-            end = 0
-        else:
-            blank = head.find(b"\r\n\r\n", known)
-            end = blank + 2 if blank >= 0 else -1
-        if end < 0:
-            if len(head) > HEADER_LIMIT_BYTES:
-                raise BadContent(f"header is larger than {HEADER_LIMIT_BYTES} bytes")
-            return
-        self._take_header(bytes(head[:end]))
-        self._spool.append(bytes(head[end:]))
-        head.clear()
-
-    def _take_header(self, header: bytes) -> None:
-        """Check the header, and put it behind the trace fields.
-
-        A Return-Path of the sender's is replaced by ours (RFC 5321 §4.4 "exactly one such line appears").
-        """
-        if len(header) > HEADER_LIMIT_BYTES:
-            raise BadContent(f"header is larger than {HEADER_LIMIT_BYTES} bytes")
-        if not header.isascii():
-            if not self._allow_8bit:
-                raise BadContent("header holds characters that are not ASCII")
-            header = header.translate(_STRIPPED)
-        if b"\nreturn-path" in b"\n" + header.lower():
-            header = _RETURN_PATH.sub(b"", header)
-        self._in_header = False
-        self._spool.append(self._trace + header)
+    Raises: Disconnected when the connection ends first; what TimedOut the stream raises.
+    """
+    while size_bytes:
+        blocking.breathe()
+        arrived = source.read_some(min(size_bytes, _CHUNK_BYTES))
+        if not arrived:
+            raise Disconnected("connection lost within a message")
+        if len(arrived) > size_bytes:
+            source.unread(arrived[size_bytes:])
+            arrived = arrived[:size_bytes]
+        size_bytes -= len(arrived)
+        if sink is not None:
+            sink.feed(arrived)

@@ -59,13 +59,15 @@ _CONDITIONS: tuple[tuple[type[MStoreError], int, str, str], ...] = (
 )
 
 
-def format_failure(error: Exception, whom: str) -> bytes:
+def format_failure(error: Exception, whom: str, full_is_permanent: bool = False) -> bytes:
     """The reply for a recipient whose delivery failed; a condition nobody foresaw is temporary."""
     about = f"<{whom}> " if whom else ""
     if isinstance(error, StorageFailed) and getattr(error.__cause__, "errno", None) in FULL:
         return format_reply(452, "4.3.1", f"{about}insufficient system storage")
     if isinstance(error, OverQuota) and error.hopeless:
         return format_reply(552, "5.2.2", f"{about}message is larger than the mailbox may ever be")
+    if isinstance(error, OverQuota) and full_is_permanent:
+        return format_reply(552, "5.2.2", f"{about}mailbox is full")
     for kind, code, status, text in _CONDITIONS:
         if isinstance(error, kind):
             return format_reply(code, status, about + text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from mstore.base import blocking
 from mstore.lmtp.commands import COMMANDS
 from mstore.lmtp.deliver import Envelope
+from mstore.lmtp.incoming import Incoming
 from mstore.lmtp.reply import Refusal, format_reply
 from mstore.net.service import Service
 from mstore.net.stream import LineTooLong, Stream, StreamFailed, TimedOut
@@ -24,18 +25,33 @@ _STOPPING = format_reply(421, "4.3.2", "server is shutting down")
 class Session:
     """A conversation with one client; the worker makes the stream and closes it."""
 
-    __slots__ = ("_errors", "ended", "envelope", "hello", "idle", "service", "stopping", "stream", "user")
+    __slots__ = (
+        "_errors",
+        "_is_cut",
+        "ended",
+        "envelope",
+        "hello",
+        "idle",
+        "incoming",
+        "service",
+        "stopping",
+        "stream",
+        "user",
+    )
 
     def __init__(self, stream: Stream, service: Service) -> None:
         self.stream = stream
         self.service = service
         self.hello = ""
         self.envelope: Envelope | None = None
+        self.incoming: Incoming | None = None
+        """The message that is being handed in."""
         self.user: str | None = None
         self.idle = False
         self.ended = False
         self.stopping = False
         self._errors = 0
+        self._is_cut = False
 
     def run(self) -> None:
         """Converse until the client goes, is silent for too long, or makes too many errors."""
@@ -46,13 +62,30 @@ class Session:
             stream.flush()
             while not self.ended:
                 self._serve_one()
-            if self._errors >= ERRORS_LIMIT:
+            if self._is_cut:
                 stream.drain()
             stream.flush()
         except TimedOut:
             self._say_last(format_reply(421, "4.4.2", "you were silent for too long"))
         except StreamFailed:
             pass
+        finally:
+            self.end_transaction()
+
+    def begin_message(self, envelope: Envelope) -> Incoming:
+        """The message of a transaction begins to come in."""
+        incoming = self.incoming = Incoming(self.service, envelope, self.hello)
+        return incoming
+
+    def end_transaction(self) -> None:
+        """Nothing is under way any more; a message that was not delivered is dropped."""
+        incoming, self.incoming, self.envelope = self.incoming, None, None
+        if incoming is not None:
+            incoming.close()
+
+    def end_soon(self) -> None:
+        """End the conversation after the reply under way, because it is out of step."""
+        self.ended = self._is_cut = True
 
     def stop(self) -> None:
         """Take leave of an idle client; of a busy one when its command is done."""
@@ -109,7 +142,7 @@ class Session:
             self._errors += 1
             self.service.counters.add("errors")
             if self._errors >= ERRORS_LIMIT:
-                self.ended = True
+                self.end_soon()
                 self.stream.write(format_reply(421, "4.7.0", "too many errors"))
         if not gathers:
             self.stream.flush()

@@ -9,7 +9,7 @@ Encoded words stay encoded. A comment behind a bare address is taken as its name
 import re
 from typing import NamedTuple
 
-from mstore.mail.header import comment_end
+from mstore.mail.header import comment_end, unescape
 
 MISSING_MAILBOX = b"MISSING_MAILBOX"
 MISSING_DOMAIN = b"MISSING_DOMAIN"
@@ -31,7 +31,6 @@ _TOKEN = re.compile(
     rb'(?P<space>\s++)|"(?P<quoted>(?:[^"\\]++|\\[\s\S])*+)\\?"?|(?P<literal>\[[^\]<>,;]*+\]?)'
     rb'|(?P<atom>(?:[^\s"(),:;<>@\[\\]++|\\[\s\S])++)|(?P<special>[(),:;<>@\\])'
 ).match
-_ESCAPE = re.compile(rb"\\([\s\S])")
 
 
 class Address(NamedTuple):
@@ -101,7 +100,7 @@ class _List:
             elif kind == "special":
                 self._special(token["special"], start)
             elif kind == "quoted":
-                self._word(_ESCAPE.sub(rb"\1", token["quoted"]))
+                self._word(unescape(token["quoted"]))
             else:
                 self._word(token[0])
         self._finish()
@@ -121,7 +120,7 @@ class _List:
         if mark == b"(":
             self.position = comment_end(self.value, start)
             text = self.value[start + 1 : self.position]
-            self.comment = _ESCAPE.sub(rb"\1", text[:-1] if text.endswith(b")") else text).strip()
+            self.comment = unescape(text[:-1] if text.endswith(b")") else text).strip()
             self.gap = True
         elif mark == b"<":
             self._open_angle()

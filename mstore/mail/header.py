@@ -20,6 +20,8 @@ _END = re.compile(rb"\n\r?\n")
 # One match per field with its continuation lines, or per line that is no field (both groups empty).
 _FIELDS = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?|[^\n]++\n?|\n").findall
 _FIELDS_AT = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?|[^\n]++\n?|\n").finditer
+_ESCAPE = re.compile(rb"\\([\s\S])")
+_OCTETS = [bytes((octet,)) for octet in range(256)]
 _QUOTED_OR_COMMENT = re.compile(rb'"(?:[^"\\]++|\\[\s\S])*+"?|\\[\s\S]?|[()]')
 _COMMENT = re.compile(rb"\\[\s\S]|[()]")
 
@@ -80,6 +82,22 @@ def unfold(value: bytes) -> bytes:
     if b"\n" in value:
         value = value.replace(b"\r\n", b"").replace(b"\n", b"")
     return value.strip(b" \t\r\n")
+
+
+def unescape(value: bytes) -> bytes:
+    """What a quoted string or a comment says: each backslash goes, and what stands behind it stays.
+
+    One at the end stays as well. Nothing is done for each of them: there may be a million.
+    """
+    if b"\\" not in value:
+        return value
+    spare = next((octet for octet in _OCTETS if octet not in value), None)
+    if spare is None:
+        return _ESCAPE.sub(rb"\1", value)
+    # Those that stand for themselves are put aside.
+    text = value.replace(b"\\\\", spare)
+    kept = b"\\" if text.endswith(b"\\") else b""
+    return text.replace(b"\\", b"").replace(spare, b"\\") + kept
 
 
 def comment_end(value: bytes, start: int) -> int:

@@ -13,7 +13,8 @@ to the reader is decided here:
 - More than ``DEPTH_LIMIT`` levels: the multipart or message there is a leaf, application/octet-stream.
 - ``PART_LIMIT`` parts: the last one reaches to the end of the message.
 - ``HEADERS_LIMIT_BYTES`` of headers, all parts together: what follows is text/plain without any field.
-- A message/rfc822 is parsed whatever its transfer encoding; where one hides it, it looks like a text.
+- A message/rfc822 is parsed whatever its transfer encoding; where one hides it, it looks like a text. A
+  message/global, which may be encoded (RFC 6532 §3.7), is parsed where it is not, and otherwise a leaf.
 """
 
 import mmap
@@ -40,6 +41,7 @@ SMALL_BYTES = 1 << 20
 
 _CHUNK_BYTES = 1 << 18
 _TEXT_DEFAULT: Params = ((b"CHARSET", b"US-ASCII"),)
+_UNCHANGED = frozenset((b"7BIT", b"8BIT", b"BINARY"))
 _ADDRESSES = frozenset((b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc"))
 
 Fields = dict[bytes, bytes]
@@ -49,9 +51,10 @@ class Part:
     """A body part, or a message: the root, and what is within a message/rfc822 part.
 
     Header: ``header_start:body_start``, with its empty line; body: ``body_start:end``. ``lines`` counts the
-    line feeds of the body as it is stored, in text and message/rfc822 parts only. ``message`` is the message
-    within a message/rfc822 part. ``fields`` holds the raw header fields by lower-case name. Type, subtype and
-    transfer encoding are tokens in upper case; without a Content-Transfer-Encoding, 7BIT (RFC 2045 §6.1).
+    line feeds of the body as it is stored, in text and message parts only. ``message`` is the message within
+    a message/rfc822 or message/global part. ``fields`` holds the raw header fields by lower-case name. Type,
+    subtype and transfer encoding are tokens in upper case; without a Content-Transfer-Encoding, 7BIT
+    (RFC 2045 §6.1).
     """
 
     __slots__ = (
@@ -84,8 +87,15 @@ class Part:
 
     @property
     def is_message(self) -> bool:
-        """Whether the body is a message of its own."""
-        return self.type == b"MESSAGE" and self.subtype == b"RFC822"
+        """Whether the body is a message of its own, and can be read as one."""
+        if self.type != b"MESSAGE":
+            return False
+        return self.subtype == b"RFC822" or (self.is_global and self.encoding in _UNCHANGED)
+
+    @property
+    def is_global(self) -> bool:
+        """Whether the body is a message with headers in UTF-8, perhaps encoded (RFC 6532 §3.7)."""
+        return self.type == b"MESSAGE" and self.subtype == b"GLOBAL"
 
     @property
     def id(self) -> bytes | None:
@@ -207,7 +217,7 @@ class _Scan:
             if part.type == b"MULTIPART":
                 self._open_multipart(part)
                 return first
-            if not (part.type == b"MESSAGE" and part.subtype == b"RFC822"):
+            if not part.is_message:
                 return first
             if len(self.open) >= DEPTH_LIMIT:
                 _make_leaf(part)
@@ -279,7 +289,7 @@ class _Scan:
             end -= 1
         for part in reversed(self.open[depth:]):
             part.end = end = max(end, part.body_start)  # a header may need the line end before the boundary
-            if part.type == b"TEXT" or part.message is not None:
+            if part.type == b"TEXT" or part.message is not None or part.is_global:
                 part.lines = self.newlines.count(part.body_start, part.end)
             elif part.type == b"MULTIPART" and not part.parts:
                 implied = Part(part.body_start, part.body_start, {})

@@ -7,7 +7,7 @@ wants of IMAP servers; if a piece of one is percent-encoded, the whole is, and i
 import re
 from itertools import islice
 
-from mstore.mail.header import strip_comments
+from mstore.mail.header import strip_comments, unescape
 
 Params = tuple[tuple[bytes, bytes], ...]
 
@@ -20,7 +20,6 @@ _WORD = re.compile(rb'\s*+"?(' + _TOKEN + rb")").match
 _PARAM = re.compile(rb';\s*+([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]++|\\[\s\S])*+)"?|([^;"]*+))')
 # A single parameter with nothing odd about it, which is what most fields have.
 _ONE_PARAM = re.compile(rb';\s*+([A-Za-z-]++)=(?:"([^"\\]*+)"|([^\s;"]++))').fullmatch
-_ESCAPE = re.compile(rb"\\([\s\S])")
 _PIECE = re.compile(rb"(.+?)(?:\*(\d{1,4}))?(\*)?", re.DOTALL).fullmatch
 _UNSAFE = re.compile(rb"[^!#$&+.0-9A-Z^_`a-z{|}~-]")
 
@@ -85,10 +84,8 @@ def _parse_params(value: bytes, position: int) -> Params:
         name, quoted, plain = found.groups()
         if quoted is None:
             text = plain.rstrip()
-        elif b"\\" in quoted:
-            text = _ESCAPE.sub(rb"\1", quoted)
         else:
-            text = quoted
+            text = unescape(quoted)
         pieces = pieces or b"*" in name
         params.append((name.upper(), text))
     return _join_pieces(params) if pieces else tuple(params)

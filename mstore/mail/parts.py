@@ -3,7 +3,7 @@
 Layout, little-endian: a head (version u8, 0, charsets u16, parts u32), then a 20-byte row for each part, then
 the names of the charsets, each ended by a zero byte. The children of a part have consecutive rows behind
 its own, so a part number leads to its row in as many steps as it has digits, whatever the size of the tree.
-The child of a message/rfc822 part is its message; of a multipart, its parts.
+The child of a message/rfc822 or message/global part is its message; of a multipart, its parts.
 """
 
 import struct
@@ -53,7 +53,7 @@ class PartOffsets(NamedTuple):
 
     @property
     def message(self) -> "PartOffsets | None":
-        """The message within a message/rfc822 part."""
+        """The message within a message/rfc822 or message/global part."""
         return _row(self.data, self.first_child) if self.kind == MESSAGE else None
 
     @property

@@ -13,8 +13,12 @@ from mstore.mail.parts import BASE64, MESSAGE, QUOTED_PRINTABLE, TEXT, UNKNOWN, 
 
 LONGEST = 200
 """Characters (RFC 8970 §3.3)."""
+_FIRST_BYTES = 1 << 10
+"""So much of a part is looked at first, which for most is enough."""
 _READ_BYTES = 16 << 10
-"""So much of a part is read; of markup most may be something else than text."""
+"""So much of it is read otherwise; of markup most may be something else than text."""
+_ENOUGH = LONGEST + 100
+"""So many characters are there when what comes behind them, cut anywhere, can change nothing any more."""
 _HEADER_BYTES = 64 << 10
 _MOST_PARTS = 20
 """So many texts are looked at in search for a plain one."""
@@ -30,19 +34,21 @@ Read = Callable[[int, int], bytes]
 
 def make_preview(root: PartOffsets, read: Read) -> str:
     """The first plain text of a message, or the first HTML without its markup; empty when it has neither."""
-    markup: PartOffsets | None = None
+    markup: tuple[PartOffsets, bytes] | None = None
     for count, part in enumerate(_texts(root)):
-        size = min(part.body_start - part.header_start, _HEADER_BYTES)
-        subtype = _subtype_shown(read(part.header_start, size))
+        header_bytes = part.body_start - part.header_start
+        # Header and beginning by one read.
+        data = read(part.header_start, min(header_bytes + _FIRST_BYTES, part.end - part.header_start))
+        subtype = _subtype_shown(data[: min(header_bytes, _HEADER_BYTES)])
         if subtype == b"PLAIN":
-            text = _shorten(_read_text(part, read))
+            text = _glimpse(part, data[header_bytes:], read, _shorten)
             if text:
                 return text
         elif subtype == b"HTML" and markup is None:
-            markup = part
+            markup = part, data[header_bytes:]
         if count == _MOST_PARTS:
             break
-    return _shorten(_strip_markup(_read_text(markup, read))) if markup is not None else ""
+    return _glimpse(*markup, read, _shorten_markup) if markup is not None else ""
 
 
 def _texts(root: PartOffsets) -> Iterator[PartOffsets]:
@@ -74,8 +80,16 @@ def _subtype_shown(header: bytes) -> bytes:
     return subtype
 
 
-def _read_text(part: PartOffsets, read: Read) -> str:
-    data = read(part.body_start, min(part.end - part.body_start, _READ_BYTES))
+def _glimpse(part: PartOffsets, data: bytes, read: Read, shorten: Callable[[str], str]) -> str:
+    """What a text says, of which ``data`` is the beginning."""
+    text = shorten(_decode(part, data))
+    size = min(part.end - part.body_start, _READ_BYTES)
+    if len(text) < _ENOUGH and len(data) < size:
+        text = shorten(_decode(part, read(part.body_start, size)))
+    return text[:LONGEST].rstrip()
+
+
+def _decode(part: PartOffsets, data: bytes) -> str:
     if part.encoding == BASE64:
         data = decode_base64(data)
     elif part.encoding == QUOTED_PRINTABLE:
@@ -83,10 +97,10 @@ def _read_text(part: PartOffsets, read: Read) -> str:
     return decode_text(data, part.charset)
 
 
-def _strip_markup(text: str) -> str:
-    return html.unescape(_TAG.sub("", _BREAK.sub(" ", _NO_TEXT.sub(" ", text))))
+def _shorten_markup(text: str) -> str:
+    return _shorten(html.unescape(_TAG.sub("", _BREAK.sub(" ", _NO_TEXT.sub(" ", text)))))
 
 
 def _shorten(text: str) -> str:
-    """One line without what cannot be seen, cut to the length allowed."""
-    return " ".join(_UNSEEN.sub(" ", text).split())[:LONGEST].rstrip()
+    """One line without what cannot be seen."""
+    return " ".join(_UNSEEN.sub(" ", text).split())

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from mstore.mail.address import match_plain, parse_addresses
 from mstore.mail.casemap import casemap
 from mstore.mail.decode import decode_words
-from mstore.mail.header import unfold
+from mstore.mail.header import unescape, unfold
 from mstore.mail.mime import Fields
 from mstore.mail.subject import base_subject
 
@@ -25,7 +25,6 @@ _ID_LIMIT_BYTES = 64 << 10
 _NONE, _REPLY = (number.to_bytes(8, "little") for number in range(2))
 _MESSAGE_ID = re.compile(rb'<[ \t]*+((?:[^\s"<>]|"(?:[^"\\]|\\[\s\S])*+")++)[ \t]*+>')
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\[\s\S])*+)"')
-_ESCAPE = re.compile(rb"\\([\s\S])")
 
 
 def subject_keys(fields: Fields) -> tuple[bytes, bool]:
@@ -68,7 +67,7 @@ def _ids(value: bytes | None) -> list[bytes]:
 
 def _unquote(text: bytes) -> bytes:
     """RFC 5256 §3: ids that differ in quoting alone are the same."""
-    return _QUOTED.sub(lambda found: _ESCAPE.sub(rb"\1", found[1]), text)
+    return _QUOTED.sub(lambda found: unescape(found[1]), text)
 
 
 def _first(value: bytes | None) -> tuple[bytes, bytes]:

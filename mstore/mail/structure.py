@@ -1,5 +1,8 @@
 """ENVELOPE, BODYSTRUCTURE and BODY in the parenthesized form of RFC 3501 §7.4.2, their form in the store too.
 
+In IMAP4rev2 a message/global has an envelope and a structure of its own, as a message/rfc822 has in both
+(RFC 9051 §9 "media-message"); that form is made when it is asked for.
+
 Whatever the message holds, the result is legal by the grammar of RFC 3501 §9: strings are quoted when they
 are 7-bit without CR, LF or NUL, and literals otherwise; a NUL, which no string may hold, becomes ``?``.
 Header values are unfolded, and otherwise as they were written; encoded words stay encoded.
@@ -13,6 +16,8 @@ from mstore.mail.mime import Fields, Part
 from mstore.mail.params import Params
 
 _PLAIN = re.compile(rb'[^\x00\r\n"\\\x80-\xff]*').fullmatch
+_HIDDEN = b' (%b) ("TEXT" "PLAIN" NIL NIL NIL "7BIT" 0 0' % b" ".join([b"NIL"] * 10)
+"""Envelope and structure of a message that its transfer encoding hides: neither may be missing."""
 _CLEAN = re.compile(rb"[^\x00\r\n\x80-\xff]*").fullmatch
 
 
@@ -87,21 +92,26 @@ def _format_field(value: bytes | None) -> bytes:
     return b'"' + value + b'"' if _PLAIN(value) else format_string(unfold(value))
 
 
-def format_structure(root: Part) -> tuple[bytes, bytes]:
+def format_structure(root: Part, rev2: bool = False) -> tuple[bytes, bytes]:
     """BODYSTRUCTURE and BODY of a message."""
     full: list[bytes] = []
     short: list[bytes] = []
-    _write(root, full, short)
+    _write(root, full, short, rev2)
     return b"".join(full), b"".join(short)
 
 
-def _write(part: Part, full: list[bytes], short: list[bytes]) -> None:
+def has_global(structure: bytes) -> bool:
+    """Whether a BODYSTRUCTURE or BODY may look otherwise in IMAP4rev2."""
+    return b'"MESSAGE" "GLOBAL"' in structure
+
+
+def _write(part: Part, full: list[bytes], short: list[bytes], rev2: bool) -> None:
     """Append both forms of ``part``; the tree's depth is limited, so recursion is."""
     if part.parts:
         full.append(b"(")
         short.append(b"(")
         for child in part.parts:
-            _write(child, full, short)
+            _write(child, full, short, rev2)
         full.append(b' "%b" %b %b)' % (part.subtype, _format_params(part.params), _format_tail(part)))
         short.append(b' "%b")' % part.subtype)
         return
@@ -115,11 +125,15 @@ def _write(part: Part, full: list[bytes], short: list[bytes]) -> None:
         part.encoding,
         part.end - part.body_start,
     )
-    if part.message is not None:
+    if part.message is not None and (rev2 or not part.is_global):
         basic += b" %b " % format_envelope(part.message.fields)
         full.append(basic)
         short.append(basic)
-        _write(part.message, full, short)
+        _write(part.message, full, short, rev2)
+        basic = b" %d" % part.lines
+    elif rev2 and part.is_global:
+        full.append(basic + _HIDDEN + b" NIL NIL NIL NIL)")
+        short.append(basic + _HIDDEN + b")")
         basic = b" %d" % part.lines
     elif part.type == b"TEXT":
         basic += b" %d" % part.lines

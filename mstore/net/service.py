@@ -6,7 +6,7 @@ may not import.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,19 +21,20 @@ class Counters(Protocol):
     def add(self, name: str, amount: int = 1) -> None: ...
 
 
-class AuthResult(Protocol):
-    """What became of a check of name and password."""
-
-    @property
-    def ok(self) -> bool: ...
-    @property
-    def text(self) -> str: ...
-
-
 class Authenticator(Protocol):
-    """Asks authproxyd. Raises: Unavailable."""
+    """Asks authproxyd (``mstore.auth.client``)."""
 
-    def check(self, name: bytes, password: bytes) -> AuthResult: ...
+    def names(self, service: str, stream: Any, passwords: bool) -> tuple[str, ...]: ...
+    def has_command(self, name: str) -> bool: ...
+    def needs_privacy(self, name: str) -> bool: ...
+    def check_password(self, name: bytes, password: bytes, facts: Any) -> Any: ...
+    def authenticate(
+        self,
+        mechanism: str,
+        facts: Any,
+        initial: bytes | None,
+        ask: Callable[[bytes], bytes | None],
+    ) -> Any: ...
 
 
 class AccountFinder(Protocol):

@@ -13,12 +13,14 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Protocol
 
 from mstore.base.errors import MStoreError
 from mstore.net.deflate import Deflated
+from mstore.net.peer import ClientCertificate
+from mstore.net.tls import channel_bindings, client_certificate, describe_failure
 
 LINE_LIMIT_BYTES = 65536
 RECEIVE_BYTES = 16384
@@ -213,6 +215,24 @@ class Stream:
         """Whether a whole line is buffered: it can be read without waiting."""
         return self._buffer.find(b"\n", self._at) >= 0
 
+    def has_arrived(self) -> bool:
+        """Whether anything of the peer's is here or in the system, whole or not, that nobody has read yet."""
+        if self._at < len(self._buffer):
+            return True
+        pending = getattr(self._socket, "pending", None)
+        try:
+            if pending is not None and pending():
+                return True
+        except (OSError, ValueError):
+            return False
+        number = getattr(self._socket, "fileno", None)
+        fd = number() if number is not None else -1
+        if fd < 0:
+            return False
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(0))
+
     def discard_input(self) -> None:
         """Forget what is buffered."""
         self._buffer, self._at = b"", 0
@@ -278,15 +298,25 @@ class Stream:
         """
         self.flush()
         self.discard_input()
+        if isinstance(self._socket, Deflated):
+            self._socket = self._socket.inner
         try:
             if self._wrap_tls is not None:
                 self._socket = self._wrap_tls(self._socket, context)
             else:
                 self._socket = context.wrap_socket(self._socket, server_side=True)
         except (OSError, ValueError) as error:
-            raise Disconnected("TLS handshake failed") from error
+            raise Disconnected(f"TLS handshake failed: {describe_failure(error)}") from error
         self.tls = True
         self._socket.settimeout(self._timeout_s)
+
+    def client_certificate(self) -> ClientCertificate | None:
+        """Whom the client has proved to be by a certificate; None where it has not, as without TLS."""
+        return client_certificate(self._socket) if self.tls else None
+
+    def channel_bindings(self) -> Mapping[str, bytes]:
+        """What binds an authentication to this connection, by type of channel binding; empty without TLS."""
+        return channel_bindings(self._socket) if self.tls else {}
 
     def start_deflate(self) -> None:
         """Go on compressed in both directions (RFC 4978); what was written before goes out as it is.
@@ -294,8 +324,21 @@ class Stream:
         Raises: Disconnected, TimedOut.
         """
         self.flush()
-        self._socket = Deflated(self._socket)
+        if isinstance(self._socket, Deflated):
+            self._socket.begin()
+        else:
+            self._socket = Deflated(self._socket)
         self.deflated = True
+
+    def end_deflate(self) -> None:
+        """Go on without compression behind the answer that is queued, and behind the peer's (RFC 8437 §4.1).
+
+        Raises: Disconnected, TimedOut.
+        """
+        assert isinstance(self._socket, Deflated)
+        self._socket.end()
+        self.flush()
+        self.deflated = False
 
     def acknowledge(self) -> None:
         """Let the system acknowledge at once what has come, in the middle of something.

@@ -6,6 +6,7 @@ A command gets the session and what stands behind its name; it answers through `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -28,6 +29,7 @@ TRANSACTION = frozenset({"transaction"})
 BOTH = AUTHORIZATION | TRANSACTION
 
 _END = b".\r\n"
+_LANGUAGE = re.compile(rb"\*|[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8}){0,8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +51,42 @@ def run_capa(session: Session, argument: bytes) -> None:
         "AUTH-RESP-CODE",
         "PIPELINING",
         "EXPIRE NEVER",
+        "UTF8 USER",
+        "LANG",
         f"IMPLEMENTATION M-Store-{__version__}",
     ]
+    delay_s = session.service.settings.pop3d_login_delay
+    if delay_s:
+        lines.append(f"LOGIN-DELAY {delay_s}")
     if login.may_send_passwords(session):
         lines.append("USER")
-        names = login.mechanisms(session)
-        if names:
-            lines.append("SASL " + " ".join(names))
+    names = login.mechanisms(session)
+    if names:
+        lines.append("SASL " + " ".join(names))
     if session.maildrop is None and login.may_start_tls(session):
         lines.append("STLS")  # RFC 2595 §8 "AUTHORIZATION state only"
     session.ok("capability list follows")
     session.send("".join(line + "\r\n" for line in lines).encode() + _END)
+
+
+def run_utf8(session: Session, argument: bytes) -> None:
+    """Send headers as they are from now on, in UTF-8 too (RFC 6856 §2.1)."""
+    _no_argument(argument)
+    session.utf8 = True
+    session.ok("headers may be in UTF-8")
+
+
+def run_lang(session: Session, argument: bytes) -> None:
+    """Choose the language of texts for people, of which there is one; or list it (RFC 6856 §3)."""
+    if not argument:
+        session.ok("language listing follows")
+        session.send(b"en English\r\n" + _END)
+        return
+    if _LANGUAGE.fullmatch(argument) is None:
+        raise Refusal("LANG takes a language range", wrong=True)
+    if argument != b"*" and argument.split(b"-")[0].lower() != b"en":
+        raise Refusal(f"there is no language {argument.decode()} here")
+    session.ok("en English it is")
 
 
 def run_stat(session: Session, argument: bytes) -> None:
@@ -101,8 +128,8 @@ def run_retr(session: Session, argument: bytes) -> None:
     """Send a message (RFC 1939 §5)."""
     maildrop = _maildrop(session)
     number = _number(argument)
-    size = maildrop.size(number)
-    _send_message(session, f"{size} octets", maildrop.content(number))
+    size_bytes, chunks = maildrop.content(number, session.utf8)
+    _send_message(session, f"{size_bytes} octets", chunks)
 
 
 def run_top(session: Session, argument: bytes) -> None:
@@ -113,7 +140,7 @@ def run_top(session: Session, argument: bytes) -> None:
         raise Refusal("TOP needs a message number and a number of lines", wrong=True)
     # What has more digits than any message has lines means all of them.
     lines = int(words[1][:18])
-    _send_message(session, "top of message follows", maildrop.top(_number(words[0]), lines))
+    _send_message(session, "top of message follows", maildrop.top(_number(words[0]), lines, session.utf8))
 
 
 def run_dele(session: Session, argument: bytes) -> None:
@@ -165,7 +192,10 @@ COMMANDS: Mapping[bytes, Command] = {
     b"STLS": Command(login.run_stls, AUTHORIZATION, "RFC 2595 §4"),
     b"USER": Command(login.run_user, AUTHORIZATION, "RFC 1939 §7"),
     b"PASS": Command(login.run_pass, AUTHORIZATION, "RFC 1939 §7"),
+    b"APOP": Command(login.run_apop, AUTHORIZATION, "RFC 1939 §7"),
     b"AUTH": Command(login.run_auth, AUTHORIZATION, "RFC 5034 §4"),
+    b"UTF8": Command(run_utf8, AUTHORIZATION, "RFC 6856 §2.1"),
+    b"LANG": Command(run_lang, BOTH, "RFC 6856 §3.2"),
     b"STAT": Command(run_stat, TRANSACTION, "RFC 1939 §5"),
     b"LIST": Command(run_list, TRANSACTION, "RFC 1939 §5"),
     b"UIDL": Command(run_uidl, TRANSACTION, "RFC 1939 §7"),

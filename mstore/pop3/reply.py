@@ -1,6 +1,6 @@
 """What POP3 tells a client that gets no +OK: text, response code, and which condition has which.
 
-RFC 2449 §8 (IN-USE), RFC 3206 §4 (SYS), §5 (AUTH).
+RFC 2449 §8 (IN-USE, LOGIN-DELAY), RFC 3206 §4 (SYS), §5 (AUTH).
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from mstore.base.errors import Busy, Corrupt, Expunged, Moved, MStoreError, NotFound
 
 IN_USE = "IN-USE"
+LOGIN_DELAY = "LOGIN-DELAY"
 AUTH = "AUTH"
 TEMPORARY = "SYS/TEMP"
 PERMANENT = "SYS/PERM"

@@ -14,6 +14,7 @@ from mstore.net.penalty import Penalty
 from mstore.net.service import Service
 from mstore.net.stream import Disconnected, LineTooLong, Stream, StreamFailed
 from mstore.pop3.commands import COMMANDS
+from mstore.pop3.login import make_greeting
 from mstore.pop3.maildrop import Maildrop, NoSuchMessage
 from mstore.pop3.reply import TEMPORARY, Refusal, format_error, refusal_of
 
@@ -34,9 +35,11 @@ class Session:
         "maildrop",
         "penalty",
         "service",
+        "stamp",
         "stopping",
         "stream",
         "user",
+        "utf8",
     )
 
     def __init__(self, stream: Stream, service: Service) -> None:
@@ -45,6 +48,10 @@ class Session:
         self.claimed = b""
         self.maildrop: Maildrop | None = None
         self.user: str | None = None
+        self.utf8 = False
+        """The client takes headers that are not ASCII (RFC 6856 §2.1)."""
+        self.stamp = b""
+        """The timestamp in the greeting, where APOP is offered."""
         self.penalty: Penalty | None = None
         self.idle = False
         self.ended = False
@@ -62,7 +69,7 @@ class Session:
                 stream.write(format_error(closed, "ALERT"))
                 self.cut()
             else:
-                self.ok(f"{self.service.settings.server_name} POP3 M-Store ready")
+                self.ok(make_greeting(self))
             while not self.ended:
                 self._serve_one()
             self.leave()
@@ -86,21 +93,25 @@ class Session:
                 pass
             self.stream.interrupt()
 
-    def enter(self, user: str, maildrop: Maildrop) -> None:
-        """The client is who it says, and owns its maildrop from now on."""
+    def enter(self, user: str, maildrop: Maildrop, by: str | None, mechanism: str) -> None:
+        """The client is who it says, and owns its maildrop from now on; ``by`` acts as somebody else."""
         self.user = user
         self.maildrop = maildrop
         self.penalty = None
         self._errors = 0
         self.stream.timeout_s = self.service.settings.pop3d_autologout
         self.service.counters.add("logins")
-        self.service.log.info("login", user=user, peer=self.stream.peer)
+        self.service.log.info("login", user=user, by=by, mechanism=mechanism, peer=self.stream.peer)
 
     def leave(self) -> None:
         """Free the maildrop, if there is one."""
         maildrop, self.maildrop = self.maildrop, None
-        if maildrop is not None:
+        if maildrop is None:
+            return
+        try:
             maildrop.close()
+        except MStoreError as error:
+            self.report("close", error)
 
     def cut(self) -> None:
         """End the session against the client's will, after the answer under way."""

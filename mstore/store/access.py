@@ -32,7 +32,6 @@ from mstore.store.rights import (
     OWNER_ALWAYS,
     TELLING,
     Rights,
-    flag_mask,
     format_choice,
     modify,
 )
@@ -50,12 +49,12 @@ class Access:
         "_is_own_current",
         "_is_superuser",
         "_own",
-        "_people",
         "_person",
         "_sees_others",
         "_version",
         "_who",
         "is_fresh",
+        "people",
         "store",
     )
 
@@ -64,7 +63,7 @@ class Access:
     ) -> None:
         """A gate for a user; for somebody anonymous (None); or for whom nothing is refused, as ``msadm``."""
         self.store = store
-        self._people = people
+        self.people = people
         self._id = None if person is None else person.id
         self._is_superuser = is_superuser
         self._by_command = False
@@ -98,7 +97,7 @@ class Access:
         self.is_fresh = self._by_command
 
     def _look(self, recent: bool) -> None:
-        version = self._people.version(recent)
+        version = self.people.version(recent)
         if version != self._version:
             self._version = version
             self._person = self._who = self._sees_others = None
@@ -116,7 +115,7 @@ class Access:
             self._follow()
         person = self._person
         if person is None:
-            person = self._person = self._people.by_id(self._id)
+            person = self._person = self.people.by_id(self._id)
             if person is None:
                 raise NotFound("this account was removed")
         return person
@@ -147,18 +146,23 @@ class Access:
             return self.account.mailboxes()
 
     @property
+    def is_anonymous(self) -> bool:
+        """Whether there is no account, and nothing that is one's own."""
+        return self._id is None
+
+    @property
     def is_administrator(self) -> bool:
         """Whether the user is an administrator of the site."""
         if self._id is None:
             return self._is_superuser
-        return self._people.is_administrator(self.person.name)
+        return self.people.is_administrator(self.person.name)
 
     @property
     def who(self) -> Who:
         """The user as access control lists see him now."""
         if self._id is None:
             return Who(None, is_administrator=self._is_superuser)
-        person, people = self.person, self._people
+        person, people = self.person, self.people
         if self._who is None:
             groups = people.groups_of(self._id)
             self._who = Who(self._id, groups, people.is_administrator(person.name))
@@ -176,13 +180,13 @@ class Access:
         own: Mapping[str, MailboxEntry] = {} if self._id is None else self._own_names()
         self._follow()
         if self._sees_others is None:
-            who, people = self.who, self._people
+            who, people = self.who, self.people
             self._sees_others = (
                 who.is_administrator or people.shared() is not None or bool(people.grantors(who.identifiers))
             )
         if not self._sees_others and not prefix.startswith(spaces.OTHERS_PREFIX):
             return own
-        found = list_foreign(self.store, self._people, self.who, prefix)
+        found = list_foreign(self.store, self.people, self.who, prefix)
         return {**own, **found} if found else own
 
     def subscriptions(self) -> frozenset[str]:
@@ -273,7 +277,7 @@ class Access:
             if opened.personal:
                 entries = opened.account.mailboxes()
             else:
-                person = self._people.by_id(opened.account.id)
+                person = self.people.by_id(opened.account.id)
                 if person is None:
                     return NONE
                 entries = self.store.account(person).mailboxes()
@@ -290,7 +294,7 @@ class Access:
         Raises: Invalid, LimitReached.
         """
         full = spaces.parse(name, new=True)
-        person = self._people.find(full.owner) if full.space is Space.OTHERS and full.owner else None
+        person = self.people.find(full.owner) if full.space is Space.OTHERS and full.owner else None
         if person is None:
             return str(full)
         return (
@@ -312,7 +316,7 @@ class Access:
 
     def site_account(self, make: bool = False) -> Account | None:
         """The account of the shared mailboxes; with ``make`` an administrator makes it. Raises: NotFound."""
-        person = self._people.shared()
+        person = self.people.shared()
         if person is None and make:
             person = self._owner_of(FullName(Space.SHARED, "", ""), new=True)
         return None if person is None else self.store.account(person)
@@ -329,18 +333,6 @@ class Access:
                 return self._new_place(name).person
             except (Denied, Invalid):
                 raise no_mailbox(name) from None
-
-    @staticmethod
-    def permit_flags(rights: Rights, op: str, bits: int) -> int:
-        """The flags that somebody with these rights may ``store``, ``append`` or ``copy``, of those he wants.
-
-        RFC 4314 §4: what is not allowed is left out. ``store`` of nothing but such flags fails.
-        Raises: Denied.
-        """
-        allowed = bits & flag_mask(rights)
-        if op == "store" and bits and not allowed:
-            raise Denied("you have no right to change these flags")
-        return allowed
 
     # -- changing
 
@@ -415,7 +407,7 @@ class Access:
         others = []
         for identifier, rights in acl:
             if place.space is Space.SHARED or identifier != USER + place.person.id:
-                name_shown = show_identifier(self._people, identifier)
+                name_shown = show_identifier(self.people, identifier)
                 if name_shown is not None:
                     others.append((name_shown, rights))
         return shown + sorted(others)
@@ -428,7 +420,7 @@ class Access:
         Raises: NotFound, Denied, Invalid where nobody is called so, LimitReached, Busy, StorageFailed.
         """
         place = self.place(name, "a")
-        stored = find_identifier(self._people, identifier)
+        stored = find_identifier(self.people, identifier)
         is_owner = place.space is not Space.SHARED and stored == USER + place.person.id
 
         def change(acl: Acl) -> Acl:
@@ -449,7 +441,7 @@ class Access:
         Raises: NotFound, Denied, Invalid where nobody is called so, Busy, StorageFailed.
         """
         place = self.place(name, "a")
-        stored = find_identifier(self._people, identifier)
+        stored = find_identifier(self.people, identifier)
         place.account.change_acl(
             place.inner,
             lambda acl: acl.without(stored),
@@ -464,13 +456,13 @@ class Access:
         Raises: NotFound, Denied, Invalid where nobody is called so.
         """
         place = self.place(name, "a")
-        stored = find_identifier(self._people, identifier)
+        stored = find_identifier(self.people, identifier)
         always, never = NONE, NONE
         if stored.startswith(USER):
-            person = self._people.by_id(AccountId(stored.removeprefix(USER)))
+            person = self.people.by_id(AccountId(stored.removeprefix(USER)))
             if place.space is not Space.SHARED and stored == USER + place.person.id:
                 always = OWNER_ALWAYS
-            if person is not None and self._people.is_administrator(person.name):
+            if person is not None and self.people.is_administrator(person.name):
                 always |= ADMINISTRATOR
         elif stored == ANONYMOUS:
             never = frozenset("s")
@@ -541,12 +533,12 @@ class Access:
                 raise no_mailbox(str(full))
             return self.person
         if full.space is Space.OTHERS:
-            person = self._people.find(full.owner) if full.owner else None
+            person = self.people.find(full.owner) if full.owner else None
         else:
-            person = self._people.shared()
+            person = self.people.shared()
             if person is None and new and self.is_administrator:
-                mailstore = self._people.assign(spaces.SHARED)
-                person = blocking.call(self._people.make_shared, mailstore)
+                mailstore = self.people.assign(spaces.SHARED)
+                person = blocking.call(self.people.make_shared, mailstore)
         if person is None or (not full.inner and not new):
             raise no_mailbox(str(full))
         return person
@@ -578,7 +570,7 @@ class Access:
 
         def note(identifiers: frozenset[str], only: bool) -> None:
             try:
-                blocking.call(self._people.note_grants, person.id, identifiers, only)
+                blocking.call(self.people.note_grants, person.id, identifiers, only)
             except MStoreError:
                 if not only:
                     raise

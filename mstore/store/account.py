@@ -29,6 +29,7 @@ from mstore.store.catalog import Catalog
 from mstore.store.copy import move
 from mstore.store.directory import gone, is_abandoned, is_mailbox_id, remove_mailbox, remove_trash
 from mstore.store.mailbox import Mailbox
+from mstore.store.maildrop import LOCK_FILE, Maildrop
 from mstore.store.names import INBOX
 from mstore.store.namestate import MailboxEntry, Record
 from mstore.store.pool import Pool
@@ -45,27 +46,6 @@ def _permit_all(_: Mapping[str, MailboxEntry]) -> None:
     """Let a change be made."""
 
 
-class Maildrop:
-    """The exclusive right to an account's maildrop, until it is released or the process ends."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self, lock: Lock) -> None:
-        self._lock: Lock | None = lock
-
-    def release(self) -> None:
-        """Give the right back; a second time does nothing."""
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            lock.release()
-
-    def __enter__(self) -> Maildrop:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
 class Account:
     """The mailboxes of one account."""
 
@@ -77,7 +57,7 @@ class Account:
         self.id = account_id
         self._catalog = Catalog(path, account_id)
         self._lock = Lock(path / "lock", RANK_ACCOUNT, account_id)
-        self._maildrop_lock = Lock(path / "pop3.lock", RANK_MAILDROP, account_id)
+        self._maildrop_lock = Lock(path / LOCK_FILE, RANK_MAILDROP, account_id)
         self._pool = pool
         self._quota = pool.quota(self._directory)
         self._listed_serial = -1
@@ -148,7 +128,7 @@ class Account:
             except FileNotFoundError:
                 raise gone(self._directory, "the account has no mail directory") from None
             lock.acquire(0)
-        return Maildrop(lock)
+        return Maildrop(lock, self._directory)
 
     # -- quota
 
@@ -525,10 +505,11 @@ class Account:
             changed = True
         if not changed and self._listed_serial == catalog.serial:
             return
-        entries = catalog.state.entries
-        self._listing = MappingProxyType({name: entries[name] for name in names.sorted_names(entries)})
-        self._subscribed = frozenset(catalog.state.subscriptions)
-        self._listed_serial = catalog.serial
+        with catalog.applying:
+            entries = catalog.state.entries
+            self._listing = MappingProxyType({name: entries[name] for name in names.sorted_names(entries)})
+            self._subscribed = frozenset(catalog.state.subscriptions)
+            self._listed_serial = catalog.serial
 
     def _settle(self) -> None:
         """A change of names waits to be released: its author is at it, or has died, or the power took the

@@ -65,14 +65,15 @@ def read(access: Access, name: str) -> dict[str, bytes]:
     if not name:
         site = access.site_account()
         found = {} if site is None else _of(site, SITE, SHARED_PREFIX)
-        return found | _of(access.account, SITE, PRIVATE_PREFIX)
+        return found if access.is_anonymous else found | _of(access.account, SITE, PRIVATE_PREFIX)
     place = _place(access, name)
     assert place.entry is not None
     if place.entry.no_select:
         return {}
     own = Subject(0, int(place.entry.id, 16))
     found = _of(place.account, own, SHARED_PREFIX)
-    found |= _of(access.account, _private_subject(place), PRIVATE_PREFIX)
+    if not access.is_anonymous:
+        found |= _of(access.account, _private_subject(place), PRIVATE_PREFIX)
     if place.personal and place.entry.special_use is not None:
         found[SPECIAL_USE] = place.entry.special_use.encode("ascii")
     return found

@@ -11,6 +11,7 @@ rename.
 from __future__ import annotations
 
 import os
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -45,6 +46,8 @@ class Catalog:
         """Its name is known to be on disk: its author may have died before he saw to it."""
         self.pending = False
         """A group waits behind the end: being written just now, or left by one who died."""
+        self.applying = threading.Lock()
+        """Held, without ever waiting inside, by who reads or extends the state."""
 
     @property
     def serial(self) -> int:
@@ -70,6 +73,10 @@ class Catalog:
         seen = (status.st_ino, status.st_mtime_ns, status.st_size)
         if seen == self._seen:
             return False
+        with self.applying:
+            return self._refresh(seen)
+
+    def _refresh(self, seen: tuple[int, int, int]) -> bool:
         try:
             fd = raw.open_file(self.path, raw.READ)
         except FileNotFoundError:
@@ -133,22 +140,24 @@ class Catalog:
                 if not self._is_torn(raw.pread(fd, size - self._end, self._end)):
                     raise Corrupt("the catalog is damaged in the middle; no change is made to it")
                 raw.truncate(fd, self._end)
-            group = format_group(self._generation, self._end, self._serial + 1, records, True)
+            at = self._end
+            group = format_group(self._generation, at, self._serial + 1, records, True)
             try:
-                raw.pwrite(fd, group, self._end)
+                raw.pwrite(fd, group, at)
                 raw.sync(fd)
-                release(fd, self._end)
+                with self.applying:
+                    release(fd, at)
+                    # not read back: that might fail, though the change is made
+                    self.state.apply(records)
+                    self._end += len(group)
+                    self._serial += 1
             except BaseException:
                 # whether others have released it is unknown, so the next change begins a new generation
                 self._unsure = True
-                raw.truncate(fd, self._end)
+                raw.truncate(fd, at)
                 raise
         finally:
             raw.close(fd)
-        # not read back: that might fail, though the change is made
-        self.state.apply(records)
-        self._end += len(group)
-        self._serial += 1
 
     def is_damaged(self) -> bool:
         """Whether valid groups lie behind what is none: then it is damage, and no change is made any more.

@@ -25,10 +25,11 @@ from mstore.store.catalog import Catalog
 from mstore.store.check import Problem, check_mailbox
 from mstore.store.checkquota import check_quota
 from mstore.store.directory import TRASH, is_abandoned, is_mailbox_id
+from mstore.store.maildrop import LAST_FILE, LOCK_FILE
 from mstore.store.names import INBOX
 from mstore.store.namestate import MailboxEntry, NameState
 
-_FILES = ("lock", "catalog", "pop3.lock", "quota", "quota.new")
+_FILES = ("lock", "catalog", LOCK_FILE, LAST_FILE, "quota", "quota.new")
 
 
 def check_account(path: Path, account_id: AccountId, messages: bool = True) -> list[Problem]:

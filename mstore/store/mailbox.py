@@ -293,11 +293,11 @@ class Mailbox:
 
     # -- what sessions use
 
-    def view(self, recent: bool = False) -> View:
+    def view(self, recent: bool = False, tells_recent: bool = True) -> View:
         """A session's view of the mailbox as of now; ``recent`` claims \\Recent for it (SELECT, not
-        EXAMINE)."""
+        EXAMINE), also where it is not told what is (``tells_recent``)."""
         self.refresh()
-        return View(self, recent)
+        return View(self, recent, tells_recent)
 
     def transaction(self, deadline_s: float = DEADLINE_S) -> Transaction:
         """The way to change anything: a ``with`` block that holds the lock and commits at its end.

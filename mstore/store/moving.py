@@ -28,6 +28,7 @@ from mstore.base.ids import AccountId
 from mstore.files import raw
 from mstore.files.lock import DEADLINE_S, RANK_ACCOUNT, RANK_MAILBOX, Lock
 from mstore.store.directory import MOVED, TRASH, is_mailbox_id, remove_tree
+from mstore.store.maildrop import LOCK_FILE
 
 INCOMING = "incoming-"
 LITTLE_BYTES = 16 << 20
@@ -74,7 +75,7 @@ class Follower:
             try:
                 if entry.is_dir(follow_symlinks=False):
                     copied += self._update_directory(source / name, target / name, f"{under}{name}/")
-                elif name in ("lock", "pop3.lock"):
+                elif name in ("lock", LOCK_FILE):
                     raw.close(raw.open_file(target / name, raw.WRITE | os.O_CREAT))
                 elif entry.is_file(follow_symlinks=False):
                     copied += self._update_file(source / name, target / name, under + name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from mstore.base.errors import Exists, Invalid, LimitReached, NotFound
+from mstore.base.errors import Exists, HasInferiors, Invalid, LimitReached, NotFound
 from mstore.store import names
 from mstore.store.acl import EMPTY, Acl
 from mstore.store.names import INBOX
@@ -60,14 +60,14 @@ def plan_delete(entries: Entries, name: str) -> Deletion:
     """What DELETE does to the names.
 
     RFC 3501 §6.3.4: with children the name stays, as ``\\Noselect``; such a name cannot be deleted again.
-    Raises: NotFound, Invalid.
+    Raises: NotFound, Invalid, HasInferiors.
     """
     if name == INBOX:
         raise Invalid("INBOX cannot be deleted")
     entry = _existing(entries, name)
     if has_children(entries, name):
         if entry.no_select:
-            raise Invalid(f"{name} has mailboxes beneath it")
+            raise HasInferiors(f"{name} has mailboxes beneath it")
         return Deletion(entry, no_select_entry(name), ())
     return Deletion(entry, None, (name, *_left_alone(entries, {name})))
 

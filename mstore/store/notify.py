@@ -5,7 +5,8 @@ inotify instance, of which a user is given few, and has it from its first watch 
 none. A worker polls ``fileno()`` in its loop, as ``on_open`` tells it to, and calls ``handle()`` when it is
 readable, and ``poll_all()`` every few seconds: the safety net, and all there is where inotify sees nothing
 (other machines of a cluster, a limit reached). Listeners are then called by the mailbox itself, as for a
-change made in this process.
+change made in this process. Who only wants to know that something happened in a mailbox or an account
+follows its directory instead (``traces``), and need not open it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from mstore.base import blocking
 from mstore.base.errors import MStoreError
 from mstore.files.inotify import IN_IGNORED, IN_Q_OVERFLOW, Inotify
+from mstore.store.traces import Traces
 
 if TYPE_CHECKING:
     from mstore.store.mailbox import Mailbox
@@ -31,6 +33,7 @@ class Notifier:
         """Called with the descriptor once there is one."""
         self._by_watch: dict[int, list[Mailbox]] = {}
         self._watched: dict[Mailbox, int | None] = {}
+        self.traces = Traces(self._open)
 
     def fileno(self) -> int:
         """The descriptor to poll for reading; -1 while nothing is watched, or no inotify is to be had."""
@@ -75,20 +78,24 @@ class Notifier:
         if not self._inotify:
             return
         changed: dict[Mailbox, None] = {}
-        for number, mask in self._inotify.read():
+        for number, mask, name in self._inotify.read():
             if mask & IN_Q_OVERFLOW:
+                self.traces.ring_all()
                 self.poll_all()
                 return
+            self.traces.note(number, name)
             if not mask & IN_IGNORED:
                 changed.update(dict.fromkeys(self._by_watch.get(number, ())))
         for mailbox in changed:
             self._refresh(mailbox)
+        self.traces.ring()
 
     def poll_all(self) -> None:
-        """Refresh every mailbox that somebody listens to."""
+        """Refresh every mailbox that somebody listens to, and look at what else is followed."""
         for mailbox in list(self._watched):
             self._refresh(mailbox)
             blocking.breathe()
+        self.traces.poll()
 
     def _refresh(self, mailbox: Mailbox) -> None:
         try:
@@ -106,3 +113,4 @@ class Notifier:
             self._inotify = None
         self._by_watch.clear()
         self._watched.clear()
+        self.traces.clear()

@@ -40,6 +40,7 @@ class View:
         "_expunges_told",
         "_silenced",
         "_snapshot",
+        "_tells_recent",
         "_told",
         "claims",
         "count",
@@ -49,10 +50,11 @@ class View:
         "tells_modseq",
     )
 
-    def __init__(self, mailbox: Mailbox, claims: bool) -> None:
+    def __init__(self, mailbox: Mailbox, claims: bool, tells_recent: bool = True) -> None:
         self.mailbox = mailbox
         self.claims = claims
         """Whether messages that are \\Recent to nobody yet become so for this session."""
+        self._tells_recent = tells_recent
         self.recent_ranges: tuple[tuple[int, int], ...] = ()
         """UIDs that are \\Recent for this session, as ranges."""
         if claims and mailbox.first_recent_uid < mailbox.uid_next:
@@ -70,7 +72,7 @@ class View:
 
     def take_recent(self, first: int, end: int) -> None:
         """Messages from the UID ``first`` on, below ``end``, are \\Recent for this session and no other."""
-        if first < end:
+        if first < end and self._tells_recent:
             ranges = self.recent_ranges
             self.recent_ranges = (
                 (*ranges[:-1], (ranges[-1][0], end - 1))
@@ -82,7 +84,7 @@ class View:
         """See which of the messages told by now are \\Recent for a session that takes them from nobody."""
         uid_next = self._last_uid() + 1
         first = self.mailbox.first_recent_uid
-        if first < uid_next:
+        if first < uid_next and self._tells_recent:
             ranges = self.recent_ranges
             self.recent_ranges = ((min(first, ranges[0][0]) if ranges else first, uid_next - 1),)
 

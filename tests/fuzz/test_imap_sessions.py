@@ -15,7 +15,7 @@ from mstore.store.access import Access
 from mstore.store.append import NewMessage, append
 from mstore.store.rights import ALL
 from tests.kit.dialogue import make_message, site
-from tests.kit.imapgrammar import check_response
+from tests.kit.imapgrammar import Listener
 from tests.kit.mutation import lines_of_dialogues, mutate
 from tests.kit.scripted import ScriptedTransport
 from tests.kit.transport import split_responses
@@ -30,8 +30,16 @@ BEGINNINGS = (
     b"l LOGIN joe secret\r\ns EXAMINE INBOX\r\n",
     b"l LOGIN ann secret\r\ns SELECT user/joe/work\r\n",
     b"l LOGIN root secret\r\n",
+    b"l LOGIN joe secret\r\ne ENABLE IMAP4rev2\r\ns SELECT inbox\r\n",
+    b"l LOGIN joe secret\r\ne ENABLE UTF8=ACCEPT\r\n",
+    b"l LOGIN joe secret\r\ne ENABLE UIDONLY\r\ns SELECT INBOX\r\n",
+    b"l AUTHENTICATE ANONYMOUS =\r\ns SELECT shared/bugs\r\n",
 )
-NAMES = ("fresh", "logged-in", "selected", "examined", "another-user", "administrator")
+NAMES = (
+    "fresh", "logged-in", "selected", "examined", "another-user", "administrator", "rev2", "utf8", "by-uid",
+    "nobody",
+)  # fmt: skip
+OPTIONS = {"imapd_enable_capability": frozenset({b"UIDONLY"}), "sasl_enable": {"anonymous": True}}
 FURTHER = (
     b"a FETCH 1:* (BODY.PEEK[HEADER.FIELDS (Subject From)]<0.10> ENVELOPE BODYSTRUCTURE)\r\n",
     b"a UID SEARCH OR (FROM x NOT SEEN) BEFORE 1-Jan-2020\r\n",
@@ -86,17 +94,40 @@ FURTHER = (
     b"a SETMETADATA INBOX (/private/x ~{3+}\r\na\0b /private/specialuse \"\\\\Sent\")\r\n",
     b"a GETMETADATA (DEPTH infinity MAXSIZE 5) INBOX (/private /shared/x)\r\n",
     b'a GETMETADATA "" /shared/comment\r\n',
+    b"a ENABLE IMAP4rev2\r\n",
+    b"a ENABLE UTF8=ACCEPT CONDSTORE\r\n",
+    'a CREATE "caf\u00e9"\r\n'.encode(),
+    'a CREATE "cafe\u0301/na\u0308ive"\r\n'.encode(),
+    'a SELECT "cafe\u0301"\r\n'.encode(),
+    'a RENAME "caf\u00e9" "cafe\u0301s"\r\n'.encode(),
+    'a DELETE "cafe\u0301"\r\n'.encode(),
+    'a LIST "" "caf\u00e9%" RETURN (SUBSCRIBED STATUS (MESSAGES RECENT SIZE))\r\n'.encode(),
+    'a STATUS "cafe\u0301" (MESSAGES UNSEEN DELETED SIZE)\r\n'.encode(),
+    'a SEARCH SUBJECT "\u00e4" SMALLER 99999999999 NOT NEW\r\n'.encode(),
+    b'a SELECT "caf\xe9"\r\n',
+    b"a FETCH 1:* (BODY[]<5000000000.6000000000> BINARY[1]<7.9> FLAGS)\r\n",
+    "a APPEND INBOX UTF8 (~{16+}\r\nSubject: \u00e4\r\n\r\nx)\r\n".encode(),
+    "a APPEND inbox {14+}\r\nSubject: \u00e4\r\n\r\n\r\n".encode(),
+    "a APPEND INBOX CATENATE (UTF8 (~{13+}\r\nSubject: \u00e4\r\n) URL /INBOX/;UID=1)\r\n".encode(),
+    b"a NOTIFY SET STATUS (selected (MessageNew (UID BODY.PEEK[HEADER.FIELDS (Subject)]) MessageExpunge))"
+    b" (personal (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange))\r\n",
+    b"a NOTIFY SET (selected-delayed (MessageNew MessageExpunge FlagChange)) (subtree (user/joe x) NONE)\r\n",
+    b"a NOTIFY SET STATUS (subscribed (MailboxMetadataChange ServerMetadataChange MessageNew MessageExpunge))"
+    b" (mailboxes ({4+}\r\nwork shared/bugs) (AnnotationChange MessageNew MessageExpunge))\r\n",
+    b"a NOTIFY NONE\r\n",
+    b"a SEARCH RETURN (UPDATE (UID BODY[]) COUNT) UNSEEN\r\n",
 )
 
 
 def _fill(site_mail: Access, name: str) -> None:
-    """Make a mailbox that ann may work with, if it is not there any more, and put messages into it."""
+    """Make a mailbox that ann may work with, and nobody too, if it is not there any more; fill it."""
     try:
         site_mail.create(name)
     except Exists:
         pass
     if not name.endswith("INBOX"):
-        site_mail.set_acl(name, "ann", "=", ALL)
+        for identifier in ("ann", "anonymous"):
+            site_mail.set_acl(name, identifier, "=", ALL)
     place = site_mail.place(name)
     mailbox = place.account.open(place.inner)
     append(mailbox, [NewMessage(make_message(number), number) for number in range(3)])
@@ -108,7 +139,7 @@ def test_mutated_commands(beginning: bytes, tmp_path: Path) -> None:
     lines = [*lines_of_dialogues(Path(__file__).parents[1] / "wire" / "imap"), *FURTHER]
     chance = random.Random(len(beginning))
     fd = os.open(tmp_path / "lines", os.O_CREAT | os.O_WRONLY)
-    with waiting_by_threads(), site(tmp_path, {}) as host:
+    with waiting_by_threads(), site(tmp_path, OPTIONS) as host:
         service = host.service(log=Log(fd))
         joe, root = host.accounts.find("joe"), host.add("root")
         host.add("ann")
@@ -128,8 +159,9 @@ def test_mutated_commands(beginning: bytes, tmp_path: Path) -> None:
             Session(Stream(transport), service).run()
             assert time.perf_counter() - start < LONGEST_S, data
             answers = b"".join(transport.sent)
+            listener = Listener()
             for response in split_responses(answers):
-                check_response(response)
+                listener.check(response)
             assert b"SERVERBUG" not in answers, (data, (tmp_path / "lines").read_text()[-2000:])
     os.close(fd)
     assert "event=fault" not in (tmp_path / "lines").read_text()

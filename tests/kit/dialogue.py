@@ -13,6 +13,7 @@ A dialogue is a text file. Its first line names the rule that it shows. Then, on
 ``@ login N NAME``                 client N logs in
 ``@ select N NAME MAILBOX``        client N logs in and selects
 ``@ deflate N``                    client N compresses and expects compression from here on
+``@ inflate N``                    client N compresses no more and expects none
 ``C: text`` or ``C2: text``        client 1 or 2 sends a line
 ``C-: text``                       the same without a line end
 ``S: text``                        the next response to that client, exactly; ``⏎`` stands for CR LF
@@ -80,7 +81,9 @@ def parse_dialogue(text: str) -> Dialogue:
             continue
         if line.startswith("@ option "):
             name, *words = line.split()[2:]
-            given.setdefault(name, []).append(OPTIONS[name].kind.parse(words))
+            key, rest = _find_option(name)
+            value = OPTIONS[key].kind.parse(words)
+            given.setdefault(key, []).append((rest, value) if OPTIONS[key].prefix else value)
             continue
         if line.startswith("@ "):
             steps.append(Step(number, "@", 0, line[2:]))
@@ -94,6 +97,14 @@ def parse_dialogue(text: str) -> Dialogue:
         gather = OPTIONS[name].gather
         options[name] = gather(values) if gather is not None else values[-1]
     return Dialogue(title, tuple(steps), options)
+
+
+def _find_option(name: str) -> tuple[str, str]:
+    """The option that is meant, and what stands behind the name of one that is a prefix."""
+    if name in OPTIONS:
+        return name, ""
+    key = next(key for key, option in OPTIONS.items() if option.prefix and name.startswith(key + "_"))
+    return key, name.removeprefix(key + "_").replace("_", "-")
 
 
 def play(dialogue: Dialogue, root: Path, cut: Cut) -> None:
@@ -212,6 +223,8 @@ class Player:
             self._host.accounts.set_quota(record, *limits)
         elif verb == "deflate":
             self._client(int(arguments[0])).deflate()
+        elif verb == "inflate":
+            self._client(int(arguments[0])).inflate()
         elif verb == "group":
             self._make_group(*arguments)
         elif verb in ("login", "select"):

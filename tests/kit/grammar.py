@@ -1,4 +1,5 @@
-"""A strict reader of ENVELOPE, BODY and BODYSTRUCTURE by the grammar of RFC 3501 §9; it knows nothing else.
+"""A strict reader of ENVELOPE, BODY and BODYSTRUCTURE by the grammar of RFC 3501 §9, or RFC 9051 §9 with
+``rev2``; it knows nothing else.
 
 Each ``read_x`` returns the value as nested Python data and raises ``NotGrammar`` at the first byte that is
 not allowed. It recurses one level for each nested part, so it serves depths such as the store allows.
@@ -8,6 +9,7 @@ import re
 from typing import Any
 
 _QUOTED = re.compile(rb'"((?:[\x01-\x09\x0b\x0c\x0e-\x21\x23-\x5b\x5d-\x7f]|\\["\\])*)"')
+_QUOTED_UTF8 = re.compile(rb'"((?:[\x01-\x09\x0b\x0c\x0e-\x21\x23-\x5b\x5d-\xff]|\\["\\])*)"')
 _LITERAL = re.compile(rb"\{(0|[1-9][0-9]*|0[0-9]+)\}\r\n")
 _NUMBER = re.compile(rb"[0-9]+")
 _LIMIT = 1 << 32
@@ -20,8 +22,9 @@ class NotGrammar(AssertionError):
 class Reader:
     """A position in bytes."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, rev2: bool = False) -> None:
         self.data = data
+        self.rev2 = rev2
         self.position = 0
 
     def fail(self, wanted: str) -> NotGrammar:
@@ -41,8 +44,9 @@ class Reader:
 
     def string(self) -> bytes:
         """A quoted string or a literal."""
-        found = _QUOTED.match(self.data, self.position)
+        found = (_QUOTED_UTF8 if self.rev2 else _QUOTED).match(self.data, self.position)
         if found:
+            found[1].decode()
             self.position = found.end()
             return re.sub(rb'\\(["\\])', rb"\1", found[1])
         found = _LITERAL.match(self.data, self.position)
@@ -71,8 +75,8 @@ class Reader:
         return int(found[0])
 
 
-def _whole(data: bytes, read: Any) -> Any:
-    reader = Reader(data)
+def _whole(data: bytes, read: Any, rev2: bool = False) -> Any:
+    reader = Reader(data, rev2)
     value = read(reader)
     if reader.position != len(data):
         raise reader.fail("end")
@@ -84,14 +88,14 @@ def read_envelope(data: bytes) -> list[Any]:
     return _whole(data, _envelope)  # type: ignore[no-any-return]
 
 
-def read_body(data: bytes) -> dict[str, Any]:
+def read_body(data: bytes, rev2: bool = False) -> dict[str, Any]:
     """A body without extension data."""
-    return _whole(data, lambda reader: _body(reader, False))  # type: ignore[no-any-return]
+    return _whole(data, lambda reader: _body(reader, False), rev2)  # type: ignore[no-any-return]
 
 
-def read_bodystructure(data: bytes) -> dict[str, Any]:
+def read_bodystructure(data: bytes, rev2: bool = False) -> dict[str, Any]:
     """A body with all its extension data."""
-    return _whole(data, lambda reader: _body(reader, True))  # type: ignore[no-any-return]
+    return _whole(data, lambda reader: _body(reader, True), rev2)  # type: ignore[no-any-return]
 
 
 def _envelope(reader: Reader) -> list[Any]:
@@ -224,14 +228,15 @@ def _leaf(reader: Reader, extended: bool) -> dict[str, Any]:
     kind = value["type"].upper(), value["subtype"].upper()
     if kind[0] == b"MULTIPART":
         raise reader.fail("parts in a multipart")
-    if kind == (b"MESSAGE", b"RFC822"):
+    is_message = kind[0] == b"MESSAGE" and (kind[1] == b"RFC822" or (reader.rev2 and kind[1] == b"GLOBAL"))
+    if is_message:
         if not quoted:
             raise reader.fail("media-message in quotes")
         reader.take(b" ")
         value["envelope"] = _envelope(reader)
         reader.take(b" ")
         value["message"] = _body(reader, extended)
-    if kind[0] == b"TEXT" or kind == (b"MESSAGE", b"RFC822"):
+    if kind[0] == b"TEXT" or is_message:
         reader.take(b" ")
         value["lines"] = reader.number()
     if extended:

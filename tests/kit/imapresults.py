@@ -1,4 +1,4 @@
-"""The grammar of ESEARCH (RFC 4466, 4731, 5267, 7377, 9394), THREAD (RFC 5256) and METADATA (RFC 5464)."""
+"""The grammar of ESEARCH (RFC 4466, 4731, 5267, 7377, 9394), THREAD (RFC 5256), METADATA (RFC 5464)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ _ATOM = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
 _TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]+")
 _NUMBER = re.compile(rb"[0-9]+")
 _UID_SET = re.compile(rb"[1-9][0-9]*(:[1-9][0-9]*)?(,[1-9][0-9]*(:[1-9][0-9]*)?)*")
+_QUOTED = re.compile(rb'"[^"\\\r\n\x00\x80-\xff]*"')
+EVENTS = frozenset(
+    b"MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange "
+    b"ServerMetadataChange".split()
+)
 _PARTIAL = re.compile(rb"[1-9][0-9]*:[1-9][0-9]*|-[1-9][0-9]*:-[1-9][0-9]*")
 
 
@@ -104,12 +109,21 @@ def check_metadata(checker: Checker) -> None:
     checker.expect(b" ")
     checker.astring()
     checker.expect(b" ")
-    checker.list_of(partial(_annotation, checker))
+    if checker.looking_at(b"("):
+        checker.list_of(partial(_annotation, checker))
+        return
+    _entry(checker)
+    while checker.take(b" "):
+        _entry(checker)
+
+
+def _entry(checker: Checker) -> None:
+    if not re.fullmatch(rb"/(private|shared)(/[^\x00-\x19*%/\x80-\xff]+)+", checker.astring()):
+        checker.fail("no name of an annotation, before here")
 
 
 def _annotation(checker: Checker) -> None:
-    if not re.fullmatch(rb"/(private|shared)(/[^\x00-\x19*%/\x80-\xff]+)+", checker.astring()):
-        checker.fail("no name of an annotation, before here")
+    _entry(checker)
     checker.expect(b" ")
     if checker.take(b"~"):
         size = int(checker.match(re.compile(rb"\{[0-9]+\}\r\n"), "literal8")[1:-3])
@@ -118,3 +132,29 @@ def _annotation(checker: Checker) -> None:
         checker.at += size
     else:
         checker.nstring()
+
+
+def check_events(checker: Checker) -> None:
+    """What follows the code BADEVENT (RFC 5465 §8): events that there are."""
+    checker.expect(b" ")
+    checker.list_of(partial(_event, checker))
+
+
+def _event(checker: Checker) -> None:
+    if checker.match(_ATOM, "event") not in EVENTS:
+        checker.fail("an event that there is not, before here")
+
+
+def check_progress(checker: Checker) -> None:
+    """What may follow the code INPROGRESS (RFC 9585 §4)."""
+    if not checker.take(b" ("):
+        return
+    if not checker.take(b"NIL"):
+        checker.match(_QUOTED, "tag")
+    if not checker.take(b" NIL NIL"):
+        checker.expect(b" ")
+        done = checker.number()
+        if not checker.take(b" NIL"):
+            checker.expect(b" ")
+            checker.number(done + 1)
+    checker.expect(b")")

@@ -208,6 +208,11 @@ class Instance:
             for pid in pids
         )
 
+    def private_bytes(self, pids: Sequence[int]) -> int:
+        """Memory of some processes that is no file's: what they really hold."""
+        texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
+        return sum(int(text.split("Anonymous:")[1].split()[0]) * 1024 for text in texts)
+
     def sockets(self, pid: int) -> list[str]:
         """The sockets that a process has open."""
         links = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())
@@ -231,7 +236,7 @@ class Instance:
         return self._command("mstore.cli.rc", arguments, "", check)
 
     def add_users(self, names: Sequence[str]) -> None:
-        """Add accounts that all have the same password; only the first costs a hash."""
+        """Add accounts that all have the same password, with all its keys; only the first costs a hash."""
         if not names:
             return
         self.msadm("user", "add", names[0], "--password-stdin", text=f"{PASSWORD}\n")
@@ -239,10 +244,10 @@ class Instance:
         accounts, passwords = Accounts(db, LoginRules.of(None, True)), Passwords(db)
         model = accounts.find(names[0])
         assert model is not None, "msadm user add added nobody"
-        verifier = passwords.verifier(model.id)
-        assert verifier is not None
+        keys = passwords.keys(model.id)
+        assert keys is not None
         for name in names[1:]:
-            passwords.set_verifier(accounts.add(name, model.mailstore).id, verifier)
+            passwords.set_keys(accounts.add(name, model.mailstore).id, keys)
         accounts.close()
         passwords.close()
 
@@ -293,6 +298,7 @@ class Instance:
             f"pop3d-listen 127.0.0.1:{self.pop3_address[1]}",
             *(f"{service}-workers {workers}" for service in SERVICES),
             "single-domain yes",
+            "scram-iterations 4096",
             "server-name mail.test.example",
             *options,
         ]

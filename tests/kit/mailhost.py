@@ -8,43 +8,22 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mstore.accounts import AccountRecord, Accounts, Administrators, LoginRules
 from mstore.accounts.database import SCHEMAS, create_database
-from mstore.base.errors import Unavailable
 from mstore.base.options import Settings
 from mstore.net.service import Service, Tally
 from mstore.net.stream import Stream
 from mstore.store.access import Access
 from mstore.store.store import Store
+from tests.kit.authority import Authority
 from tests.kit.scripted import RunsSession
 
 MAILSTORE = "main"
 SLOW_POLL_S = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What authproxyd would say."""
-
-    ok: bool
-    text: str = ""
-
-
-class PasswordBook:
-    """Names and passwords in a dict, where authproxyd would be asked."""
-
-    def __init__(self) -> None:
-        self.passwords: dict[bytes, bytes] = {}
-        self.reachable = True
-
-    def check(self, name: bytes, password: bytes) -> Verdict:
-        if not self.reachable:
-            raise Unavailable("authproxyd cannot be reached")
-        return Verdict(self.passwords.get(name) == password)
 
 
 class MailHost:
@@ -62,7 +41,7 @@ class MailHost:
         administrators = Administrators.of(self.settings.admin_users, self.settings.admin_domain, rules)
         self.accounts = Accounts(root / "db", rules, administrators, self.settings.mailstores)
         self.store = Store(self.settings.mailstores)
-        self.book = PasswordBook()
+        self.authority = Authority(self.accounts)
         self.counters = Tally()
         self.tls: Any = None
 
@@ -73,7 +52,7 @@ class MailHost:
 
     def add(self, name: str, password: str = "secret") -> AccountRecord:
         """Make an account that can log in."""
-        self.book.passwords[name.encode()] = password.encode()
+        self.authority.passwords[name.encode()] = password.encode()
         return self.accounts.add(name, MAILSTORE)
 
     def account(self, name: str) -> Any:
@@ -88,7 +67,8 @@ class MailHost:
 
     def service(self, **changes: Any) -> Service:
         """What sessions of this host are given."""
-        service = Service(self.settings, self.store, self.accounts, self.book, self.tls, self.counters)
+        authenticate = self.authority.client(changes.get("settings", self.settings))
+        service = Service(self.settings, self.store, self.accounts, authenticate, self.tls, self.counters)
         return replace(service, **changes)
 
     def messages(self, name: str, mailbox_name: str = "INBOX") -> list[bytes]:

@@ -240,6 +240,10 @@ def _nested() -> Iterator[tuple[str, bytes]]:
     yield "rfc822-in-rfc822", crlf(message + message + message + inner)
     yield "rfc822-base64", crlf("Content-Transfer-Encoding: base64\n" + message + "RnJvbTogYUBiDQoNCg==\n")
     yield "rfc822-in-mixed", crlf(multipart("b", message + inner, message + multipart("c", inner), "\nlast"))
+    is_global = message.replace("rfc822", "global")
+    hidden = is_global.replace("\n\n", "\nContent-Transfer-Encoding: quoted-printable\n\n")
+    parts = is_global + inner, hidden + inner, message + is_global + inner
+    yield "global-in-mixed", crlf(multipart("b", *parts))
     yield "rfc822-cut", crlf(multipart("b", message + "Subject: cut in the header"))
     yield (
         "digest",

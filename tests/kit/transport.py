@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from mstore.net.stream import Stream
-from tests.kit.imapgrammar import check_response
+from tests.kit.imapgrammar import Listener
 
 WAIT_S = 10.0
 _LITERAL = re.compile(rb"\{([0-9]+)\}\r\n\Z")
@@ -84,6 +84,11 @@ class DeflatedSocket:
     def sendall(self, data: bytes) -> None:
         self._plain.sendall(self._out.compress(data) + self._out.flush(zlib.Z_SYNC_FLUSH))
 
+    def end(self) -> Any:
+        """The socket as it is without compression, which has ended on the other side."""
+        assert self._in.eof and not self._in.unused_data, "the server has not ended its compression"
+        return self._plain
+
     def recv(self, size: int) -> bytes:
         while data := self._plain.recv(size):
             if text := self._in.decompress(data):
@@ -99,11 +104,17 @@ class Client:
         self._socket: Any = served.socket
         self._socket.settimeout(WAIT_S)
         self._buffer = b""
+        self._listener = Listener()
 
     def deflate(self) -> None:
         """Speak and understand DEFLATE from now on."""
         assert not self._buffer, "the server has sent more before compression than it should"
         self._socket = DeflatedSocket(self._socket)
+
+    def inflate(self) -> None:
+        """Speak and understand plain text again; the server must have ended its compression."""
+        assert not self._buffer, "the server compresses more than it should"
+        self._socket = self._socket.end()
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""
@@ -113,7 +124,7 @@ class Client:
         """The next whole response, without its last line end; nothing when the server has closed."""
         response = self.receive_raw()
         if response:
-            check_response(response)
+            self._listener.check(response)
         return response[:-2]
 
     def receive_raw(self) -> bytes:

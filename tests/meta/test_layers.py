@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(PROTOCOLS, BELOW_PROTOCOLS),
     "cli": BELOW_PROTOCOLS,
 }
-CLIENT_SIDE = {"mstore.auth.client", "mstore.auth.sasl"}
+CLIENT_SIDE = {"mstore.auth.client", "mstore.auth.stamp"}
 
 
 def test_imports_go_only_downwards() -> None:

@@ -80,6 +80,13 @@ def test_only_one_module_of_mstore_sleeps_or_makes_threads() -> None:
 def test_tls_is_made_in_one_place() -> None:
     assert not offenders(("ssl",), ("mstore/net/tls.py", "mstore/cli/service.py"))
     assert not offenders(("gevent.ssl",), ("workers/connections.py",))
+    assert not offenders(("_ssl",), ("mstore/net/exporter.py",))
+
+
+def test_calls_by_ctypes_are_made_in_few_places() -> None:
+    ours = ("workers/kernel.py", "workers/landlock.py", "workers/seccomp.py", "mstore/net/exporter.py")
+    theirs = ("mstore/auth/mechanisms", "mstore/auth/crypt.py", "mstore/files")
+    assert not offenders(("ctypes",), (*ours, *theirs))
 
 
 def test_imap_reaches_mailboxes_through_the_gate_alone() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mstore.mail.decode import decode_base64, decode_body, decode_text, decode_words
 from mstore.mail.mime import Part, parse
 from mstore.mail.parts import decode_parts, encode_parts, find_part, find_section
-from mstore.mail.structure import format_string
+from mstore.mail.structure import format_string, format_structure, has_global
 from mstore.mail.summary import SEARCH, summarize
 from tests.kit import museum
 from tests.kit.grammar import Reader, read_body, read_bodystructure, read_envelope
@@ -37,6 +37,7 @@ _PIECES = st.sampled_from(
         b"multipart/mixed; boundary=b",
         b"multipart/digest; boundary=bb",
         b"message/rfc822",
+        b"message/global",
         b'multipart/x; boundary="c"',
         b"text/plain",
         b"; charset=",
@@ -108,27 +109,33 @@ def check_message(message: bytes) -> None:
     assert summary.header_length == root.body_start
     envelope = read_envelope(summary.slots[0])
     assert len(envelope) == 10
-    full = read_bodystructure(summary.slots[1])
-    short = read_body(summary.slots[2])
-    check_octets(root, full)
-    check_octets(root, short)
+    check_octets(root, read_bodystructure(summary.slots[1]))
+    check_octets(root, read_body(summary.slots[2]))
+    full, short = format_structure(root, rev2=True)
+    check_octets(root, read_bodystructure(full, rev2=True), rev2=True)
+    check_octets(root, read_body(short, rev2=True), rev2=True)
+    if not has_global(full):
+        assert (full, short) == summary.slots[1:3]
     check_parts(root, summary.slots[3])
     assert summary.slots[SEARCH].count(b"\0") == 4
     summary.slots[SEARCH].decode("utf-8")
 
 
-def check_octets(part: Part, shown: dict) -> None:  # type: ignore[type-arg]
-    """The structure says of each part what the tree says."""
+def check_octets(part: Part, shown: dict, rev2: bool = False) -> None:  # type: ignore[type-arg]
+    """The structure says of each part what the tree says; of a message/global in IMAP4rev2 alone."""
     assert (shown["type"], shown["subtype"]) == (part.type, part.subtype)
     if part.parts:
         assert len(shown["parts"]) == len(part.parts)
         for child, inner in zip(part.parts, shown["parts"], strict=True):
-            check_octets(child, inner)
+            check_octets(child, inner, rev2)
         return
     assert shown["octets"] == part.end - part.body_start
+    if part.is_global and not rev2:
+        assert "lines" not in shown
+        return
     assert shown.get("lines", 0) == part.lines
     if part.message is not None:
-        check_octets(part.message, shown["message"])
+        check_octets(part.message, shown["message"], rev2)
 
 
 def check_parts(root: Part, slot: bytes) -> None:

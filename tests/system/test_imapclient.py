@@ -43,7 +43,8 @@ def test_mailboxes_messages_and_flags(make_store: Callable[..., Instance]) -> No
     store = with_tls(make_store)
     client = connect(store, tls=True)
     assert client.has_capability("MOVE") and client.namespace().personal == (("", "/"),)
-    assert client.id_({"name": "test"})[0][0] == b"name"
+    assert client.id_({"name": "tester", "version": "1"})[0][0] == b"name"
+    assert 'user=joe client="name=tester version=1"' in store.log_text()
     for name in ("Entwürfe & mehr", "日本語/ひらがな", "Archive"):
         client.create_folder(name)
     assert {name for _, _, name in client.list_folders()} == {

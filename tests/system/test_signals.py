@@ -88,7 +88,7 @@ def test_a_second_instance_is_refused_by_the_lock_file(store: Instance) -> None:
     store.tolerated.append(r"lock|already|runs")
 
 
-@pytest.mark.parametrize("database", ["accounts.db", "passwords.db"])
+@pytest.mark.parametrize("database", ["accounts.db", "passwords/passwords.db"])
 def test_daemons_refuse_to_run_when_a_database_is_missing(
     make_store: Callable[..., Instance], database: str
 ) -> None:

@@ -30,6 +30,7 @@ from mstore.imap.commands import (
     mailbox,
     metadata,
     multisearch,
+    notify,
     quota,
     replace,
     search,
@@ -67,6 +68,8 @@ class Command:
     """Untagged FETCH responses told with it carry the UID (RFC 3501 §6.4.8)."""
     takes_message: bool = False
     """A literal may be as large as a message may be."""
+    by_number: bool = False
+    """Messages are named or told by number: not for who uses UIDs alone (RFC 9586 §3.2)."""
     done: bytes = field(init=False, default=b"")
 
     def __post_init__(self) -> None:
@@ -116,18 +119,25 @@ COMMANDS = make_table(
         Command(b"ESEARCH", multisearch.run_esearch, LOGGED_IN, "may-expunge", "RFC 7377 §2", uid=True),
         Command(b"COMPRESS", compress.run_compress, LOGGED_IN, "none", "RFC 4978 §3"),
         Command(b"IDLE", idle.run_idle, LOGGED_IN, "may-expunge", "RFC 2177 §3"),
+        Command(b"NOTIFY", notify.run_notify, LOGGED_IN, "may-expunge", "RFC 5465 §3.1"),
         Command(b"CHECK", select.run_check, SELECTED, "may-expunge", "RFC 3501 §6.4.1"),
         Command(b"CLOSE", select.run_close, SELECTED, "none", "RFC 3501 §6.4.2"),
         Command(b"UNSELECT", select.run_unselect, SELECTED, "none", "RFC 3691 §2"),
         Command(b"EXPUNGE", expunge.run_expunge, SELECTED, "may-expunge", "RFC 3501 §6.4.3"),
-        Command(b"SEARCH", search.run_search, SELECTED, "uses", "RFC 3501 §6.4.4"),
+        Command(b"SEARCH", search.run_search, SELECTED, "uses", "RFC 3501 §6.4.4", by_number=True),
         Command(b"CANCELUPDATE", search.run_cancelupdate, SELECTED, "may-expunge", "RFC 5267 §4.3.5"),
-        Command(b"SORT", sort.run_sort, SELECTED, "uses", "RFC 5256 §3"),
-        Command(b"THREAD", sort.run_thread, SELECTED, "uses", "RFC 5256 §3"),
-        Command(b"FETCH", fetch.run_fetch, SELECTED, "uses", "RFC 3501 §6.4.5"),
-        Command(b"COPY", copy.run_copy, SELECTED, "may-expunge", "RFC 3501 §6.4.7"),
+        Command(b"SORT", sort.run_sort, SELECTED, "uses", "RFC 5256 §3", by_number=True),
+        Command(b"THREAD", sort.run_thread, SELECTED, "uses", "RFC 5256 §3", by_number=True),
+        Command(b"FETCH", fetch.run_fetch, SELECTED, "uses", "RFC 3501 §6.4.5", by_number=True),
+        Command(b"COPY", copy.run_copy, SELECTED, "may-expunge", "RFC 3501 §6.4.7", by_number=True),
         Command(
-            b"REPLACE", replace.run_replace, SELECTED, "may-expunge", "RFC 8508 §3.2", takes_message=True
+            b"REPLACE",
+            replace.run_replace,
+            SELECTED,
+            "may-expunge",
+            "RFC 8508 §3.2",
+            takes_message=True,
+            by_number=True,
         ),
         Command(
             b"UID REPLACE",
@@ -138,9 +148,9 @@ COMMANDS = make_table(
             uid=True,
             takes_message=True,
         ),
-        Command(b"MOVE", copy.run_move, SELECTED, "may-expunge", "RFC 6851 §3.1"),
+        Command(b"MOVE", copy.run_move, SELECTED, "may-expunge", "RFC 6851 §3.1", by_number=True),
         Command(b"UID MOVE", copy.run_uid_move, SELECTED, "may-expunge", "RFC 6851 §3.2", uid=True),
-        Command(b"STORE", store.run_store, SELECTED, "uses", "RFC 3501 §6.4.6"),
+        Command(b"STORE", store.run_store, SELECTED, "uses", "RFC 3501 §6.4.6", by_number=True),
         Command(b"UID EXPUNGE", expunge.run_uid_expunge, SELECTED, "may-expunge", "RFC 4315 §2.1", uid=True),
         Command(b"UID COPY", copy.run_uid_copy, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),
         Command(b"UID SEARCH", search.run_uid_search, SELECTED, "may-expunge", "RFC 3501 §6.4.8", uid=True),

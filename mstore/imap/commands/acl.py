@@ -23,7 +23,7 @@ def run_getacl(session: Session, tag: bytes, cursor: Cursor) -> None:
     """RFC 4314 §3.3."""
     name = _mailbox(cursor)
     cursor.end()
-    words = [format_mailbox(name)]
+    words = [format_mailbox(name, session.utf8)]
     for identifier, rights in session.mailstore.acl(name):
         words += [format_astring(identifier.encode()), _format_rights(format_rights(rights))]
     session.send(b"* ACL " + b" ".join(words) + b"\r\n")
@@ -40,6 +40,7 @@ def run_setacl(session: Session, tag: bytes, cursor: Cursor) -> None:
     cursor.space()
     op, rights = _parse_change(cursor.astring())
     cursor.end()
+    session.note_own(name)
     session.mailstore.set_acl(name, identifier, op, rights)
 
 
@@ -52,6 +53,7 @@ def run_deleteacl(session: Session, tag: bytes, cursor: Cursor) -> None:
     cursor.space()
     identifier = prepare_identifier(cursor.astring())
     cursor.end()
+    session.note_own(name)
     session.mailstore.delete_acl(name, identifier)
 
 
@@ -62,7 +64,7 @@ def run_listrights(session: Session, tag: bytes, cursor: Cursor) -> None:
     written = cursor.astring()
     cursor.end()
     always, possible = session.mailstore.list_rights(name, prepare_identifier(written))
-    words = [format_mailbox(name), format_astring(written)]
+    words = [format_mailbox(name, session.utf8), format_astring(written)]
     words += [_format_rights(rights) for rights in (always, *possible)]
     session.send(b"* LISTRIGHTS " + b" ".join(words) + b"\r\n")
 
@@ -72,7 +74,7 @@ def run_myrights(session: Session, tag: bytes, cursor: Cursor) -> None:
     name = _mailbox(cursor)
     cursor.end()
     rights = _format_rights(format_rights(session.mailstore.rights(name)))
-    session.send(b"* MYRIGHTS %b %b\r\n" % (format_mailbox(name), rights))
+    session.send(b"* MYRIGHTS %b %b\r\n" % (format_mailbox(name, session.utf8), rights))
 
 
 def _mailbox(cursor: Cursor) -> str:

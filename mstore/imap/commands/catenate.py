@@ -1,4 +1,4 @@
-"""CATENATE: a message put together from texts and from parts of messages that are here (RFC 4469).
+"""CATENATE: a message put together from texts and from parts of messages that are here (RFC 4469, RFC 6855).
 
 A URL names a message, or a section of one, of a mailbox that the client may read (RFC 5092, relative forms
 only). The mailbox goes through the same gate as every other name; \\Seen is not set.
@@ -52,23 +52,38 @@ class Url:
 Source = Literal | Url
 
 
-def parse_catenation(cursor: Cursor) -> tuple[Source, ...]:
-    """The parts behind ``CATENATE``, which has been read (RFC 4469 §5 "cat-part")."""
+def parse_catenation(cursor: Cursor) -> tuple[tuple[Source, ...], bool]:
+    """The parts behind ``CATENATE``, which has been read, and whether UTF8 is among them.
+
+    RFC 4469 §5 "cat-part", RFC 6855 §4.
+    """
     cursor.space()
     parts = cursor.list_of(lambda: _parse_part(cursor))
     if len(parts) > MAX_PARTS:
         raise Bad("too many parts")
-    return tuple(parts)
+    return tuple(source for source, _ in parts), any(is_utf8 for _, is_utf8 in parts)
 
 
-def _parse_part(cursor: Cursor) -> Source:
+def _parse_part(cursor: Cursor) -> tuple[Source, bool]:
     kind = cursor.word()
     cursor.space()
     if kind == b"TEXT":
-        return cursor.literal()
+        return cursor.literal(), False
     if kind == b"URL":
-        return Url(cursor.astring())
+        return Url(cursor.astring()), False
+    if kind == b"UTF8":
+        return parse_utf8_literal(cursor), True
     raise Bad("TEXT or URL expected")
+
+
+def parse_utf8_literal(cursor: Cursor) -> Literal:
+    """What follows ``UTF8 ``: a literal8 in parentheses (RFC 6855 §4 "utf8-literal")."""
+    cursor.expect(b"(")
+    content, is_literal8 = cursor.literal8()
+    if not is_literal8:
+        raise Bad("~{ expected")
+    cursor.expect(b")")
+    return content
 
 
 def assemble(session: Session, parts: tuple[Source, ...], stack: ExitStack) -> Literal:

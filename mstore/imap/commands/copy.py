@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mstore.base.errors import Denied
 from mstore.base.numset import NumSet, format_numset
 from mstore.imap.chosen import choose
-from mstore.imap.commands.append import open_target
+from mstore.imap.commands.append import open_target, tells_uids
 from mstore.imap.grammar.cursor import Cursor
 from mstore.store.copy import Pairs, copy, move
 from mstore.store.rights import flag_mask
@@ -36,9 +36,9 @@ def run_uid_copy(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
 
 def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     numbers, name = _parse(cursor)
-    pairs, uid_validity = _transfer(session, numbers, name, uid, copy)
+    _, code = _transfer(session, numbers, name, uid, copy)
     done = b"UID COPY completed" if uid else b"COPY completed"
-    return b"[" + _format_copyuid(uid_validity, pairs) + b"] " + done if pairs else done
+    return b"[" + code + b"] " + done if code else done
 
 
 def _parse(cursor: Cursor) -> tuple[NumSet, str]:
@@ -53,8 +53,8 @@ def _parse(cursor: Cursor) -> tuple[NumSet, str]:
 
 def _transfer(
     session: Session, numbers: NumSet, name: str, uid: bool, how: Callable[..., Pairs]
-) -> tuple[Pairs, int]:
-    """Copy or move the messages; gives the UIDs of both sides and the UIDVALIDITY there."""
+) -> tuple[Pairs, bytes]:
+    """Copy or move the messages; gives the UIDs of both sides, and the code that tells them if it may."""
     selected = session.mailbox
     chosen = choose(selected, numbers, uid)
     chosen.check_none_gone(uid)
@@ -62,7 +62,8 @@ def _transfer(
     target = opened.mailbox
     try:
         pairs = how(chosen.rows, selected.mailbox, target, flag_mask(opened.rights))
-        return pairs, target.uid_validity
+        session.note_own_messages(target, [new for _, new in pairs])
+        return pairs, _format_copyuid(target.uid_validity, pairs) if pairs and tells_uids(opened) else b""
     finally:
         target.release()
 
@@ -93,12 +94,13 @@ def _move(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     selected.check_may_expunge(session.stream)
     if "t" not in selected.rights:
         raise Denied("you have no right to mark messages as deleted here")
-    pairs, uid_validity = _transfer(session, numbers, name, uid, move)
+    pairs, code = _transfer(session, numbers, name, uid, move)
     done = b"UID MOVE completed" if uid else b"MOVE completed"
     if not pairs:
         return done
     # Told before the messages are told to be gone (RFC 6851 §4.3).
-    session.send(b"* OK [" + _format_copyuid(uid_validity, pairs) + b"] Moved\r\n")
+    if code:
+        session.send(b"* OK [" + code + b"] Moved\r\n")
     if selected.aware:
         return b"[HIGHESTMODSEQ %d] " % selected.mailbox.highest_modseq + done
     return done

@@ -12,18 +12,15 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from mstore.base.errors import Busy, StorageFailed
-from mstore.base.flags import SEEN
-from mstore.imap.chosen import Array, choose
+from mstore.imap.chosen import choose
 from mstore.imap.errors import Bad, no_for
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.extensions import IMAP4REV2, NONE, REV2
 from mstore.imap.grammar.fetchitems import FetchItem, parse_fetch_items
 from mstore.imap.grammar.modifiers import FetchModifiers, parse_fetch_modifiers
+from mstore.imap.reading import set_seen
 from mstore.imap.render.messages import Messages, Program
 from mstore.imap.resync import changed_since, tell_vanished
-from mstore.imap.selected import Selected
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
@@ -64,8 +61,8 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
         rows = rows[modifiers.partial.cut(len(rows))]
     if len(rows):
         selected.announce_keywords(session.stream)
-        messages = Messages(program, selected.mailbox, selected.view, uid)
-        if program.reads and not selected.read_only and selected.mask & SEEN and _set_seen(selected, rows):
+        messages = Messages(program, selected.mailbox, selected.view, uid, selected.uid_only)
+        if program.reads and set_seen(selected, rows):
             messages.tell(*selected.news_items(uid))
         messages.send(selected.view.seqs_of_rows(rows), rows, session.send)
         if messages.failure is not None:
@@ -78,13 +75,13 @@ def _parse(cursor: Cursor) -> tuple[Program, FetchModifiers]:
     """The items and modifiers up to the end of the command; clients send the same ones over and over."""
     text = cursor.data[cursor.pos :]
     if len(text) <= LONGEST_KEPT and b"{" not in text:
-        return _compile(text)
+        return _compile(text, IMAP4REV2 in cursor.enabled)
     return _compile_at(cursor)
 
 
 @lru_cache(maxsize=256)
-def _compile(text: bytes) -> tuple[Program, FetchModifiers]:
-    return _compile_at(Cursor(text))
+def _compile(text: bytes, rev2: bool) -> tuple[Program, FetchModifiers]:
+    return _compile_at(Cursor(text, (), REV2 if rev2 else NONE))
 
 
 def _compile_at(cursor: Cursor) -> tuple[Program, FetchModifiers]:
@@ -92,30 +89,4 @@ def _compile_at(cursor: Cursor) -> tuple[Program, FetchModifiers]:
     modifiers = parse_fetch_modifiers(cursor)
     if modifiers.changed_since is not None:
         items = (*items, MODSEQ)
-    return Program(items), modifiers
-
-
-def _set_seen(selected: Selected, rows: Array) -> bool:
-    """Set \\Seen where it is missing; whether that changed anything.
-
-    A mailbox that cannot be written just now can still be read.
-    Locks: takes the mailbox lock, and lets it go before anything is sent.
-    """
-    mailbox = selected.mailbox
-    flags = mailbox.columns.full.flags
-    if len(rows) == 1:
-        if flags.item(rows.item()) & SEEN:
-            return False
-    else:
-        rows = rows[flags[rows] & np.uint64(SEEN) == 0]
-        if not len(rows):
-            return False
-    try:
-        with mailbox.transaction() as tx:
-            changed = tx.flags(rows, "add", SEEN)
-    except (Busy, StorageFailed):
-        return False
-    if not len(changed):
-        return False
-    selected.view.silence(changed, tx.modseq)
-    return True
+    return Program(items, cursor.rev2), modifiers

@@ -1,18 +1,16 @@
 """IDLE: news as they happen, until the client says DONE (RFC 2177).
 
-The session's own greenlet stays in its read. A change of the mailbox starts a short-lived one, which writes
-the difference and ends; so a session that idles costs no more than one that waits. Of a slow client's news
-no more than one answer is under way; what happens meanwhile is part of the next difference.
+Of a client that has used NOTIFY the same news are told as outside of IDLE (RFC 5465 §4), but removals too, of
+which a client that numbers messages wants to hear only then.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mstore.base import blocking
-from mstore.base.errors import Moved, MStoreError
-from mstore.imap.errors import Bad, Bye
+from mstore.imap.errors import Bad
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.pushing import Pusher
 from mstore.net.stream import StreamFailed
 
 if TYPE_CHECKING:
@@ -21,86 +19,57 @@ if TYPE_CHECKING:
 MAX_LINE_BYTES = 8192
 
 
-class Idling:
-    """Pushes news of the selected mailbox while its session waits for DONE."""
-
-    __slots__ = ("_changed", "_closed", "_mutex", "_session")
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._mutex = blocking.make_mutex()
-        self._changed = False
-        self._closed = False
-
-    def notify(self) -> None:
-        """The mailbox has changed; called from any greenlet."""
-        if not self._changed and not self._closed:
-            self._changed = True
-            blocking.spawn(self.push)
-
-    def push(self) -> None:
-        """Write what the client has not been told. Whoever holds the mutex looks again before leaving."""
-        while self._changed and not self._closed:
-            if not self._mutex.acquire(blocking=False):
-                return
-            try:
-                while self._changed and not self._closed:
-                    self._changed = False
-                    self._write()
-            finally:
-                self._mutex.release()
-
-    def hold(self) -> None:
-        """Push nothing any more; on return no other greenlet is writing."""
-        self._closed = True
-        self._mutex.acquire()
-        self._mutex.release()
-
-    def _write(self) -> None:
-        session = self._session
-        selected = session.selected
-        if selected is None:
-            return
-        try:
-            session.mailstore.is_fresh = False
-            selected.report(session.stream, expunges=True)
-            session.stream.flush()
-        except StreamFailed:
-            self._closed = True
-            session.stream.interrupt()
-        except Moved as error:
-            self._end(str(error), b"UNAVAILABLE")
-        except Bye as last:
-            self._end(last.text, last.code)
-        except MStoreError as error:
-            session.service.log.error("idle", session=session.id, user=session.user, error=str(error))
-
-    def _end(self, text: str, code: bytes | None) -> None:
-        self._closed = True
-        self._session.say_goodbye(text, code)
-        self._session.stream.interrupt()
-
-
 def run_idle(session: Session, tag: bytes, cursor: Cursor) -> bytes:
     """RFC 2177 §3."""
     cursor.end()
-    selected = session.selected
-    idling = session.idling = Idling(session)
-    if selected is not None:
-        selected.mailbox.listen(idling.notify)
-    try:
-        session.send(b"+ idling\r\n")
-        # From here on changes are told by push; those that came before it listened are told now.
-        idling.notify()
-        session.stream.flush()
-        session.idle = True
-        line = session.read_line(MAX_LINE_BYTES)
-    finally:
-        session.idle = False
-        if selected is not None:
-            selected.mailbox.unlisten(idling.notify)
-        idling.hold()
-        session.idling = None
+    if session.notifying is not None and session.pusher is not None:
+        with session.notifying.idling():
+            line = _wait(session, session.pusher)
+    elif session.notifying is not None:
+        line = _wait(session, Pusher(session, lambda: None))
+    else:
+        line = _wait_for_selected(session)
     if line.upper() != b"DONE":
         raise Bad("DONE expected")
     return b"IDLE completed"
+
+
+def _wait_for_selected(session: Session) -> bytes:
+    selected = session.selected
+
+    def tell() -> None:
+        if selected is not None:
+            selected.report(session.stream, expunges=True)
+
+    pusher = session.pusher = Pusher(session, tell)
+    if selected is not None:
+        selected.mailbox.listen(pusher.notify)
+    try:
+        return _wait(session, pusher)
+    finally:
+        if selected is not None:
+            selected.mailbox.unlisten(pusher.notify)
+        if pusher.is_held:
+            # Otherwise the session is over, and says so only if nobody is writing.
+            pusher.end()
+            session.pusher = None
+
+
+def _wait(session: Session, pusher: Pusher) -> bytes:
+    """The client's next line; meanwhile news are pushed."""
+    session.send(b"+ idling\r\n")
+    session.stream.flush()
+    session.idle = True
+    is_over = False
+    try:
+        # From here on changes are told as they happen; those of before are told now.
+        pusher.notify()
+        pusher.open()
+        return session.read_line(MAX_LINE_BYTES)
+    except StreamFailed:
+        is_over = True
+        raise
+    finally:
+        session.idle = False
+        if not is_over:
+            pusher.hold()

@@ -1,4 +1,4 @@
-"""Names of mailboxes: LIST, LSUB, NAMESPACE (RFC 3501 §6.3.8, §6.3.9, RFC 3348, RFC 2342, RFC 5258).
+"""Names of mailboxes: LIST, LSUB, NAMESPACE (RFC 3501 §6.3.8, §6.3.9, RFC 3348, 2342, 5258, 9051).
 
 What is told follows from the names alone that the client may see (RFC 4314 §4). With a name, extended LIST
 tells what the client asks for besides: subscriptions, special uses (RFC 6154), STATUS (RFC 5819), rights
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mstore.base import blocking
@@ -34,7 +35,7 @@ _CHILDINFO = b' ("CHILDINFO" ("SUBSCRIBED"))'
 
 def run_list(session: Session, tag: bytes, cursor: Cursor) -> None:
     """RFC 3501 §6.3.8, RFC 5258, with \\HasChildren and \\HasNoChildren always (RFC 3348 §3)."""
-    request = parse_list(cursor, status.check_items)
+    request = parse_list(cursor, partial(status.check_items, rev2=session.rev2))
     if request.wanted is not None:
         metadata.check_offered(session)
     if request.separator_only:
@@ -48,6 +49,9 @@ class Listing:
 
     def __init__(self, session: Session, request: ListRequest) -> None:
         self._session = session
+        self._utf8 = session.utf8
+        self._tells_missing = request.extended or session.rev2
+        """A name without a mailbox is told as such (RFC 5258 §3.5, RFC 9051 §7.3.1), not as \\Noselect."""
         self._request = request
         access = session.mailstore
         heads = [_WILDCARD.split(pattern, 1)[0] for pattern in request.patterns]
@@ -129,7 +133,7 @@ class Listing:
         entry = self._entries.get(name)
         attributes = b"\\HasChildren" if name in self._parents else b"\\HasNoChildren"
         if entry is None:
-            attributes = (b"\\NonExistent " if self._request.extended else b"\\Noselect ") + attributes
+            attributes = (b"\\NonExistent " if self._tells_missing else b"\\Noselect ") + attributes
         else:
             if entry.no_select or hidden:
                 attributes = b"\\Noselect " + attributes
@@ -138,7 +142,7 @@ class Listing:
         if name in self._subscribed:
             attributes += b" \\Subscribed"
         tail = _CHILDINFO if name in self._above else b""
-        return b'* LIST (%b) "/" %b%b\r\n' % (attributes, format_mailbox(name), tail)
+        return b'* LIST (%b) "/" %b%b\r\n' % (attributes, format_mailbox(name, self._utf8), tail)
 
     def _uses(self, name: str) -> str | None:
         """The special uses of a mailbox, which are shown to its owner alone."""
@@ -166,7 +170,8 @@ class Listing:
         if name in self._entries:
             with suppress(NotFound):
                 rights = format_rights(self._session.mailstore.rights(name)).encode("ascii")
-                self._session.send(b"* MYRIGHTS %b %b\r\n" % (format_mailbox(name), rights or b'""'))
+                told = format_mailbox(name, self._utf8)
+                self._session.send(b"* MYRIGHTS %b %b\r\n" % (told, rights or b'""'))
 
     def _send_metadata(self, name: str, wanted: Wanted) -> None:
         """RFC 9590 §3: annotations that cannot be looked up are left out."""
@@ -176,7 +181,7 @@ class Listing:
         with suppress(Denied, NotFound):
             found, _ = metadata.select(metadata.read(self._session, name), wanted)
             if found:
-                self._session.stream.writelines(metadata.format_metadata(name, found))
+                self._session.stream.writelines(metadata.format_metadata(name, found, self._utf8))
 
 
 def _is_others(name: str) -> bool:
@@ -210,7 +215,7 @@ def run_lsub(session: Session, tag: bytes, cursor: Cursor) -> None:
         session.send(b'* LSUB (\\Noselect) "/" ""\r\n')
         return
     try:
-        pattern = parse_pattern(reference, written)
+        pattern = parse_pattern(reference, written, cursor.utf8)
     except Invalid:
         return
     subscribed = session.mailstore.subscriptions()
@@ -220,15 +225,70 @@ def run_lsub(session: Session, tag: bytes, cursor: Cursor) -> None:
         for name in find_parents(subscribed):
             if name not in subscribed and matches(name):
                 found[name] = b"\\Noselect"
+    utf8 = session.utf8
     session.stream.writelines(
-        b'* LSUB (%b) "/" %b\r\n' % (found[name], format_mailbox(name)) for name in sorted_names(found)
+        b'* LSUB (%b) "/" %b\r\n' % (found[name], format_mailbox(name, utf8)) for name in sorted_names(found)
     )
 
 
 def run_namespace(session: Session, tag: bytes, cursor: Cursor) -> None:
-    """RFC 2342 §5: one's own mailboxes, those of other users, and the shared ones."""
+    """RFC 2342 §5: one's own mailboxes, which nobody anonymous has; those of other users; the shared ones."""
     cursor.end()
-    session.send(b'* NAMESPACE (("" "/")) (("user/" "/")) (("shared/" "/"))\r\n')
+    personal = b"NIL" if session.mailstore.is_anonymous else b'(("" "/"))'
+    session.send(b"* NAMESPACE " + personal + b' (("user/" "/")) (("shared/" "/"))\r\n')
+
+
+def format_name(session: Session, name: str, written: str) -> bytes:
+    """The LIST response for a mailbox that is there, with all attributes it has (RFC 9051 §6.3.2).
+
+    Where the client has ``written`` its name otherwise, that is told too (RFC 9051 §6.3.9.7).
+    """
+    access = session.mailstore
+    entries = access.listing(name)
+    beneath = name + SEPARATOR
+    has_children = any(other.startswith(beneath) for other in entries)
+    attributes = b"\\HasChildren" if has_children else b"\\HasNoChildren"
+    entry = entries.get(name)
+    use = None if entry is None or name.startswith(_FOREIGN) else entry.special_use
+    if use is not None and session.offers(b"SPECIAL-USE"):
+        attributes += b" " + use.encode("ascii")
+    if name in access.subscriptions():
+        attributes += b" \\Subscribed"
+    return _format_other_name(session, attributes, name, written)
+
+
+def tell_name(session: Session, written: str) -> None:
+    """Tell a client that speaks IMAP4rev2 how a mailbox is called that it has written otherwise.
+
+    RFC 9051 §6.3.4, §6.3.12.
+    """
+    if session.rev2:
+        name = session.mailstore.normalize(written)
+        if name != written.removesuffix(SEPARATOR):
+            session.send(format_name(session, name, written))
+
+
+def tell_deleted(session: Session, written: str) -> None:
+    """The same of a mailbox that is gone (RFC 9051 §6.3.5)."""
+    if session.rev2:
+        name = session.mailstore.normalize(written)
+        if name != written:
+            session.send(_format_other_name(session, b"\\NonExistent", name, written))
+
+
+def tell_renamed(session: Session, old: str, new: str) -> None:
+    """The same of a mailbox that has a new name: told with its old one, as written (RFC 9051 §6.3.6)."""
+    if session.rev2:
+        normalize = session.mailstore.normalize
+        name = normalize(new)
+        if name != new.removesuffix(SEPARATOR) or normalize(old) != old:
+            session.send(format_name(session, name, old))
+
+
+def _format_other_name(session: Session, attributes: bytes, name: str, written: str) -> bytes:
+    utf8 = session.utf8
+    tail = b"" if written == name else b' ("OLDNAME" (%b))' % format_mailbox(written, utf8)
+    return b'* LIST (%b) "/" %b%b\r\n' % (attributes, format_mailbox(name, utf8), tail)
 
 
 def find_parents(names: Iterable[str]) -> set[str]:

@@ -1,6 +1,7 @@
-"""Getting in: STARTTLS, LOGIN, AUTHENTICATE (RFC 3501 §6.2, RFC 4959, RFC 4616); and out: UNAUTHENTICATE.
+"""Getting in: STARTTLS, LOGIN, AUTHENTICATE (RFC 3501 §6.2, RFC 4959); and out: UNAUTHENTICATE.
 
-Passwords go to authproxyd and nowhere else. Whether the name or the password was wrong is never told.
+What a client sends goes to authproxyd and nowhere else. Whether the name or the password was wrong is never
+told.
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ import binascii
 import re
 from typing import TYPE_CHECKING, cast
 
-from mstore.auth.sasl import Credentials
-from mstore.auth.sasl import start as start_exchange
-from mstore.base.errors import Invalid, MStoreError, Unavailable
+from mstore.auth.client import AUTHENTICATIONFAILED, CANCELLED, MALFORMED, Accepted, Facts, Refused
+from mstore.base.errors import MStoreError, Unavailable
 from mstore.imap.capability import may_send_password, mechanisms
-from mstore.imap.errors import Bad, Bye, No
+from mstore.imap.errors import Bad, Bye, CommandFailed, No
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.respond import continue_req
 from mstore.net.penalty import Penalty
@@ -25,7 +25,20 @@ if TYPE_CHECKING:
     from mstore.store.people import People
     from mstore.store.store import Store
 
-MAX_RESPONSE_BYTES = 8192
+MAX_RESPONSE_BYTES = 16384
+"""RFC 5034 §4 asks as much of POP3: 12,288."""
+CODES = frozenset(
+    (
+        "AUTHENTICATIONFAILED",
+        "AUTHORIZATIONFAILED",
+        "UNAVAILABLE",
+        "EXPIRED",
+        "PRIVACYREQUIRED",
+        "CONTACTADMIN",
+    )
+)
+"""What authproxyd's codes are in RFC 5530."""
+_TEXTS = {AUTHENTICATIONFAILED: "Authentication failed", "AUTHORIZATIONFAILED": "Authorization failed"}
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
@@ -53,69 +66,98 @@ def run_login(session: Session, tag: bytes, cursor: Cursor) -> bytes:
     cursor.end()
     if not may_send_password(session.service, session.stream.tls):
         raise No("LOGIN is disabled on connections without TLS", b"PRIVACYREQUIRED")
-    return log_in(session, Credentials(b"", name, password))
+    try:
+        found = session.service.authenticate.check_password(name, password, _facts(session))
+    except Unavailable as error:
+        raise _unavailable(session, error) from None
+    return log_in(session, found, "LOGIN", name)
 
 
 def run_authenticate(session: Session, tag: bytes, cursor: Cursor) -> bytes:
     """RFC 3501 §6.2.2, with an initial response (RFC 4959 §3)."""
     cursor.space()
-    mechanism = cursor.atom().upper()
+    mechanism = cursor.atom().upper().decode("ascii", "replace")
     initial = None
     if not cursor.at_end():
         cursor.space()
         initial = cursor.rest()
-    if mechanism not in mechanisms(session.service, session.stream.tls):
-        if mechanism == b"PLAIN" and not may_send_password(session.service, session.stream.tls):
-            raise No("PLAIN is disabled on connections without TLS", b"PRIVACYREQUIRED")
+    service = session.service
+    if mechanism not in mechanisms(service, session.stream):
+        private = may_send_password(service, session.stream.tls)
+        if not private and service.authenticate.needs_privacy(mechanism):
+            raise No(f"{mechanism} is disabled on connections without TLS", b"PRIVACYREQUIRED")
         raise No("no such authentication mechanism", b"CANNOT")
-    exchange = start_exchange(mechanism.decode("ascii"))
     # "=" stands for an initial response that is empty (RFC 4959 §3).
     response = None if initial is None else b"" if initial == b"=" else _parse_base64(initial)
-    while True:
-        try:
-            step = exchange.step(response)
-        except Invalid as error:
-            raise Bad(str(error)) from None
-        if isinstance(step, Credentials):
-            return log_in(session, step)
-        session.send(continue_req(base64.b64encode(step)))
+
+    def ask(challenge: bytes) -> bytes | None:
+        session.send(continue_req(base64.b64encode(challenge)))
         line = session.read_line(MAX_RESPONSE_BYTES)
-        if line == b"*":
-            raise Bad("authentication cancelled")
-        response = _parse_base64(line)
+        return None if line == b"*" else _parse_base64(line)
+
+    try:
+        found = service.authenticate.authenticate(mechanism, _facts(session), response, ask)
+    except Unavailable as error:
+        raise _unavailable(session, error) from None
+    return log_in(session, found, mechanism)
 
 
-def run_unauthenticate(session: Session, tag: bytes, cursor: Cursor) -> None:
-    """RFC 8437 §3: the connection is as it was before login; \\Deleted messages stay."""
+def run_unauthenticate(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
+    """RFC 8437 §3: the connection is as it was before login, but for TLS; \\Deleted messages stay.
+
+    Where it is compressed it answers itself, for the compression ends with the answer (§4.1).
+    """
     cursor.end()
+    stream = session.stream
+    if stream.deflated and stream.has_input():
+        raise Bye("Compression ends with UNAUTHENTICATE")
     session.service.log.info("unauthenticate", session=session.id, user=session.user)
     session.leave()
+    if not stream.deflated:
+        return None
+    session.send(tag + b" OK UNAUTHENTICATE completed\r\n")
+    stream.end_deflate()
+    return b""
 
 
-def log_in(session: Session, credentials: Credentials) -> bytes:
-    """Have the credentials checked and open the account; gives the text of the tagged OK.
+def log_in(session: Session, found: Accepted | Refused, mechanism: str, name: bytes | None = None) -> bytes:
+    """Open the account of somebody who may log in; gives the text of the tagged OK.
 
-    Raises: No, after a pause that grows with every failure; Bye after too many.
+    Raises: No, after a pause that grows with every failure; Bye after too many; Bad for what is no login.
     """
     service = session.service
+    if isinstance(found, Refused):
+        raise _refuse(session, found, mechanism, name)
+    if found.account is None:
+        return _enter_anonymously(session, mechanism)
     try:
-        result = service.authenticate.check(credentials.authcid, credentials.password)
-        record = None
-        if result.ok:
-            record = service.accounts.find(credentials.authcid.decode("utf-8", "replace"))
+        record = service.accounts.find(found.account)
     except Unavailable as error:
-        service.log.error("login", session=session.id, peer=session.stream.peer, error=str(error))
-        raise No("Authentication is not possible just now; try again later", b"UNAVAILABLE") from None
+        raise _unavailable(session, error) from None
     if record is None or not record.enabled:
-        _refuse(session, credentials.authcid)
-    if credentials.authzid and not _is_same(session, credentials.authzid, record):
-        _refuse(session, credentials.authcid, b"AUTHORIZATIONFAILED")
+        raise _refuse(session, Refused(AUTHENTICATIONFAILED), mechanism, name)
     access = Access(cast("Store", service.store), cast("People", service.accounts), record)
     if service.settings.default_mailboxes:
         _furnish(session, access)
     session.enter(record, access)
-    service.log.info("login", session=session.id, user=session.user, peer=session.stream.peer)
+    by = found.login if found.login != record.name else None
+    service.log.info(
+        "login", session=session.id, user=session.user, by=by, mechanism=mechanism, peer=session.stream.peer
+    )
     return b"[CAPABILITY " + session.capabilities() + b"] Logged in"
+
+
+def _enter_anonymously(session: Session, mechanism: str) -> bytes:
+    """Admit a session that is nobody's (RFC 4505); gives the text of the tagged OK.
+
+    The trace that the client leaves is in the log of authproxyd.
+    """
+    service = session.service
+    session.enter(None, Access(cast("Store", service.store), cast("People", service.accounts), None))
+    service.log.info(
+        "login", session=session.id, user=session.user, mechanism=mechanism, peer=session.stream.peer
+    )
+    return b"[CAPABILITY " + session.capabilities() + b"] Logged in as nobody in particular"
 
 
 def _furnish(session: Session, access: Access) -> None:
@@ -128,24 +170,35 @@ def _furnish(session: Session, access: Access) -> None:
         session.service.log.error("default-mailboxes", session=session.id, error=str(error))
 
 
-def _is_same(session: Session, authzid: bytes, record: object) -> bool:
-    """Whether somebody wants to act as themselves."""
-    other = session.service.accounts.find(authzid.decode("utf-8", "replace"))
-    return other is not None and other.id == record.id  # type: ignore[attr-defined]
+def _facts(session: Session) -> Facts:
+    return Facts.of(session.stream, "imap", session.service.settings.server_name)
 
 
-def _refuse(session: Session, name: bytes, code: bytes = b"AUTHENTICATIONFAILED") -> None:
-    """Note a failed login, make the client wait, and say no more than that."""
+def _unavailable(session: Session, error: Unavailable) -> No:
+    session.service.log.error("login", session=session.id, peer=session.stream.peer, error=str(error))
+    return No("Authentication is not possible just now; try again later", b"UNAVAILABLE")
+
+
+def _refuse(session: Session, refused: Refused, mechanism: str, name: bytes | None) -> CommandFailed:
+    """Note a failed login, make the client wait, and give what there is to say: no more than needs be."""
+    if refused.code in (MALFORMED, CANCELLED):
+        return Bad(refused.text)
     service = session.service
     service.counters.add("login_failures")
-    service.log.warning("login-failed", session=session.id, name=name[:200], peer=session.stream.peer)
+    service.log.warning(
+        "login-failed", session=session.id, name=None if name is None else name[:200], mechanism=mechanism,
+        code=refused.code, peer=session.stream.peer,
+    )  # fmt: skip
     session.stream.flush()
     if session.penalty is None:
         session.penalty = Penalty()
+    if refused.end:
+        return Bye(refused.text or "Too many failed logins")
     session.penalty.pay()
     if session.penalty.is_over:
-        raise Bye("Too many failed logins")
-    raise No("Authorization failed" if code == b"AUTHORIZATIONFAILED" else "Authentication failed", code)
+        return Bye("Too many failed logins")
+    text = _TEXTS.get(refused.code, refused.text)
+    return No(text, refused.code.encode() if refused.code in CODES else None)
 
 
 def _parse_base64(text: bytes) -> bytes:

@@ -1,14 +1,17 @@
 """The set of mailboxes: CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE.
 
-RFC 3501 §6.3.3 to §6.3.7, RFC 6154 §3.
+RFC 3501 §6.3.3 to §6.3.7, RFC 6154 §3; RFC 9051 §6.3.4 to §6.3.8.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mstore.imap.errors import Bad
+from mstore.base.errors import HasInferiors
+from mstore.imap.commands.list import tell_deleted, tell_name, tell_renamed
+from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.names import fold_inbox
 from mstore.imap.respond import format_mailbox_id
 from mstore.store.specialuse import parse_uses
 
@@ -22,13 +25,16 @@ def run_create(session: Session, tag: bytes, cursor: Cursor) -> bytes:
     Durable: the mailbox, and the levels above it.
     """
     cursor.space()
-    name = cursor.mailbox()
+    written = cursor.written_mailbox()
     uses: list[bytes] = []
     if not cursor.at_end():
         cursor.space()
         cursor.list_of(lambda: _parse_create_parameter(cursor, uses))
     cursor.end()
+    name = fold_inbox(written)
+    session.note_own(name)
     entry = session.mailstore.create(name, parse_uses([use.decode("ascii") for use in uses]))
+    tell_name(session, written)
     return b"[MAILBOXID (" + format_mailbox_id(entry.id) + b")] CREATE completed"
 
 
@@ -49,8 +55,17 @@ def run_delete(session: Session, tag: bytes, cursor: Cursor) -> None:
 
     Durable: the removal.
     """
-    name = _one_mailbox(cursor)
-    session.mailstore.delete(name)
+    cursor.space()
+    written = cursor.written_mailbox()
+    cursor.end()
+    name = fold_inbox(written)
+    session.note_own(name)
+    try:
+        session.mailstore.delete(name)
+    except HasInferiors as error:
+        # IMAP4rev2 has a code of its own for that (RFC 9051 §7.1).
+        raise No(str(error), b"HASCHILDREN" if session.rev2 else b"CANNOT") from None
+    tell_deleted(session, written)
     selected = session.selected
     if selected is not None:
         selected.mailbox.refresh()
@@ -65,21 +80,28 @@ def run_rename(session: Session, tag: bytes, cursor: Cursor) -> None:
     Durable: the new names.
     """
     cursor.space()
-    old = cursor.mailbox()
+    old = cursor.written_mailbox()
     cursor.space()
-    new = cursor.mailbox()
+    new = cursor.written_mailbox()
     cursor.end()
-    session.mailstore.rename(old, new)
+    names = fold_inbox(old), fold_inbox(new)
+    session.note_own(*names)
+    session.mailstore.rename(*names)
+    tell_renamed(session, old, new)
 
 
 def run_subscribe(session: Session, tag: bytes, cursor: Cursor) -> None:
     """RFC 3501 §6.3.6."""
-    session.mailstore.subscribe(_one_mailbox(cursor))
+    name = _one_mailbox(cursor)
+    session.note_own(name)
+    session.mailstore.subscribe(name)
 
 
 def run_unsubscribe(session: Session, tag: bytes, cursor: Cursor) -> None:
     """RFC 3501 §6.3.7."""
-    session.mailstore.unsubscribe(_one_mailbox(cursor))
+    name = _one_mailbox(cursor)
+    session.note_own(name)
+    session.mailstore.unsubscribe(name)
 
 
 def _one_mailbox(cursor: Cursor) -> str:

@@ -48,7 +48,7 @@ def run_getmetadata(session: Session, tag: bytes, cursor: Cursor) -> bytes | Non
     cursor.end()
     found, longest = select(read(session, name), wanted)
     if found:
-        session.stream.writelines(format_metadata(name, found))
+        session.stream.writelines(format_metadata(name, found, session.utf8))
     if longest:
         return b"[METADATA LONGENTRIES %d] GETMETADATA completed" % longest
     return None
@@ -65,6 +65,8 @@ def run_setmetadata(session: Session, tag: bytes, cursor: Cursor) -> None:
     cursor.space()
     changes = parse_values(cursor)
     cursor.end()
+    if session.notifying is not None:
+        session.notifying.note_own_annotations(name, changes)
     try:
         annotation.write(session.mailstore, name, changes)
     except TooLong as error:
@@ -119,9 +121,9 @@ def _is_beneath(entry: str, above: str, depth: int) -> bool:
     return depth == INFINITY or entry.count("/", len(above)) <= depth
 
 
-def format_metadata(name: str, values: Mapping[str, bytes | None]) -> list[bytes]:
+def format_metadata(name: str, values: Mapping[str, bytes | None], utf8: bool) -> list[bytes]:
     """A METADATA response, in pieces."""
-    parts = [b"* METADATA %b (" % (format_mailbox(name) if name else b'""')]
+    parts = [b"* METADATA %b (" % (format_mailbox(name, utf8) if name else b'""')]
     for number, (entry, value) in enumerate(values.items()):
         parts.append(
             b"%b%b %b" % (b" " if number else b"", format_astring(entry.encode()), _format_value(value))

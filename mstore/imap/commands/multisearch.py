@@ -42,7 +42,8 @@ def run_esearch(session: Session, tag: bytes, cursor: Cursor) -> None:
     elif options.saves or options.updates:
         raise Bad("SAVE and UPDATE are for the selected mailbox alone")
     with saving(selected if only_selected else None, options):
-        key = parse_search(cursor, selected.saved if selected is not None and only_selected else None)
+        saved = selected.saved if selected is not None and only_selected else None
+        key = parse_search(cursor, saved, session.uid_only)
         if only_selected:
             _search_selected(session, tag, key, options)
             return
@@ -66,11 +67,11 @@ def _search_selected(session: Session, tag: bytes, key: SearchKey, options: Retu
     modseq = view.modseq
     found = find(selected.mailbox, view, key, Progress(session, tag))
     save(selected, options, found)
-    correlator = format_correlator(tag, _where(selected.name, selected.mailbox.uid_validity))
+    correlator = format_correlator(tag, _where(session, selected.name, selected.mailbox.uid_validity))
     if len(found):
         send_results(session, selected.mailbox, view, options, found, correlator, True, asks)
     if options.updates:
-        follow(session, selected, tag, key, found, correlator, True, modseq)
+        follow(session, selected, tag, key, found, correlator, True, modseq, options.items)
 
 
 def _search_named(
@@ -100,14 +101,14 @@ def _search_named(
             view = mailbox.view(False)
         found = find(mailbox, view, key, pulse)
         if len(found):
-            correlator = format_correlator(tag, _where(opened.name, mailbox.uid_validity))
+            correlator = format_correlator(tag, _where(session, opened.name, mailbox.uid_validity))
             send_results(session, mailbox, view, options, found, correlator, True, asks_modseq(key))
     finally:
         mailbox.release()
 
 
-def _where(name: str, uid_validity: int) -> bytes:
-    return b" MAILBOX %b UIDVALIDITY %d" % (format_mailbox(name), uid_validity)
+def _where(session: Session, name: str, uid_validity: int) -> bytes:
+    return b" MAILBOX %b UIDVALIDITY %d" % (format_mailbox(name, session.utf8), uid_validity)
 
 
 def _resolve(session: Session, sources: Iterable[Source]) -> Iterator[str]:

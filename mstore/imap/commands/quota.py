@@ -42,7 +42,8 @@ def run_getquotaroot(session: Session, tag: bytes, cursor: Cursor) -> None:
         raise _refusal()
     record = session.mailstore.account_of(name)
     _check_may_see(session, record)
-    session.send(b"* QUOTAROOT %b %b\r\n" % (format_mailbox(name), _format_root(session, record)))
+    told = format_mailbox(name, session.utf8)
+    session.send(b"* QUOTAROOT %b %b\r\n" % (told, _format_root(session, record)))
     _send_quota(session, record)
 
 
@@ -103,7 +104,8 @@ def _check_may_see(session: Session, record: Person | None) -> None:
     """
     if session.mailstore.is_administrator:
         return
-    is_own = record is not None and record.id == session.record.id
+    own = session.record
+    is_own = record is not None and own is not None and record.id == own.id
     if not (is_own and session.service.settings.quota_visible_to_owner):
         raise _refusal()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mstore.base.errors import Denied
 from mstore.imap.chosen import choose
-from mstore.imap.commands.append import complete, make_messages, open_target, parse_upload
+from mstore.imap.commands.append import complete, make_messages, open_target, parse_upload, tells_uids
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor
 from mstore.store.replace import replace
@@ -49,13 +49,16 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes:
     if not len(chosen.rows):
         raise No("There is no such message", b"EXPUNGEISSUED" if chosen.gone else b"NONEXISTENT")
     with ExitStack() as stack:
-        contents = complete(session, [upload], stack)
         opened = open_target(session, name)
         stack.callback(opened.mailbox.release)
+        contents = complete(session, [upload], stack)
         (message,) = make_messages(opened, [upload], contents)
         new_uid, modseq = replace(int(chosen.rows[0]), selected.mailbox, opened.mailbox, message)
         uid_validity = opened.mailbox.uid_validity
-    # Told before the old message is told to be gone (RFC 8508 §4.3).
-    session.send(b"* OK [APPENDUID %d %d] Replacement ready\r\n" % (uid_validity, new_uid))
+        tells = tells_uids(opened)
+        session.note_own_messages(opened.mailbox, [new_uid])
+    if tells:
+        # Told before the old message is told to be gone (RFC 8508 §4.3).
+        session.send(b"* OK [APPENDUID %d %d] Replacement ready\r\n" % (uid_validity, new_uid))
     done = b"UID REPLACE completed" if uid else b"REPLACE completed"
     return b"[HIGHESTMODSEQ %d] %b" % (modseq, done) if selected.aware else done

@@ -1,11 +1,11 @@
-"""SEARCH and UID SEARCH (RFC 3501 §6.4.4, §6.4.8), with RETURN (RFC 4731, 5182, 5267 and 9394)."""
+"""SEARCH and UID SEARCH (RFC 3501 §6.4.4, §6.4.8), with RETURN (RFC 4731, 5182, 5267, 9394; RFC 9051)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from mstore.imap.grammar.cursor import Cursor
-from mstore.imap.grammar.returnoptions import parse_return
+from mstore.imap.grammar.returnoptions import ALL, parse_return
 from mstore.imap.grammar.searchkeys import parse_search
 from mstore.imap.progress import Progress
 from mstore.imap.render.esearch import format_correlator
@@ -53,11 +53,14 @@ def run_cancelupdate(session: Session, tag: bytes, cursor: Cursor) -> None:
 def _run(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | None:
     cursor.space()
     options = parse_return(cursor)
+    if options is None and session.rev2:
+        # RFC 9051 §6.4.4: the answer is ESEARCH always.
+        options = ALL
     selected = session.mailbox
     view = selected.view
     check_tag(selected, options, tag)
     with saving(selected, options):
-        key = parse_search(cursor, selected.saved)
+        key = parse_search(cursor, selected.saved, session.uid_only)
         asks = note_modseq(session, key)
         modseq = view.modseq
         found = find(selected.mailbox, view, key, Progress(session, tag))
@@ -70,5 +73,5 @@ def _run(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | Non
     save(selected, options, found)
     send_results(session, selected.mailbox, view, options, found, correlator, uid, asks)
     if options.updates:
-        follow(session, selected, tag, key, found, correlator, uid, modseq)
+        follow(session, selected, tag, key, found, correlator, uid, modseq, options.items)
     return None

@@ -1,6 +1,7 @@
 """Opening and leaving mailboxes: SELECT, EXAMINE, CHECK, CLOSE (RFC 3501 §6.3.1, §6.4), UNSELECT.
 
-Each of them ends the view of the mailbox that was selected before, and with it its sequence numbers.
+Each of them ends the view of the mailbox that was selected before, and with it its sequence numbers. A client
+that speaks IMAP4rev2 is told the mailbox as LIST tells it, and neither RECENT nor UNSEEN (RFC 9051 §6.3.2).
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import numpy as np
 
 from mstore.base.flags import DELETED, SEEN, TOMBSTONE
 from mstore.imap import state
-from mstore.imap.errors import Bad
+from mstore.imap.commands.list import format_name
+from mstore.imap.errors import Bad, No, uid_required
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.modifiers import parse_select_parameters
+from mstore.imap.grammar.names import fold_inbox
 from mstore.imap.respond import format_mailbox_id
 from mstore.imap.resync import tell_missed
 from mstore.imap.selected import Selected
@@ -36,44 +39,60 @@ def run_examine(session: Session, tag: bytes, cursor: Cursor) -> bytes:
 def open_mailbox(session: Session, cursor: Cursor, read_only: bool) -> bytes:
     """Leave the mailbox selected so far, whatever comes of it, and open another."""
     cursor.space()
-    name = cursor.mailbox()
+    try:
+        written = cursor.written_mailbox()
+    except No:
+        _leave(session)
+        raise
     parameters = parse_select_parameters(cursor)
     if parameters.resync is not None and b"QRESYNC" not in session.enabled:
         raise Bad("ENABLE QRESYNC first")
-    if session.selected is not None:
-        session.leave_mailbox()
-        session.send(b"* OK [CLOSED] The mailbox selected before is closed\r\n")
+    if session.uid_only and parameters.resync is not None and parameters.resync.seqs is not None:
+        raise uid_required()
+    _leave(session)
     if parameters.condstore:
         session.enable(b"CONDSTORE")
-    opened = session.mailstore.open(name, "r")
+    opened = session.mailstore.open(fold_inbox(written), "r")
     mailbox = opened.mailbox
     try:
         # Who may change nothing that others see does not take \Recent from them either.
         changes_nothing = read_only or is_read_only(opened.rights, opened.personal)
-        selected = Selected(opened, mailbox.view(not changes_nothing), read_only)
+        view = mailbox.view(not changes_nothing, tells_recent=not session.rev2)
+        selected = Selected(opened, view, read_only, session.rev2)
         session.adapt(selected)
         session.send(format_opening(selected))
+        if session.rev2:
+            session.send(format_name(session, opened.name, written))
         if parameters.resync is not None:
             tell_missed(selected, parameters.resync, session.send)
     except BaseException:
         mailbox.release()
         raise
     session.selected, session.state = selected, state.SELECTED
+    if session.notifying is not None:
+        session.notifying.attach(selected)
     if read_only:
         return b"[READ-ONLY] EXAMINE completed"
     return b"[READ-ONLY] SELECT completed" if changes_nothing else b"[READ-WRITE] SELECT completed"
 
 
+def _leave(session: Session) -> None:
+    """Leave the mailbox selected so far, and say so (RFC 7162 §3.2.11, RFC 9051 §6.3.2)."""
+    if session.selected is not None:
+        session.leave_mailbox()
+        session.send(b"* OK [CLOSED] The mailbox selected before is closed\r\n")
+
+
 def format_opening(selected: Selected) -> bytes:
     """The untagged responses that SELECT and EXAMINE require."""
     view, mailbox = selected.view, selected.mailbox
-    lines = [
-        selected.flags_lines(),
-        b"* %d EXISTS\r\n* %d RECENT\r\n" % (view.count, selected.recent_count()),
-    ]
-    first = first_unseen(selected)
-    if first:
-        lines.append(b"* OK [UNSEEN %d] First unseen\r\n" % first)
+    lines = [selected.flags_lines(), b"* %d EXISTS\r\n" % view.count]
+    if not selected.rev2:
+        lines.append(b"* %d RECENT\r\n" % selected.recent_count())
+        # It is a message number, which who uses UIDs alone is told none of (RFC 9586 §3).
+        first = 0 if selected.uid_only else first_unseen(selected)
+        if first:
+            lines.append(b"* OK [UNSEEN %d] First unseen\r\n" % first)
     lines.append(
         b"* OK [UIDVALIDITY %d] UIDs valid\r\n* OK [UIDNEXT %d] Predicted next UID\r\n"
         b"* OK [MAILBOXID (%b)] Its lasting name\r\n"

@@ -95,7 +95,7 @@ def _sort(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | No
     with saving(selected, options):
         criteria = parse_sort_criteria(cursor)
         cursor.space()
-        key = parse_criteria(cursor, selected.saved)
+        key = parse_criteria(cursor, selected.saved, session.uid_only)
         asks = note_modseq(session, key)
         pulse = Progress(session, tag)
         view = selected.view
@@ -120,7 +120,7 @@ def _thread(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | 
         raise Bad("Unknown threading algorithm")
     cursor.space()
     selected = session.mailbox
-    key = parse_criteria(cursor, selected.saved)
+    key = parse_criteria(cursor, selected.saved, session.uid_only)
     note_modseq(session, key)
     pulse = Progress(session, tag)
     view = selected.view

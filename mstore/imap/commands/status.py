@@ -50,17 +50,17 @@ def run_status(session: Session, tag: bytes, cursor: Cursor) -> None:
     cursor.space()
     items = cursor.words()
     cursor.end()
-    check_items(items)
+    check_items(items, session.rev2)
     session.send(count(session, name, items))
 
 
-def check_items(items: list[bytes]) -> None:
-    """Pass items that are there.
+def check_items(items: list[bytes], rev2: bool) -> None:
+    """Pass items that are there; in IMAP4rev2 nothing is recent (RFC 9051, Appendix E).
 
     Raises: Bad.
     """
     for item in items:
-        if item not in ITEMS and item not in OTHERS:
+        if (item not in ITEMS and item not in OTHERS) or (rev2 and item == b"RECENT"):
             raise Bad(f"unknown status item {item.decode()[:40]}")
 
 
@@ -83,7 +83,7 @@ def count(session: Session, name: str, items: Sequence[bytes]) -> bytes:
     finally:
         mailbox.release()
     pairs = b" ".join([b"%b %b" % pair for pair in values.items()])
-    return b"* STATUS %b (%b)\r\n" % (format_mailbox(name), pairs)
+    return b"* STATUS %b (%b)\r\n" % (format_mailbox(name, session.utf8), pairs)
 
 
 def _count(session: Session, mailbox: Mailbox, items: Sequence[bytes]) -> dict[bytes, bytes]:

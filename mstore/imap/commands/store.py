@@ -18,7 +18,6 @@ from mstore.imap.chosen import Array, Chosen, choose
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.modifiers import parse_store_modifiers
-from mstore.imap.render.lines import format_lines
 
 if TYPE_CHECKING:
     from mstore.imap.selected import Selected
@@ -82,11 +81,11 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     items = selected.news_items(uid)
     if silent:
         # Its MODSEQ is told in any case, and of a conditional change that it has been made.
-        items = (b"UID", b"MODSEQ") if selected.aware else ()
+        items = () if not selected.aware else (b"MODSEQ",) if selected.uid_only else (b"UID", b"MODSEQ")
         rows = changed if unchanged_since is None else rows
     if items:
         selected.announce_keywords(session.stream)
-        for piece in format_lines(mailbox, view, view.seqs_of_rows(rows), rows, *items):
+        for piece in selected.lines(view.seqs_of_rows(rows), rows, *items):
             session.send(piece)
     if not len(modified):
         return _finish(chosen, silent, uid, b"")

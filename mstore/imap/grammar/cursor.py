@@ -2,7 +2,8 @@
 
 The reader has put the whole command together: one run of bytes in which every literal is announced as
 ``{n}`` and a line end, and the literals themselves aside, in order. Every method either consumes exactly
-one element or raises ``Bad`` with a text for humans; nothing is ever parsed twice.
+one element or raises ``Bad`` with a text for humans; nothing is ever parsed twice. What the client has
+enabled decides whether UTF-8 may stand in quoted strings, and how names are written.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from mstore.base.errors import Invalid
 from mstore.base.numset import LAST_RESULT, MAX_NUMBER, NumSet, parse_numset
 from mstore.files.spool import Part, Spool
 from mstore.imap.errors import Bad, No
-from mstore.imap.grammar import dates, flags, names
+from mstore.imap.grammar import dates, extensions, flags, names
 
 T = TypeVar("T")
 Literal = bytes | Spool | Part
@@ -42,13 +43,30 @@ _DATE = re.compile(rb'"([^"\r\n\\]*)"|([0-9A-Za-z\-]+)')
 class Cursor:
     """One command's bytes and literals, read from left to right."""
 
-    __slots__ = ("_literals", "_next_literal", "data", "pos")
+    __slots__ = ("_literals", "_next_literal", "data", "enabled", "pos")
 
-    def __init__(self, data: bytes, literals: Sequence[Literal] = ()) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        literals: Sequence[Literal] = (),
+        enabled: frozenset[bytes] = extensions.NONE,
+    ) -> None:
         self.data = data
+        self.enabled = enabled
+        """The extensions that the client has enabled."""
         self.pos = 0
         self._literals = literals
         self._next_literal = 0
+
+    @property
+    def utf8(self) -> bool:
+        """Whether UTF-8 may stand in quoted strings, and names are in UTF-8 (RFC 6855 §3, RFC 9051 §5.1)."""
+        return bool(self.enabled) and not extensions.UTF8.isdisjoint(self.enabled)
+
+    @property
+    def rev2(self) -> bool:
+        """Whether this is IMAP4rev2 (RFC 9051)."""
+        return extensions.IMAP4REV2 in self.enabled
 
     # -- single bytes ------------------------------------------------------------------------------------
 
@@ -146,10 +164,16 @@ class Cursor:
         return self.string()
 
     def string(self) -> bytes:
-        """A quoted string or a literal."""
+        """A quoted string or a literal.
+
+        Raises: Bad also for anything but UTF-8 in quotes, and for UTF-8 that is not enabled (RFC 6855 §3).
+        """
         kind = self.peek()
         if kind == 34:
-            return self._quoted()
+            data = self._quoted()
+            if not data.isascii():
+                self._check_quoted(data)
+            return data
         if kind == 123:
             content = self.literal()
             if isinstance(content, bytes):
@@ -205,10 +229,20 @@ class Cursor:
     def mailbox(self) -> str:
         """A mailbox name, decoded, with INBOX in capitals.
 
-        Raises: No with CANNOT when it is no correct modified UTF-7, for no mailbox can have that name.
+        Raises: as ``written_mailbox``.
         """
+        return names.fold_inbox(self.written_mailbox())
+
+    def written_mailbox(self) -> str:
+        """A mailbox name, decoded, otherwise as the client has written it.
+
+        Raises: No with CANNOT when it is no correct modified UTF-7, or no UTF-8 where that is enabled, for no
+        mailbox can have that name; Bad for what cannot stand in quotes.
+        """
+        utf8 = self.utf8
+        data = self._quoted() if self.peek() == 34 and not utf8 else self.astring()
         try:
-            return names.fold_inbox(names.parse_utf7(self.astring()))
+            return names.parse_name(data, utf8)
         except Invalid as error:
             raise No(str(error), b"CANNOT") from None
 
@@ -268,6 +302,14 @@ class Cursor:
             raise Bad("missing argument" if self.pos >= len(self.data) else f"{what} expected")
         self.pos = match.end()
         return match[0]
+
+    def _check_quoted(self, data: bytes) -> None:
+        if not self.utf8:
+            raise Bad("bytes beyond ASCII in quotes: use a literal, or ENABLE UTF8=ACCEPT")
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError:
+            raise Bad("not correct UTF-8 in quotes") from None
 
     def _quoted(self) -> bytes:
         match = _QUOTED.match(self.data, self.pos)

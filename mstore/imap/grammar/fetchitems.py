@@ -67,6 +67,14 @@ def parse_fetch_items(cursor: Cursor) -> tuple[FetchItem, ...]:
         if macro is not None:
             return tuple(FetchItem(name) for name in macro)
         return (_parse_item(cursor, word),)
+    return parse_fetch_list(cursor)
+
+
+def parse_fetch_list(cursor: Cursor) -> tuple[FetchItem, ...]:
+    """Read items up to the parenthesis that closes their list, whose opening one has been read.
+
+    Raises: as ``parse_fetch_items``.
+    """
     items = {_parse_item(cursor, cursor.word()): None}
     while not cursor.take(b")"):
         cursor.space()
@@ -153,9 +161,13 @@ def _parse_header_name(cursor: Cursor) -> bytes:
 def _parse_partial(cursor: Cursor) -> tuple[int, int] | None:
     if not cursor.take(b"<"):
         return None
-    origin = cursor.number()
+    # RFC 9051 §9 "partial" has numbers of 63 bits.
+    origin = cursor.number64() if cursor.rev2 else cursor.number()
     cursor.expect(b".")
-    length = cursor.nz_number()
+    if cursor.rev2 and cursor.peek() != 48:
+        length = cursor.number64()
+    else:
+        length = cursor.nz_number()
     cursor.expect(b">")
     return origin, length
 

@@ -4,6 +4,7 @@ RFC 9590)."""
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from mstore.base.errors import Invalid
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.entries import Wanted, parse_wanted
-from mstore.imap.grammar.names import fold_inbox, parse_utf7
+from mstore.imap.grammar.names import fold_inbox, parse_name
 from mstore.store.spaces import OTHERS_PREFIX
 
 MAX_PATTERN_CHARACTERS = 2000
@@ -73,7 +74,7 @@ def parse_list(cursor: Cursor, check_status: Callable[[list[bytes]], None]) -> L
     if not extended and not written[0]:
         return ListRequest((), separator_only=True)
     return ListRequest(
-        tuple(_parse_patterns(reference, written)),
+        tuple(_parse_patterns(reference, written, cursor.utf8)),
         False,
         extended,
         select,
@@ -83,12 +84,15 @@ def parse_list(cursor: Cursor, check_status: Callable[[list[bytes]], None]) -> L
     )
 
 
-def parse_pattern(reference: bytes, pattern: bytes) -> str:
-    """Reference and pattern as one pattern, decoded.
+def parse_pattern(reference: bytes, pattern: bytes, utf8: bool) -> str:
+    """Reference and pattern as one pattern, decoded; one in UTF-8 is normalized as names are (RFC 9051 §5.1).
 
-    Raises: Invalid for what is no modified UTF-7, and so can match no name; No when it is too long.
+    Raises: Invalid for what is no modified UTF-7, or no UTF-8, and so can match no name; No when it is too
+    long.
     """
-    text = fold_inbox(parse_utf7(reference) + parse_utf7(pattern))
+    text = fold_inbox(parse_name(reference, utf8) + parse_name(pattern, utf8))
+    if utf8 and not text.isascii():
+        text = unicodedata.normalize("NFC", text)
     if text.startswith(OTHERS_PREFIX):
         text = _OTHERS_INBOX.sub(r"\1INBOX", text, 1)
     if len(text) > MAX_PATTERN_CHARACTERS:
@@ -96,13 +100,13 @@ def parse_pattern(reference: bytes, pattern: bytes) -> str:
     return text
 
 
-def _parse_patterns(reference: bytes, written: list[bytes]) -> list[str]:
+def _parse_patterns(reference: bytes, written: list[bytes], utf8: bool) -> list[str]:
     """RFC 5258 §3: an empty pattern, and one that no name can match, is ignored."""
     patterns = []
     for pattern in dict.fromkeys(written):
         try:
             if pattern:
-                patterns.append(parse_pattern(reference, pattern))
+                patterns.append(parse_pattern(reference, pattern, utf8))
         except Invalid:
             pass
     return patterns

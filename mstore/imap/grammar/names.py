@@ -1,6 +1,7 @@
 """Mailbox names on the wire: modified UTF-7 (RFC 3501 §5.1.3), INBOX, LIST patterns.
 
-Decoding is strict: each name has one spelling, and what is not that spelling is refused.
+Decoding is strict: each name has one spelling, and what is not that spelling is refused. A client that has
+enabled UTF-8 writes and reads names as they are (RFC 6855 §3, RFC 9051 §5.1).
 """
 
 from __future__ import annotations
@@ -20,6 +21,19 @@ _PLAIN = re.compile(rb"[\x20-\x25\x27-\x7e]*")
 _SHIFTED = re.compile(rb"&([A-Za-z0-9+,]*)-")
 _OTHERS = re.compile(r"[^\x20-\x7e]+|&")
 _ATOM = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]&]+")
+
+
+def parse_name(name: bytes, utf8: bool) -> str:
+    """A name as a client writes it to text: UTF-8, or modified UTF-7.
+
+    Raises: Invalid.
+    """
+    if not utf8:
+        return parse_utf7(name)
+    try:
+        return name.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Invalid("mailbox name is not correct UTF-8") from None
 
 
 def parse_utf7(name: bytes) -> str:
@@ -57,9 +71,9 @@ def fold_inbox(name: str) -> str:
 
 
 @lru_cache(maxsize=8192)
-def format_mailbox(name: str) -> bytes:
+def format_mailbox(name: str, utf8: bool) -> bytes:
     """A mailbox name as a response shows it: an atom where it can be, otherwise quoted."""
-    wire = format_utf7(name)
+    wire = name.encode("utf-8") if utf8 else format_utf7(name)
     if _ATOM.fullmatch(wire) and wire.upper() != b"NIL":
         return wire
     return b'"' + wire.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'

@@ -13,6 +13,7 @@ import numpy as np
 
 from mstore.imap.errors import Bad
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.fetchitems import FetchItem, parse_fetch_list
 
 Array = np.ndarray[Any, np.dtype[Any]]
 WORDS = frozenset((b"MIN", b"MAX", b"ALL", b"COUNT", b"SAVE", b"CONTEXT", b"UPDATE", b"PARTIAL"))
@@ -54,6 +55,8 @@ class ReturnOptions:
 
     words: frozenset[bytes]
     partial: PartialRange | None = None
+    items: tuple[FetchItem, ...] = ()
+    """What UPDATE wants to be sent of new messages (RFC 5465 §7)."""
 
     @property
     def saves(self) -> bool:
@@ -99,6 +102,7 @@ def parse_return(cursor: Cursor) -> ReturnOptions | None:
         return None
     words: set[bytes] = set()
     partial = None
+    items: tuple[FetchItem, ...] = ()
     cursor.expect(b"(")
     while not cursor.take(b")"):
         if words:
@@ -107,6 +111,8 @@ def parse_return(cursor: Cursor) -> ReturnOptions | None:
         if word not in WORDS or word in words:
             raise Bad("Unknown result option, or the same one twice")
         words.add(word)
+        if word == b"UPDATE" and (cursor.take(b" (") or cursor.take(b"(")):
+            items = parse_fetch_list(cursor)
         if word == b"PARTIAL":
             cursor.space()
             partial = parse_partial_range(cursor)
@@ -115,4 +121,4 @@ def parse_return(cursor: Cursor) -> ReturnOptions | None:
     if words.isdisjoint(TELLING) and b"SAVE" not in words:
         words.add(b"ALL")
     cursor.space()
-    return ReturnOptions(frozenset(words), partial)
+    return ReturnOptions(frozenset(words), partial, items)

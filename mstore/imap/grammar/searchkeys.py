@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from mstore.base import clock
-from mstore.base.numset import LAST_RESULT
-from mstore.imap.errors import Bad, No
+from mstore.base.numset import LAST_RESULT, MAX_NUMBER
+from mstore.imap.errors import Bad, No, uid_required
 from mstore.imap.grammar.cursor import Cursor
+from mstore.imap.grammar.extensions import UTF8_ACCEPT
 from mstore.mail.casemap import casemap
 from mstore.mail.decode import decode_text, is_charset
 from mstore.store.searchkeys import (
@@ -68,6 +69,8 @@ PLAIN: dict[bytes, SearchKey] = {
     b"UNFLAGGED": Not(Flag(FLAGGED)),
     b"UNSEEN": Not(Flag(SEEN)),
 }
+OF_RECENT = frozenset((b"NEW", b"OLD", b"RECENT"))
+"""What IMAP4rev2 has no more (RFC 9051, Appendix E)."""
 FIELDS = frozenset((b"BCC", b"CC", b"FROM", b"SUBJECT", b"TO"))
 DATES: dict[bytes, Callable[[int], SearchKey]] = {
     b"BEFORE": lambda day: InternalDate(None, day * DAY_S),
@@ -94,15 +97,19 @@ WITH_ARGUMENT = frozenset((*OTHERS, *DATES, *AGES, *FIELDS))
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def parse_search(cursor: Cursor, saved: Array | None) -> SearchKey:
+def parse_search(cursor: Cursor, saved: Array | None, uid_only: bool = False) -> SearchKey:
     """Read ``[CHARSET name] key …`` to the end of the command; several keys are a conjunction.
 
-    ``saved`` are the UIDs that ``$`` stands for, None where nothing can have been saved.
-    Raises: Bad for what is no search program, No with BADCHARSET for a charset that is not known.
+    ``saved`` are the UIDs that ``$`` stands for, None where nothing can have been saved. With ``uid_only``
+    message numbers are refused (RFC 9586 §3.5).
+    Raises: Bad for what is no search program, and for a charset where UTF-8 is enabled (RFC 6855 §3); No with
+    BADCHARSET for a charset that is not known.
     """
-    parser = _Parser(cursor, saved)
+    parser = _Parser(cursor, saved, uid_only)
     word = cursor.word() if parser.at_word() else b""
     if word == b"CHARSET":
+        if UTF8_ACCEPT in cursor.enabled:
+            raise Bad("No CHARSET after ENABLE UTF8=ACCEPT: all is in UTF-8")
         cursor.space()
         parser.charset = _find_charset(cursor.astring())
         cursor.space()
@@ -110,12 +117,12 @@ def parse_search(cursor: Cursor, saved: Array | None) -> SearchKey:
     return parser.program(word)
 
 
-def parse_criteria(cursor: Cursor, saved: Array | None) -> SearchKey:
+def parse_criteria(cursor: Cursor, saved: Array | None, uid_only: bool = False) -> SearchKey:
     """Read ``charset key …`` to the end of the command, as SORT and THREAD have it (RFC 5256 §5).
 
     Raises: as ``parse_search``.
     """
-    parser = _Parser(cursor, saved)
+    parser = _Parser(cursor, saved, uid_only)
     parser.charset = _find_charset(cursor.astring())
     cursor.space()
     return parser.program(None)
@@ -131,9 +138,11 @@ def _find_charset(name: bytes) -> str:
 class _Parser:
     """The keys of one command, counted."""
 
-    def __init__(self, cursor: Cursor, saved: Array | None) -> None:
+    def __init__(self, cursor: Cursor, saved: Array | None, uid_only: bool) -> None:
         self._cursor = cursor
         self._saved = saved
+        self._rev2 = cursor.rev2
+        self._uid_only = uid_only
         self._count = 0
         self.charset = "utf-8"
 
@@ -161,7 +170,7 @@ class _Parser:
                 return self._group(depth) if cursor.take(b"(") else self._set(Seqs)
             word = cursor.word()
         plain = PLAIN.get(word)
-        if plain is not None:
+        if plain is not None and not (self._rev2 and word in OF_RECENT):
             return plain
         if word == b"OR":
             return self._or(depth)
@@ -212,9 +221,9 @@ class _Parser:
             keyword = Keyword(cursor.atom())
             return keyword if word == b"KEYWORD" else Not(keyword)
         if word == b"LARGER":
-            return Size(cursor.number() + 1, None)
+            return Size(self._size() + 1, None)
         if word == b"SMALLER":
-            return Size(None, cursor.number())
+            return Size(None, self._size())
         if word in (b"EMAILID", b"THREADID"):
             return self._object(word)
         if word == b"MODSEQ":
@@ -227,6 +236,8 @@ class _Parser:
     def _set(self, kind: type[Seqs] | type[Uids]) -> SearchKey:
         numbers = self._cursor.sequence_set()
         if numbers is not LAST_RESULT:
+            if self._uid_only and kind is Seqs:
+                raise uid_required()
             return kind(numbers)
         if self._saved is None:
             raise Bad("No search result is saved for these mailboxes")
@@ -254,6 +265,10 @@ class _Parser:
                 raise Bad("priv, shared or all expected")
             cursor.space()
         return cursor.number64()
+
+    def _size(self) -> int:
+        """A number of octets; in IMAP4rev2 one that no message has is as good as the next (RFC 9051 §9)."""
+        return min(self._cursor.number64(), MAX_NUMBER + 1) if self._rev2 else self._cursor.number()
 
     def _text(self) -> str:
         text = decode_text(self._cursor.astring(), self.charset)

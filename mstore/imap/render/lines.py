@@ -111,12 +111,18 @@ class FlagTexts(dict[int, bytes]):
 
 
 class Lines:
-    """The items of one command that come from columns, ready to be written for any rows."""
+    """The items of one command that come from columns, ready to be written for any rows.
 
-    def __init__(self, items: Sequence[bytes], mailbox: Mailbox, view: View) -> None:
+    With ``uid_only`` they are UIDFETCH responses, told by UID (RFC 9586 §3.3).
+    """
+
+    def __init__(
+        self, items: Sequence[bytes], mailbox: Mailbox, view: View, uid_only: bool = False
+    ) -> None:
         self._items = tuple(name for name in COLUMN_ITEMS if name in items)
         self._mailbox = mailbox
         self._view = view
+        self._uid_only = uid_only
         self._texts = FlagTexts(mailbox.keywords)
 
     @property
@@ -128,7 +134,7 @@ class Lines:
         """The same lines, telling these items as well."""
         if set(items).issubset(self._items):
             return self
-        return Lines((*self._items, *items), self._mailbox, self._view)
+        return Lines((*self._items, *items), self._mailbox, self._view, self._uid_only)
 
     def whole(self, seqs: Array, rows: Array) -> Iterator[bytes]:
         """Complete response lines, in pieces of some thousand rows."""
@@ -173,6 +179,8 @@ class Lines:
                 parts.append(NO_THREAD)
             else:
                 parts.append(b"RFC822.SIZE %d" % arrays.size.item(row))
+        if self._uid_only:
+            return b"* %d UIDFETCH (" % uid + b" ".join(parts)
         return b"* %d FETCH (" % seq + b" ".join(parts)
 
     def _vector(self, seqs: Array, rows: Array, ending: bytes) -> bytes:
@@ -180,8 +188,8 @@ class Lines:
         uids = arrays.uid[rows]
         layout = _Layout()
         layout.text(b"* ")
-        layout.number(seqs)
-        layout.text(b" FETCH (")
+        layout.number(uids if self._uid_only else seqs)
+        layout.text(b" UIDFETCH (" if self._uid_only else b" FETCH (")
         for position, name in enumerate(self._items):
             layout.text(b" " + name + b" " if position else name + b" ")
             if name == b"UID":
@@ -272,6 +280,8 @@ class _Layout:
         return bytes(lines.translate(None, b"\0"))
 
 
-def format_lines(mailbox: Mailbox, view: View, seqs: Array, rows: Array, *items: bytes) -> Iterator[bytes]:
-    """Untagged FETCH responses with these items of rows."""
-    return Lines(items, mailbox, view).whole(seqs, rows)
+def format_lines(
+    mailbox: Mailbox, view: View, seqs: Array, rows: Array, *items: bytes, uid_only: bool = False
+) -> Iterator[bytes]:
+    """Untagged FETCH or UIDFETCH responses with these items of rows."""
+    return Lines(items, mailbox, view, uid_only).whole(seqs, rows)

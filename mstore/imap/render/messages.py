@@ -24,8 +24,10 @@ from mstore.imap.render.binary import BinaryItem, Pieces, Rendered
 from mstore.imap.render.lines import COLUMN_ITEMS, FEW_ROWS, Lines, View
 from mstore.imap.render.section import MANY_END, Range, SectionItem, legal_bytes
 from mstore.imap.respond import format_string
+from mstore.mail.mime import parse
 from mstore.mail.parts import PartOffsets, decode_parts
 from mstore.mail.preview import make_preview
+from mstore.mail.structure import format_structure, has_global
 from mstore.mail.summary import BODY, BODYSTRUCTURE, ENVELOPE, PARTS
 from mstore.net.stream import StreamFailed
 
@@ -91,9 +93,11 @@ class PreviewItem:
 class Program:
     """What one list of items means, compiled once for any messages of any mailbox."""
 
-    __slots__ = ("columns", "of_headers", "reads", "sections", "slots", "structures")
+    __slots__ = ("columns", "of_headers", "reads", "rev2", "sections", "slots", "structures")
 
-    def __init__(self, items: Sequence[FetchItem]) -> None:
+    def __init__(self, items: Sequence[FetchItem], rev2: bool = False) -> None:
+        self.rev2 = rev2
+        """Structures are told as IMAP4rev2 has them (RFC 9051 §9 "body-type-msg")."""
         self.columns = tuple(item.name for item in items if item.name in COLUMN_ITEMS)
         self.structures = tuple(item.name for item in items if item.name in SLOTS)
         sections: list[SectionItem | BinaryItem | PreviewItem] = [
@@ -117,10 +121,14 @@ class Messages:
 
     __slots__ = ("_lines", "_mailbox", "_sections", "_slots", "_structures", "failure", "program")
 
-    def __init__(self, program: Program, mailbox: Mailbox, view: View, uid: bool) -> None:
+    def __init__(
+        self, program: Program, mailbox: Mailbox, view: View, uid: bool, uid_only: bool = False
+    ) -> None:
         self.program = program
         self._mailbox = mailbox
-        self._lines = Lines((b"UID", *program.columns) if uid else program.columns, mailbox, view)
+        # By UID alone, the UID stands among the items for those who ask for it (RFC 9586 §3.3).
+        columns = (b"UID", *program.columns) if uid and not uid_only else program.columns
+        self._lines = Lines(columns, mailbox, view, uid_only)
         self._structures = program.structures
         self._slots = program.slots
         self._sections = program.sections
@@ -180,7 +188,7 @@ class Messages:
         columns: list[Iterable[bytes]] = []
         gap = b"" if self._lines.empty else b" "
         if self._slots:
-            for name, texts in zip(self._structures, self._mailbox.derived(rows, self._slots), strict=False):
+            for name, texts in zip(self._structures, self._derive(rows), strict=False):
                 columns += (repeat(gap + name + b" "), texts)
                 gap = b" "
         headers: list[bytes] = []
@@ -216,7 +224,7 @@ class Messages:
             try:
                 if slots is None:
                     alone = rows[index : index + 1]
-                    texts = [column[0] for column in self._mailbox.derived(alone, self._slots)]
+                    texts = [column[0] for column in self._derive(alone)]
                 else:
                     texts = [column[index] for column in slots]
                 bodies = self._read_bodies(row, texts)
@@ -231,9 +239,24 @@ class Messages:
         if not self._slots:
             return []
         try:
-            return self._mailbox.derived(rows, self._slots)
+            return self._derive(rows)
         except UNREADABLE:
             return None
+
+    def _derive(self, rows: Array) -> list[list[bytes]]:
+        """The derived texts of the rows, a list for each slot.
+
+        Raises: Corrupt, Expunged, StorageFailed.
+        """
+        columns = self._mailbox.derived(rows, self._slots)
+        if self.program.rev2:
+            for slot, texts in zip(self._slots, columns, strict=True):
+                if slot in (BODY, BODYSTRUCTURE):
+                    for place, text in enumerate(texts):
+                        if has_global(text):
+                            full, short = format_structure(parse(self._mailbox.read(int(rows[place]))), True)
+                            texts[place] = short if slot == BODY else full
+        return columns
 
     def _read_bodies(self, row: int, texts: Sequence[bytes]) -> list[Body]:
         """What each section sends: its bytes, where they lie if they are many, or None if there is none."""

@@ -60,10 +60,16 @@ def view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[View]:
     mailbox.close()
 
 
-def fetch(view: View, rows: "np.ndarray[tuple[int], np.dtype[np.int32]]", items: bytes, uid: bool) -> bytes:
+def fetch(
+    view: View,
+    rows: "np.ndarray[tuple[int], np.dtype[np.int32]]",
+    items: bytes,
+    uid: bool,
+    uid_only: bool = False,
+) -> bytes:
     sent: list[bytes] = []
     program = Program(parse_fetch_items(Cursor(items)))
-    Messages(program, view.mailbox, view, uid).send(view.seqs_of_rows(rows), rows, sent.append)
+    Messages(program, view.mailbox, view, uid, uid_only).send(view.seqs_of_rows(rows), rows, sent.append)
     return b"".join(sent)
 
 
@@ -88,15 +94,18 @@ def split(data: bytes) -> list[bytes]:
         lambda names: b"(" + b" ".join(names) + b")"
     ),
     uid=st.booleans(),
+    uid_only=st.booleans(),
     step=st.integers(1, 9),
 )
-def test_many_messages_are_answered_like_each_alone(view: View, items: bytes, uid: bool, step: int) -> None:
+def test_many_messages_are_answered_like_each_alone(
+    view: View, items: bytes, uid: bool, uid_only: bool, step: int
+) -> None:
     rows = view.rows[::step]
-    together = split(fetch(view, rows, items, uid))
+    together = split(fetch(view, rows, items, uid, uid_only))
     assert len(together) == len(rows)
     for place, response in enumerate(together):
         check_response(response)
-        assert response == fetch(view, rows[place : place + 1], items, uid)
+        assert response == fetch(view, rows[place : place + 1], items, uid, uid_only)
 
 
 @pytest.mark.parametrize("item", ITEMS)

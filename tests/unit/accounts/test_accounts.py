@@ -191,11 +191,11 @@ def test_long_names_are_not_kept(accounts: Accounts) -> None:
 
 def test_missing_databases_are_named(db: Path) -> None:
     assert missing_databases(db) == []
-    (db / "passwords.db").unlink()
-    assert missing_databases(db) == [db / "passwords.db"]
+    (db / "passwords" / "passwords.db").unlink()
+    assert missing_databases(db) == [db / "passwords" / "passwords.db"]
     with pytest.raises(Unavailable, match=r"passwords\.db is missing"):
         Passwords(db).open()
-    assert not (db / "passwords.db").exists()
+    assert not (db / "passwords" / "passwords.db").exists()
 
 
 def test_a_closed_directory_has_nothing_missing(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,22 +230,9 @@ def test_an_existing_database_is_never_made_again(db: Path) -> None:
     with pytest.raises(Exists):
         create_database(db, ACCOUNTS, 0o600)
     assert (db / "accounts.db").read_bytes() == before
-    assert sorted(path.name for path in db.iterdir()) == ["accounts.db", "passwords.db"]
+    assert sorted(path.name for path in db.iterdir()) == ["accounts.db", "passwords"]
 
 
 def test_databases_are_private(db: Path) -> None:
-    assert {path.stat().st_mode & 0o777 for path in db.iterdir()} == {0o600}
-
-
-def test_verifiers_are_kept_replaced_and_removed(db: Path) -> None:
-    passwords = Passwords(db)
-    account_id = AccountId("a" * 16)
-    assert passwords.verifier(account_id) is None
-    passwords.set_verifier(account_id, "one")
-    reader = Passwords(db)
-    assert reader.verifier(account_id) == "one"
-    passwords.set_verifier(account_id, "two")
-    assert reader.verifier(account_id) == "two"
-    assert reader.count() == 1
-    passwords.remove(account_id)
-    assert reader.verifier(account_id) is None
+    modes = {path.name: path.stat().st_mode & 0o777 for path in db.rglob("*")}
+    assert modes == {"accounts.db": 0o600, "passwords": 0o700, "passwords.db": 0o600}

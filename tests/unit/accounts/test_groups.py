@@ -70,7 +70,7 @@ def test_nobody_is_in_groups_without_number(accounts: Accounts) -> None:
 
 def test_nobody_is_called_like_everybody(accounts: Accounts) -> None:
     joe = accounts.add("joe", "main")
-    for name in ("anyone", "ANYONE", "anonymous"):
+    for name in ("anyone", "ANYONE", "anonymous", "Anonymous@example.com"):
         with pytest.raises(Invalid):
             accounts.add(name, "main")
         with pytest.raises(Invalid):

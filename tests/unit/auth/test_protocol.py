@@ -1,15 +1,12 @@
-"""Both ends of the one-command protocol, alone and against each other."""
+"""authproxyd's side of the one-command protocol."""
 
 import logging
 import socket
 import threading
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from mstore.auth.client import AuthClient, AuthResult
+from mstore.auth.gate import Turned
 from mstore.auth.server import Server, format_answer, parse_command, version_text
 from mstore.auth.verdict import Verdict
 from mstore.base.errors import Unavailable
@@ -30,11 +27,26 @@ class Fixed:
     def close(self) -> None: ...
 
 
-def converse(*sent: bytes, end: bool = False, timeout_s: float = 2.0) -> tuple[bytes, Fixed]:
+class Door:
+    """A gate that turns jim away, and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, str, bool]] = []
+
+    def admit(self, peer: str, login: str) -> float | Turned:
+        return Turned("too often") if login == "jim" else 0.001
+
+    def note(self, peer: str, login: str, ok: bool) -> None:
+        self.noted.append((peer, login, ok))
+
+
+def converse(
+    *sent: bytes, end: bool = False, timeout_s: float = 2.0, gate: Door | None = None
+) -> tuple[bytes, Fixed]:
     """What a client gets that sends these pieces; ``end`` closes its side."""
     mechanism = Fixed()
     ours, theirs = socket.socketpair()
-    server = threading.Thread(target=Server(mechanism, timeout_s).handle, args=(theirs,))
+    server = threading.Thread(target=Server(mechanism, timeout_s, gate).handle, args=(theirs,))
     server.start()
     for piece in sent:
         ours.sendall(piece)
@@ -126,116 +138,11 @@ def test_version_text_names_version_and_mechanisms() -> None:
     assert "authdb" in version_text()
 
 
-# the client
-
-
-@pytest.fixture
-def listener(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX) as found:
-        found.bind(str(tmp_path / "authproxyd"))
-        found.listen()
-        yield found
-
-
-def answering(listener: socket.socket, *pieces: bytes) -> tuple[AuthClient, list[bytes]]:
-    """A client of a server that answers one question with these pieces, and what it was asked."""
-    asked: list[bytes] = []
-
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            asked.append(connection.recv(65536))
-            for piece in pieces:
-                connection.sendall(piece)
-
-    threading.Thread(target=serve, daemon=True).start()
-    return AuthClient(listener.getsockname(), timeout_s=2, absent_s=0), asked
-
-
-@pytest.mark.parametrize(
-    ("pieces", "expected"),
-    [
-        ([b"OK"], AuthResult(True, "")),
-        ([b"OK wel", b"come"], AuthResult(True, "welcome")),
-        ([b"N", b"O"], AuthResult(False, "")),
-        ([b"NO[why]"], AuthResult(False, "[why]")),
-        ([b"NO bad \xff"], AuthResult(False, "bad \ufffd")),
-    ],
-)
-def test_answers_are_understood(
-    listener: socket.socket, pieces: list[bytes], expected: AuthResult
-) -> None:
-    client, asked = answering(listener, *pieces)
-    assert client.check(b"joe", b"se cret") == expected
-    assert asked == [b"AUTHENTICATE joe se cret\r\n"]
-
-
-@pytest.mark.parametrize("answer", [b"", b"OKAY", b"YES", b"O", b"* OK hello\r\n"])
-def test_anything_else_is_no_answer(listener: socket.socket, answer: bytes) -> None:
-    client, _ = answering(listener, answer)
-    with pytest.raises(Unavailable):
-        client.check(b"joe", b"x")
-
-
-@pytest.mark.parametrize(
-    ("name", "password"),
-    [
-        (b"", b"x"),
-        (b"a b", b"x"),
-        (b"joe", b"a\r\nb"),
-        (b"joe\n", b"x"),
-        (b"joe", b"a\0"),
-        (b"joe", b"x" * 4096),
-    ],
-)
-def test_what_the_protocol_cannot_carry_is_refused_unasked(
-    tmp_path: Path, name: bytes, password: bytes
-) -> None:
-    assert AuthClient(tmp_path / "nobody").check(name, password) == AuthResult(False, "")
-
-
-def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable):
-        AuthClient(tmp_path / "nobody", absent_s=0.1).check(b"joe", b"x")
-
-
-def test_whoever_is_restarted_is_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "authproxyd"
-    server = Server(Fixed())
-
-    def come_back() -> None:
-        time.sleep(0.1)
-        with socket.socket(socket.AF_UNIX) as back:
-            back.bind(str(path))
-            back.listen()
-            back.accept()[0].close()  # Ended before it could answer.
-            server.handle(back.accept()[0])
-
-    threading.Thread(target=come_back, daemon=True).start()
-    client = AuthClient(path, timeout_s=2, absent_s=5)
-    assert client.check(b"joe", b"se cret") == AuthResult(True, "as told")
-
-
-def test_a_login_that_cannot_be_judged_is_not_a_wrong_one(listener: socket.socket) -> None:
-    server = Server(Fixed())
-    threading.Thread(target=lambda: server.handle(listener.accept()[0]), daemon=True).start()
-    with pytest.raises(Unavailable):
-        AuthClient(listener.getsockname(), timeout_s=2).check(b"broken", b"x")
-
-
-def test_silence_is_unavailable(listener: socket.socket) -> None:
-    with pytest.raises(Unavailable):
-        AuthClient(listener.getsockname(), timeout_s=0.1).check(b"joe", b"x")
-
-
-def test_both_ends_agree(listener: socket.socket) -> None:
-    server = Server(Fixed())
-
-    def serve() -> None:
-        for _ in range(2):
-            server.handle(listener.accept()[0])
-
-    threading.Thread(target=serve, daemon=True).start()
-    client = AuthClient(listener.getsockname(), timeout_s=2)
-    assert client.check(b"joe", b"se cret") == AuthResult(True, "as told")
-    assert client.check(b"joe", b"other") == AuthResult(False, "as told")
+def test_the_gate_is_asked_before_a_judgement_and_told_of_it() -> None:
+    gate = Door()
+    assert converse(b"AUTHENTICATE joe se cret\r\n", gate=gate)[0] == b"OK as told"
+    assert converse(b"AUTHENTICATE joe wrong\r\n", gate=gate)[0].startswith(b"NO")
+    answer, mechanism = converse(b"AUTHENTICATE jim x\r\n", gate=gate)
+    assert answer == b"NO too often" and mechanism.asked == []
+    converse(b"AUTHENTICATE broken x\r\n", gate=gate)
+    assert gate.noted == [("local", "joe", True), ("local", "joe", False)]

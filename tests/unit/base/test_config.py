@@ -34,7 +34,7 @@ def test_smallest_configuration_has_the_documented_defaults() -> None:
     assert settings.cleartext_login_enable is True
     assert settings.authproxy_authmech == "authdb" and settings.authproxy_pam_service == "imap"
     assert settings.lmtp_shared_name == "shared"
-    assert settings.lmtp_enable_overquota_delivery is False and settings.allow8bitheaders is False
+    assert settings.lmtp_enable_overquota_delivery is False and settings.allow8bitheaders == "off"
     assert settings.password_scheme == "argon2id"
     assert settings.imapd_workers == len(os.sched_getaffinity(0))
     assert settings.services() == ("authproxyd", "imapd", "pop3d", "lmtpd")
@@ -63,8 +63,11 @@ def test_booleans(word: str, value: bool) -> None:
 
 
 def test_allow8bitheaders_alone_means_on() -> None:
-    assert parse("mailstore a /a\nallow8bitheaders").allow8bitheaders is True
-    assert parse("mailstore a /a\nallow8bitheaders off").allow8bitheaders is False
+    assert parse("mailstore a /a\nallow8bitheaders").allow8bitheaders == "on"
+    assert parse("mailstore a /a\nallow8bitheaders off").allow8bitheaders == "off"
+    assert parse("mailstore a /a\nallow8bitheaders utf8").allow8bitheaders == "utf8"
+    with pytest.raises(ConfigErrors, match="is none of on, off, utf8"):
+        parse("mailstore a /a\nallow8bitheaders maybe")
 
 
 def test_boolean_without_a_value_is_an_error() -> None:
@@ -99,6 +102,11 @@ def test_sasl_options_are_a_pattern() -> None:
     assert (
         settings.may_use("plain") and settings.may_use("scram-sha-256") and not settings.may_use("cram-md5")
     )
+
+
+def test_anonymous_sessions_are_off_until_they_are_switched_on() -> None:
+    assert not parse("mailstore a /a").may_use("anonymous")
+    assert parse("mailstore a /a\nsasl-enable-anonymous on").may_use("anonymous")
 
 
 def test_assignment_rules() -> None:
@@ -191,12 +199,64 @@ def test_two_mailstores_may_not_share_a_path() -> None:
 
 def test_rimap_needs_its_host() -> None:
     [problem] = problems("mailstore a /a\nauthproxy-authmech rimap")
-    assert problem.option == "authproxy-rimap-host"
+    assert problem.option == "authproxy-rimap-host" and problem.line == 2
+    [problem] = problems("mailstore a /a\n\nauthproxy-legacy-authmech rimap")
+    assert problem.option == "authproxy-rimap-host" and problem.line == 3
 
 
-def test_legacy_mechanism_needs_authdb() -> None:
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("imap.foo.bar", ("imap.foo.bar", None)),
+        ("192.168.0.1", ("192.168.0.1", None)),
+        ("imap.foo.bar/1143", ("imap.foo.bar", 1143)),
+        ("imap.foo.bar/imap", ("imap.foo.bar", 143)),
+        ("imap.foo.bar/IMAPS", ("imap.foo.bar", 993)),
+        ("::1/143", ("::1", 143)),
+        ("[::1]/143", ("::1", 143)),
+    ],
+)
+def test_the_host_of_rimap_has_a_port_by_number_or_name(
+    written: str, expected: tuple[str, int | None]
+) -> None:
+    text = f"mailstore a /a\nimapd-listen *:1\nauthproxy-authmech rimap\nauthproxy-rimap-host {written}"
+    assert parse(text).authproxy_rimap_host == expected
+
+
+@pytest.mark.parametrize(
+    "written", ["a b", "/143", "host/", "host/0", "host/65536", "host/nosuchthing", "h/1/2", "-"]
+)
+def test_a_host_of_rimap_that_is_none_is_refused(written: str) -> None:
+    [problem] = problems(f"mailstore a /a\nauthproxy-authmech rimap\nauthproxy-rimap-host {written}")
+    assert problem.option == "authproxy-rimap-host" and problem.line == 3
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1/143", "mail.example.org/imap", "::1"])
+def test_rimap_may_not_ask_this_very_imapd(host: str) -> None:
+    text = "mailstore a /a\nserver-name mail.example.org\nauthproxy-authmech rimap\nauthproxy-rimap-host "
+    [problem] = problems(text + host)
+    assert problem.line == 4 and "is where imapd itself listens" in problem.text
+    assert parse(text + host.partition("/")[0] + "/1143")
+
+
+def test_only_authdb_can_be_migrated_to() -> None:
     found = problems("mailstore a /a\nauthproxy-authmech shadow\nauthproxy-legacy-authmech getpwent")
-    assert [problem.option for problem in found] == ["authproxy-legacy-authmech"]
+    assert [(problem.line, problem.option) for problem in found] == [(3, "authproxy-legacy-authmech")]
+    found = problems("mailstore a /a\nauthproxy-legacy-authmech authdb")
+    assert [(problem.line, problem.option) for problem in found] == [(2, "authproxy-legacy-authmech")]
+
+
+def test_accounts_are_made_at_login_for_other_mechanisms_than_authdb() -> None:
+    [problem] = problems("mailstore a /a\nauthproxy-create-accounts on")
+    assert problem.line == 2 and "authproxy-legacy-authmech" in problem.text
+    assert parse("mailstore a /a\nauthproxy-authmech pam\nauthproxy-create-accounts on")
+
+
+def test_a_mechanism_that_nobody_knows_is_told_with_its_line_and_the_nearest_name() -> None:
+    [problem] = problems("mailstore a /a\nauthproxy-authmech shadwo")
+    assert problem.line == 2 and "did you mean shadow?" in problem.text
+    [problem] = problems("mailstore a /a\nauthproxy-authmech authdb\nauthproxy-legacy-authmech zzz")
+    assert problem.line == 3 and "there are: authdb, getpwent, " in problem.text
 
 
 def test_tls_listener_needs_certificate_and_key(tmp_path: Path) -> None:
@@ -210,6 +270,38 @@ def test_tls_listener_needs_certificate_and_key(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     text = f"mailstore a /a\ntls-certificate {tmp_path}/none.pem\ntls-key {key}\nimapd-tls-listen *:993"
     assert parse(text).tls_key == key
+
+
+def test_certificates_by_name(tmp_path: Path) -> None:
+    for name in ("cert", "key"):
+        (tmp_path / name).touch()
+    both = f"{tmp_path}/cert {tmp_path}/key"
+    default = f"mailstore a /a\ntls-certificate {tmp_path}/cert\ntls-key {tmp_path}/key\n"
+    settings = parse(f"{default}tls-sni Mail.Example.org. {both}\ntls-sni *.example.org {both}")
+    assert [named.name for named in settings.tls_sni] == ["mail.example.org", "*.example.org"]
+    assert [pair.name for pair in settings.tls_pairs()] == ["", "mail.example.org", "*.example.org"]
+    assert settings.tls_files() == [tmp_path / "cert", tmp_path / "key"]
+    assert parse("mailstore a /a").tls_files() == [] and parse("mailstore a /a").tls_pairs() == ()
+    for words, text in (
+        ("mail.example.org", "takes name, certificate and key"),
+        (f"*.*.org {both}", "'*.*.org' is neither a host name nor *.DOMAIN"),
+        (f"* {both}", "'*' is neither a host name nor *.DOMAIN"),
+        (f"a.b cert {tmp_path}/key", "'cert' is not an absolute path"),
+        (f"a.b {tmp_path}/none {tmp_path}/key", f"there is no file {tmp_path}/none"),
+    ):
+        (found,) = problems(f"{default}tls-sni {words}")
+        assert found.option == "tls-sni" and found.line == 4 and text in found.text
+    (found,) = problems(f"{default}tls-sni a.b {both}\ntls-sni A.B {both}")
+    assert (found.line, found.text) == (5, "a.b again (first on line 4)")
+    (found,) = problems(f"mailstore a /a\ntls-sni a.b {both}")
+    assert found.text.startswith("needs tls-certificate and tls-key")
+
+
+def test_asking_clients_for_certificates_needs_authorities(tmp_path: Path) -> None:
+    (found,) = problems("mailstore a /a\ntls-client-certificate require")
+    assert (found.line, found.option, found.text) == (2, "tls-client-certificate", "needs tls-client-ca")
+    (found,) = problems(f"mailstore a /a\ntls-client-ca {tmp_path}/none")
+    assert found.text == f"there is no file {tmp_path}/none"
 
 
 def test_a_port_is_not_used_twice() -> None:
@@ -254,3 +346,40 @@ def test_every_option_is_documented_and_has_a_reader() -> None:
         assert len(option.doc) > 20, attribute
         assert option.readers, attribute
         assert option.name.replace("-", "_").rstrip("_") in (attribute, attribute.removesuffix("s"))
+
+
+def test_a_mechanism_that_nobody_has_is_named_with_the_nearest(tmp_path: Path) -> None:
+    [problem] = problems("mailstore a /a\nsasl-enable-cram-md4 on")
+    assert problem.line == 2 and "did you mean sasl-enable-cram-md5?" in problem.text
+    plugins = tmp_path / "lib" / "plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "x-ticket.py").write_text("")
+    settings = parse(f"mailstore a /a\nexecutable-base-path {tmp_path}\nsasl-enable-x-ticket off")
+    assert not settings.may_use("x-ticket")
+
+
+def test_which_mechanisms_are_on_by_default() -> None:
+    settings = parse("mailstore a /a")
+    on = ("plain", "login", "cram-md5", "apop", "scram-sha-256", "scram-sha-256-plus", "xoauth2", "x-mine")
+    off = ("digest-md5", "scram-sha-1", "scram-sha-512", "scram-sha-1-plus", "anonymous")
+    assert all(map(settings.may_use, on)) and not any(map(settings.may_use, off))
+
+
+def test_the_bound_form_of_a_mechanism_follows_the_plain_one() -> None:
+    settings = parse("mailstore a /a\nsasl-enable-scram-sha-256 off\nsasl-enable-scram-sha-1 on")
+    assert not settings.may_use("scram-sha-256-plus") and settings.may_use("scram-sha-1-plus")
+    settings = parse("mailstore a /a\nsasl-enable-scram-sha-256 off\nsasl-enable-scram-sha-256-plus on")
+    assert settings.may_use("scram-sha-256-plus")
+
+
+@pytest.mark.parametrize(
+    ("text", "needed"),
+    [
+        ("oauth-key /k", "needs oauth-issuer"),
+        ("oauth-key /k\noauth-issuer i", "needs oauth-audience"),
+        ("oauth-introspection-secret /s", "needs oauth-introspection-url"),
+        ("oauth-introspection-url ftp://x/", "is not a URL"),
+    ],
+)
+def test_tokens_need_to_be_judged_whole(text: str, needed: str) -> None:
+    assert needed in "\n".join(problem.text for problem in problems(f"mailstore a /a\n{text}"))

@@ -22,7 +22,7 @@ class Admin:
         user = pwd.getpwuid(os.geteuid()).pw_name
         self.config.write_text(
             f"ms-path {path}/ms\nmailstore main {path}/mail\nmailstore second {path}/mail2\n"
-            f"default-domain example.com\nruntime-user {user}\n"
+            f"default-domain example.com\nruntime-user {user}\nscram-iterations 4096\n"
         )
 
     @property

@@ -163,7 +163,7 @@ def test_directories_without_an_account_are_found(admin: Admin, account: Account
 def test_a_missing_mailstore_and_a_damaged_database_are_found(admin: Admin, account: Account) -> None:
     shutil.rmtree(admin.settings.mailstores["second"])
     assert "second: the directory of mailstore second is missing" in problems(admin)
-    path = admin.settings.db_path / "passwords.db"
+    path = admin.settings.db_path / "passwords" / "passwords.db"
     data = bytearray(path.read_bytes())
     data[4096:] = bytes(len(data) - 4096)
     path.write_bytes(data)

@@ -12,7 +12,8 @@ def test_init_makes_databases_and_directories(bare: Admin) -> None:
         settings.mailstores["main"]: 0o700,
         settings.mailstores["second"]: 0o700,
         settings.db_path / "accounts.db": 0o600,
-        settings.db_path / "passwords.db": 0o600,
+        settings.db_path / "passwords": 0o700,
+        settings.db_path / "passwords" / "passwords.db": 0o600,
     }
     for path, mode in modes.items():
         assert path.stat().st_mode & 0o777 == mode, path
@@ -28,7 +29,7 @@ def test_init_again_changes_nothing(admin: Admin) -> None:
 
 
 def test_init_never_replaces_a_lost_database(admin: Admin) -> None:
-    lost = admin.settings.db_path / "passwords.db"
+    lost = admin.settings.db_path / "passwords" / "passwords.db"
     lost.unlink()
     assert "backup must be restored" in admin.fails("init")
     assert not lost.exists()

@@ -16,6 +16,7 @@ from mstore.base.values import Address
 from mstore.cli import control, quickstart, rc
 from mstore.cli.service import Process, doors, look_up, reach, silent_doors
 from mstore.files.lockfile import LockFile
+from tests.kit.certificates import make_pair, needs_openssl
 
 ROOT = Path(__file__).resolve().parents[3]
 ROOT_NEEDS = "runtime-user root\n" if os.geteuid() == 0 else ""
@@ -48,10 +49,24 @@ def test_configtest_shows_all_errors(config: Path, capsys: pytest.CaptureFixture
     assert err[1].startswith(f"{config}:{lines + 2}: imapd-workers: ")
 
 
-def test_configtest_knows_the_mechanisms_there_are(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    add(config, "authproxy-authmech kerberos4")
+def test_configtest_knows_the_mechanisms_there_are(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = config.read_text().count("\n") + 1
+    add(config, "authproxy-authmech kerberos6")
     assert rc.main(["-f", str(config), "configtest"]) == 1
-    assert "authproxy-authmech: there is no authentication mechanism kerberos4" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    where = f"{config}:{number}: authproxy-authmech: "
+    assert err.startswith(f"{where}there is no authentication mechanism kerberos6")
+    assert "did you mean kerberos5?" in err
+    config.write_text(config.read_text().replace("kerberos6", "kerberos5"))
+    monkeypatch.setitem(sys.modules, "gssapi", None)
+    assert rc.main(["-f", str(config), "configtest"]) == 1
+    err = capsys.readouterr().err
+    assert "authproxy-authmech: the mechanism kerberos5 is not available here: it needs the Python" in err
+    config.write_text(config.read_text().replace("kerberos5", "pam\nauthproxy-pam-service ../imap"))
+    assert rc.main(["-f", str(config), "configtest"]) == 1
+    assert "authproxy-pam-service: '../imap' is not the name of a PAM service" in capsys.readouterr().err
 
 
 def test_configtest_reads_the_certificate(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,6 +75,40 @@ def test_configtest_reads_the_certificate(config: Path, capsys: pytest.CaptureFi
     add(config, f"tls-certificate {config.parent}/cert.pem", f"tls-key {config.parent}/key.pem")
     assert rc.main(["-f", str(config), "configtest"]) == 1
     assert "tls-certificate: no certificate" in capsys.readouterr().err
+
+
+@needs_openssl
+def test_configtest_tells_what_certificates_will_not_do(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soon = make_pair(config.parent, "soon.example", days=5)
+    fine = make_pair(config.parent, "fine.example", days=100)
+    add(config, f"tls-certificate {soon.certificate}", f"tls-key {soon.key}", "server-name soon.example")
+    add(config, f"tls-sni other.example {fine.certificate} {fine.key}", "cleartext-login-enable loopback")
+    assert rc.main(["-f", str(config), "configtest"]) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"{config}: warning: tls-certificate: expires on 20")
+    assert second == f"{config}: warning: tls-sni other.example: is for fine.example, not for other.example"
+    add(config, f"tls-sni wrong.example {fine.certificate} {soon.key}")
+    assert rc.main(["-f", str(config), "configtest"]) == 1
+    err = capsys.readouterr().err
+    assert f"the key in {soon.key} is not that of the certificate in {fine.certificate}" in err
+
+
+@pytest.mark.parametrize(
+    ("lines", "warned"),
+    [
+        ([], True), (["cleartext-login-enable off"], False), (["cleartext-login-enable loopback"], False),
+        (["imapd-listen 127.0.0.1:1143", "pop3d-listen [::1]:1110"], False),
+        (["imapd-listen 127.0.0.1:1143", "pop3d-listen *:1110"], True),
+    ],
+)  # fmt: skip
+def test_configtest_warns_of_passwords_in_clear_text(
+    config: Path, capsys: pytest.CaptureFixture[str], lines: list[str], warned: bool
+) -> None:
+    add(config, *lines)
+    assert rc.main(["-f", str(config), "configtest"]) == 0
+    assert ("warning: cleartext-login-enable: " in capsys.readouterr().err) == warned
 
 
 def test_other_verbs_refuse_a_bad_configuration(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,11 +224,12 @@ def test_every_place_that_should_answer_is_asked(config: Path) -> None:
     settings = load(config)
     where = [(door.service, Path(door.where).name) for door in doors(settings)]
     assert where == [
-        ("imapd", "127.0.0.1:1"), ("imapd", "[::1]:2"), ("authproxyd", "authproxyd"), ("lmtpd", "lmtpd"),
+        ("imapd", "127.0.0.1:1"), ("imapd", "[::1]:2"), ("authproxyd", "authproxyd"),
+        ("authproxyd", "authproxyd-sasl"), ("lmtpd", "lmtpd"),
         ("lmtpd", "lmtpd-oq"),
     ]  # fmt: skip
     silent = silent_doors(settings, 0.0)
-    assert len(silent) == 5 and all(silent.values())
+    assert len(silent) == 6 and all(silent.values())
 
 
 def test_a_star_is_reached_on_loopback() -> None:

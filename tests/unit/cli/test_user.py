@@ -1,11 +1,17 @@
 from mstore.accounts import Accounts
-from mstore.auth.mechanism import make_mechanism
+from mstore.auth.authdb import AuthDb
+from mstore.auth.mechanism import Sources, make_mechanism, no_tls
+from mstore.base.options import Settings
 from tests.unit.cli.conftest import Admin
 
 
 def may_log_in(admin: Admin, name: str, password: bytes) -> bool:
     db = admin.settings.db_path
-    return make_mechanism("authdb", db, Accounts(db)).verify(name, password).ok
+    return AuthDb.open(db, Accounts(db), Settings()).verify(name, password).ok
+
+
+def holds(admin: Admin, text: bytes) -> bool:
+    return any(text in path.read_bytes() for path in admin.settings.db_path.rglob("*") if path.is_file())
 
 
 def test_a_user_is_added_with_password_quota_and_mail(admin: Admin) -> None:
@@ -76,9 +82,22 @@ def test_removing_a_user_removes_mail_and_password(admin: Admin) -> None:
 
 
 def test_passwords_are_nowhere_in_the_databases(admin: Admin) -> None:
+    off = [f"sasl-enable-{name} off\n" for name in ("cram-md5", "digest-md5", "apop")]
+    with admin.config.open("a") as file:
+        file.writelines(off)
     admin.ok("user", "add", "joe", "--password-stdin", text="correcthorse\n")
-    for path in admin.settings.db_path.iterdir():
-        assert b"correcthorse" not in path.read_bytes()
+    assert not holds(admin, b"correcthorse")
+
+
+def test_passwords_are_kept_while_a_mechanism_needs_them(admin: Admin) -> None:
+    admin.ok("user", "add", "joe", "--password-stdin", text="correcthorse\n")
+    assert holds(admin, b"correcthorse")
+    off = [f"sasl-enable-{name} off\n" for name in ("cram-md5", "digest-md5", "apop")]
+    with admin.config.open("a") as file:
+        file.writelines(off)
+    admin.ok("user", "add", "ann", "--password-stdin", text="x\n")
+    assert not holds(admin, b"correcthorse")
+    assert may_log_in(admin, "joe", b"correcthorse")
 
 
 def test_a_user_is_moved_to_another_mailstore(admin: Admin) -> None:
@@ -122,3 +141,64 @@ def test_a_move_that_was_interrupted_is_found_and_finished(admin: Admin) -> None
     assert "msadm user move NAME MAILSTORE finishes it" in admin.fails("check")
     assert "moved joe" in admin.ok("user", "move", "joe", "second")
     assert "no problems" in admin.ok("check")
+
+
+SHA512 = (
+    "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLi"
+    "BFdcbYEdFCoEOfaS35inz1"
+)
+"""Of "Hello world!", as published with the specification of the scheme."""
+
+
+def test_a_hash_made_elsewhere_is_taken(admin: Admin) -> None:
+    admin.ok("user", "add", "joe", "--hash", SHA512)
+    (record,) = admin.json("user", "list")
+    assert record["password"] == "sha512-crypt"
+    assert may_log_in(admin, "joe", b"Hello world!")
+    assert not may_log_in(admin, "joe", b"Hello world")
+    admin.ok("user", "passwd", "joe", "--hash", "-", text="{ssha}" + "0MMC3EHhgcxfdHGpFzhd3gvYDe5zYWx6\n")
+    assert admin.json("user", "list")[0]["password"] == "ssha"
+    assert "none of the forms" in admin.fails("user", "passwd", "joe", "--hash", "secret")
+    assert "--password-stdin" in admin.fails(
+        "user", "passwd", "joe", "--hash", SHA512, "--password-stdin", text="x\n"
+    )
+
+
+def test_a_hash_that_was_taken_is_made_anew_at_the_first_login(admin: Admin) -> None:
+    admin.ok("user", "add", "joe", "--hash", SHA512)
+    db = admin.settings.db_path
+    mechanism = make_mechanism(Sources(admin.settings, Accounts(db), no_tls))
+    assert not mechanism.verify("joe", b"wrong").ok
+    assert admin.json("user", "list")[0]["password"] == "sha512-crypt"
+    assert mechanism.verify("joe", b"Hello world!").ok
+    assert admin.json("user", "list")[0]["password"] == "argon2id"
+    assert mechanism.verify("joe", b"Hello world!").ok
+    assert holds(admin, b"Hello world!")
+
+
+def test_app_passwords_are_made_listed_and_taken_back(admin: Admin) -> None:
+    admin.add("joe")
+    made = admin.json("user", "app-password", "add", "joe", "my phone")
+    assert made["label"] == "my phone" and len(made["password"]) == 19
+    assert may_log_in(admin, "joe", made["password"].encode())
+    assert may_log_in(admin, "joe", made["password"].replace("-", "").upper().encode())
+    assert not holds(admin, made["password"].replace("-", "").encode())
+    numbered = admin.json("user", "app-password", "add", "joe", "--service", "imap")
+    assert numbered["label"] == "1" and numbered["services"] == ["imap"]
+    assert not may_log_in(admin, "joe", numbered["password"].encode())
+    first, second = admin.json("user", "app-password", "list", "joe")
+    assert (first["label"], first["services"], first["last_used"]) == ("1", ["imap"], None)
+    assert second["last_used"] == second["made"]
+    assert "my phone" in admin.ok("user", "app-password", "list", "joe")
+    assert "already" in admin.fails("user", "app-password", "add", "joe", "my phone")
+    assert "label" in admin.fails("user", "app-password", "add", "joe", "my\tphone")
+    admin.ok("user", "app-password", "remove", "joe", "my phone")
+    assert not may_log_in(admin, "joe", made["password"].encode())
+    assert "no app password" in admin.fails("user", "app-password", "remove", "joe", "my phone")
+    assert may_log_in(admin, "joe", b"secret")
+
+
+def test_an_app_password_is_shown_alone_on_standard_output(admin: Admin) -> None:
+    admin.add("joe")
+    result = admin.run("user", "app-password", "add", "joe")
+    assert len(result.stdout) == 20 and "not shown again" in result.stderr

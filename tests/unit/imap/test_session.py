@@ -151,11 +151,11 @@ def test_passwords_are_not_logged(host: MailHost, tmp_path: Path) -> None:
 
 
 def test_authproxyd_out_of_reach_is_unavailable(host: MailHost) -> None:
-    host.book.reachable = False
+    host.authority.reachable = False
     client = connect(host)
     client.receive()
     assert client.command(b"a LOGIN joe secret")[0].startswith(b"a NO [UNAVAILABLE] ")
-    host.book.reachable = True
+    host.authority.reachable = True
     assert client.command(b"b LOGIN joe secret")[0].startswith(b"b OK ")
 
 
@@ -172,18 +172,26 @@ def test_a_disabled_account_cannot_log_in(host: MailHost, monkeypatch: pytest.Mo
     assert b"a NO [AUTHENTICATIONFAILED] " in b"".join(converse(host, b"a LOGIN joe secret\r\n").sent)
 
 
+def speak_tls(host: MailHost, **settings: Any) -> None:
+    files = {"tls_certificate": TLS / "cert.pem", "tls_key": TLS / "key.pem"}
+    host.settings = replace(host.settings, **files, **settings)
+    host.tls = make_context(host.settings)
+
+
 def test_starttls_changes_what_is_announced(host: MailHost) -> None:
-    host.tls = make_context(TLS / "cert.pem", TLS / "key.pem")
-    host.settings = replace(host.settings, cleartext_login_enable=False)
+    speak_tls(host, cleartext_login_enable=False)
     client = connect(host)
     greeting = client.receive()
-    assert b" STARTTLS LOGINDISABLED X-LOGIN-COMMAND-DISABLED]" in greeting
+    assert b" STARTTLS LOGINDISABLED X-LOGIN-COMMAND-DISABLED AUTH=SCRAM-SHA-256 AUTH=CRAM-MD5]" in greeting
     assert client.command(b"a LOGIN joe secret")[0].startswith(b"a NO [PRIVACYREQUIRED] ")
     assert client.command(b"b STARTTLS") == [b"b OK Begin TLS negotiation now"]
     context = ssl.create_default_context(cafile=str(TLS / "cert.pem"))
     client._socket = context.wrap_socket(client._socket, server_hostname="mail.example.org")
     (capability, _) = client.command(b"c CAPABILITY")
-    assert capability.endswith(b" AUTH=PLAIN") and b"STARTTLS" not in capability
+    assert capability.endswith(
+        b" AUTH=SCRAM-SHA-256-PLUS AUTH=SCRAM-SHA-256 AUTH=CRAM-MD5 AUTH=PLAIN AUTH=LOGIN"
+    )
+    assert b"STARTTLS" not in capability
     assert client.command(b"d STARTTLS")[0].startswith(b"d BAD ")
     assert client.command(b"e LOGIN joe secret")[0].startswith(b"e OK ")
     assert client.command(b"f LOGOUT")[-1] == b"f OK LOGOUT completed"
@@ -192,7 +200,7 @@ def test_starttls_changes_what_is_announced(host: MailHost) -> None:
 
 
 def test_nothing_may_be_smuggled_behind_starttls(host: MailHost) -> None:
-    host.tls = make_context(TLS / "cert.pem", TLS / "key.pem")
+    speak_tls(host)
     answer = b"".join(converse(host, b"a STARTTLS\r\nb LOGIN joe secret\r\n").sent)
     assert b"\r\na BAD " in answer
     assert b"\r\nb " not in answer

@@ -63,7 +63,7 @@ def test_what_goes_while_the_message_comes_is_found_missing(
             root.delete("shared/bugs")
         return real(*arguments)
 
-    monkeypatch.setattr("mstore.lmtp.commands.make_trace", late)
+    monkeypatch.setattr("mstore.lmtp.incoming.make_trace", late)
     assert last_replies(host)[-1] == reply
     if what == "rights":
         assert count(host) == 0

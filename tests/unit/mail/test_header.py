@@ -1,8 +1,12 @@
 """Headers: their end, their fields, unfolding, picking."""
 
+import itertools
+import re
+import time
+
 import pytest
 
-from mstore.mail.header import fields, header_end, pick_fields, strip_comments, unfold
+from mstore.mail.header import fields, header_end, pick_fields, strip_comments, unescape, unfold
 
 
 @pytest.mark.parametrize(
@@ -80,3 +84,15 @@ def test_picked_fields_of_a_header_without_empty_line_have_none() -> None:
 )
 def test_comments_are_stripped_outside_quotes(value: bytes, stripped: bytes) -> None:
     assert strip_comments(value) == stripped
+
+
+def test_each_backslash_goes_and_what_stands_behind_it_stays() -> None:
+    for count in range(8):
+        for octets in itertools.product(b"\\ab", repeat=count):
+            value = bytes(octets)
+            assert unescape(value) == re.sub(rb"\\([\s\S])", rb"\1", value), value
+    every = bytes(range(256)) + b"\\\\\\x"
+    assert unescape(every) == re.sub(rb"\\([\s\S])", rb"\1", every)
+    begun = time.process_time()
+    assert unescape(b"\\" * 2_000_001) == b"\\" * 1_000_001
+    assert time.process_time() - begun < 0.5

@@ -1,7 +1,11 @@
 """Previews: short, on one line, of what is shown as text; of any message at all."""
 
 import base64
+import quopri
 
+import pytest
+
+import mstore.mail.preview
 from mstore.mail.mime import parse
 from mstore.mail.parts import decode_parts, encode_parts
 from mstore.mail.preview import LONGEST, make_preview
@@ -70,3 +74,24 @@ def test_every_exhibit_has_a_legal_preview() -> None:
         text = preview(message)
         assert len(text) <= LONGEST and text.encode("utf-8").decode("utf-8") == text, name
         assert not any(ord(one) < 32 or 127 <= ord(one) < 160 for one in text), name
+
+
+def test_a_look_at_the_beginning_tells_what_a_longer_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = [
+        head % charset + quopri.encodestring((text * 60).encode(charset.decode(), "replace"))
+        for head in (
+            b"Content-Type: text/plain; charset=%b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n",
+            b"Content-Type: text/html; charset=%b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n",
+        )
+        for charset, text in (
+            (b"utf-8", "Grüße <b>an</b> <style>p { color: red }</style> alle &amp; jeden &hellip; " * 3),
+            (b"iso-2022-jp", "日本語 <p>と</p> ASCII "),
+            (b"utf-8", "<!-- " + "nothing " * 300 + "--> shown <br>"),
+            (b"us-ascii", "x" * 1000 + " <title>" + "y" * 2000 + "</title>"),
+        )
+    ]
+    messages = [*long, *(message for _, message in exhibits())]
+    short = [preview(message) for message in messages]
+    assert any(len(text) > 150 for text in short)
+    monkeypatch.setattr(mstore.mail.preview, "_FIRST_BYTES", 16 << 10)
+    assert short == [preview(message) for message in messages]

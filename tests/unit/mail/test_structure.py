@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from mstore.mail.mime import parse
-from mstore.mail.structure import format_envelope, format_string, format_structure
-from mstore.mail.summary import summarize
+from mstore.mail.parts import LEAF, MESSAGE, decode_parts, find_section
+from mstore.mail.structure import format_envelope, format_string, format_structure, has_global
+from mstore.mail.summary import PARTS, summarize
 from tests.kit.grammar import NotGrammar, read_body, read_bodystructure, read_envelope
 from tests.kit.museum import crlf, multipart
 
@@ -129,6 +130,37 @@ def test_multipart_and_nested_message() -> None:
     assert found["params"] == {b"BOUNDARY": b"b"}
     assert found["parts"][1]["message"]["md5"] is None
     assert read_body(short)["parts"][1]["lines"] == 4
+
+
+GLOBAL = "Content-Type: message/global\n\nSubject: \u00fc\n\nhello\n"
+
+
+def test_a_global_message_has_a_structure_in_imap4rev2_alone() -> None:
+    """RFC 9051 §9 "body-type-msg"; to RFC 3501 it is a type like any other."""
+    encoded = GLOBAL.replace("\n\n", "\nContent-Transfer-Encoding: BASE64\n\n", 1)
+    root = parse(crlf(multipart("b", GLOBAL, encoded)))
+    for full, short, rev2 in ((*format_structure(root), False), (*format_structure(root, True), True)):
+        assert has_global(full)
+        assert has_global(short)
+        for found in (read_bodystructure(full, rev2), read_body(short, rev2)):
+            plain, hidden = found["parts"]
+            assert ("message" in plain, "message" in hidden) == (rev2, rev2)
+            if rev2:
+                assert plain["envelope"][1] == b"\xfc"
+                assert (plain["message"]["octets"], plain["lines"]) == (7, 3)
+                assert hidden["envelope"] == [None] * 10
+        with pytest.raises(NotGrammar):
+            read_body(short, not rev2)
+
+
+def test_a_global_message_is_read_unless_it_is_encoded() -> None:
+    """RFC 6532 §3.7: it may be, other than a message/rfc822."""
+    root = decode_parts(summarize(crlf(GLOBAL)).slots[PARTS])
+    assert root.kind == MESSAGE
+    assert find_section(root, (1,), b"HEADER") == (32, 46)
+    encoded = GLOBAL.replace("\n\n", "\nContent-Transfer-Encoding: quoted-printable\n\n", 1)
+    root = decode_parts(summarize(crlf(encoded)).slots[PARTS])
+    assert (root.kind, root.message) == (LEAF, None)
 
 
 def test_the_grammar_reader_is_strict() -> None:

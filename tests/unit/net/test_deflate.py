@@ -104,3 +104,87 @@ def test_what_was_written_before_goes_out_as_it_is() -> None:
     stream.flush()
     assert zlib.decompressobj(-15).decompress(transport.sent[1]) == b"b OK\r\n"
     stream.close()
+
+
+LAST = b"a UNAUTHENTICATE\r\n"
+
+
+def endings() -> list[bytes]:
+    """What a client sends that ends its compression behind a line, and goes on in plain text."""
+    found = []
+    sync, finish = zlib.Z_SYNC_FLUSH, zlib.Z_FINISH
+    for modes in ((sync,), (zlib.Z_FULL_FLUSH,), (finish,), (sync, finish)):
+        maker = zlib.compressobj(9, zlib.DEFLATED, -15)
+        found.append(maker.compress(LAST) + b"".join(map(maker.flush, modes)) + b"b LOGIN joe secret\r\n")
+    stored = zlib.compressobj(0, zlib.DEFLATED, -15)
+    found.append(stored.compress(LAST) + stored.flush(zlib.Z_SYNC_FLUSH) + b"b LOGIN joe secret\r\n")
+    return found
+
+
+@pytest.mark.parametrize("data", endings(), ids=("sync", "full", "finish", "sync-finish", "stored"))
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 7, 11, 1000])
+def test_compression_ends_where_the_client_ends_it(data: bytes, step: int) -> None:
+    transport = ScriptedTransport([data[at : at + step] for at in range(0, len(data), step)])
+    stream = Stream(transport)
+    stream.start_deflate()
+    assert stream.read_line() == LAST
+    assert not stream.has_input()
+    stream.write(b"a OK\r\n")
+    stream.end_deflate()
+    reader = zlib.decompressobj(-15)
+    assert reader.decompress(transport.sent[0]) == b"a OK\r\n" and reader.eof and not reader.unused_data
+    assert stream.read_line() == b"b LOGIN joe secret\r\n"
+    stream.write(b"b OK\r\n")
+    stream.flush()
+    assert transport.sent[1:] == [b"b OK\r\n"]
+    assert stream.read_line() == b""
+
+
+def test_compression_may_begin_again() -> None:
+    data = endings()[0] + b"c COMPRESS DEFLATE\r\n"
+    transport = ScriptedTransport([data, compressed(b"d NOOP\r\n")])
+    stream = Stream(transport)
+    stream.start_deflate()
+    stream.read_line()
+    stream.write(b"a OK\r\n")
+    stream.end_deflate()
+    assert stream.read_line() == b"b LOGIN joe secret\r\n"
+    assert stream.read_line() == b"c COMPRESS DEFLATE\r\n"
+    stream.write(b"c OK\r\n")
+    stream.start_deflate()
+    assert stream.read_line() == b"d NOOP\r\n"
+    stream.write(b"d OK\r\n")
+    stream.flush()
+    assert transport.sent[1] == b"c OK\r\n"
+    assert zlib.decompressobj(-15).decompress(transport.sent[2]) == b"d OK\r\n"
+
+
+def test_tls_begins_on_the_socket_itself() -> None:
+    wrapped = []
+    transport = ScriptedTransport([endings()[0] + b"injected"])
+    stream = Stream(transport, wrap_tls=lambda socket, context: wrapped.append(socket) or socket)
+    stream.start_deflate()
+    stream.read_line()
+    stream.write(b"a OK\r\n")
+    stream.end_deflate()
+    assert stream.read_line() == b"b LOGIN joe secret\r\n"
+    stream.start_tls(object())
+    assert wrapped == [transport] and not stream.has_input()
+
+
+def test_what_a_client_compresses_beyond_the_end_ends_the_connection() -> None:
+    connection = Deflated(Pieces([compressed(LAST)[:-4], b"\0\0\xfe\xff" + b"more"]))
+    assert connection.recv(100) == LAST
+    connection.end()
+    with pytest.raises(OSError):
+        connection.recv(100)
+
+
+def test_flushes_without_end_let_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = []
+    monkeypatch.setattr(deflate.blocking, "breathe", lambda: turns.append(1))
+    maker = zlib.compressobj(9, zlib.DEFLATED, -15)
+    empty = maker.flush(zlib.Z_FULL_FLUSH)
+    connection = Deflated(Pieces([empty * 30_000 + compressed(b"a NOOP\r\n")]))
+    assert connection.recv(1 << 20) == b"a NOOP\r\n"
+    assert len(turns) >= 5

@@ -107,7 +107,7 @@ def test_password_may_hold_spaces(host: MailHost) -> None:
 
 
 def test_authproxyd_out_of_reach_is_temporary(host: MailHost, waits: list[float]) -> None:
-    host.book.reachable = False
+    host.authority.reachable = False
     assert say(host, LOGIN).split(b"\r\n")[1].startswith(b"-ERR [SYS/TEMP] ")
     assert waits == []
 
@@ -168,7 +168,8 @@ def test_auth_login_asks_twice(host: MailHost) -> None:
 
 
 def test_auth_alone_lists_mechanisms(host: MailHost) -> None:
-    assert say(host, b"AUTH\r\n") == b"+OK mechanisms follow\r\nPLAIN\r\nLOGIN\r\n.\r\n"
+    names = b"SCRAM-SHA-256\r\nCRAM-MD5\r\nPLAIN\r\nLOGIN\r\n"
+    assert say(host, b"AUTH\r\n") == b"+OK mechanisms follow\r\n" + names + b".\r\n"
 
 
 @pytest.mark.parametrize(
@@ -180,10 +181,17 @@ def test_auth_alone_lists_mechanisms(host: MailHost) -> None:
         (b"AUTH PLAIN\r\nA!AA\r\n", b"-ERR response is not base64"),
         (b"AUTH PLAIN =\r\n", b"-ERR [AUTH] "),
         (b"AUTH PLAIN\r\n\r\n", b"-ERR [AUTH] "),
-        (b"AUTH PLAIN\r\n" + b"A" * 10_000 + b"\r\n", b"-ERR response is too long"),
+        (b"AUTH PLAIN\r\n" + b"A" * 20_000 + b"\r\n", b"-ERR response is too long"),
         (b"AUTH PLAIN " + plain(b"joe", b"wrong") + b"\r\n", b"-ERR [AUTH] "),
         (b"AUTH PLAIN " + plain(b"joe", b"secret", b"ann") + b"\r\n", b"-ERR [AUTH] "),
-        (b"AUTH CRAM-MD5\r\n", b"-ERR mechanism is not offered"),
+        (b"AUTH DIGEST-MD5\r\n", b"-ERR mechanism is not offered"),
+        (b"AUTH APOP\r\n", b"-ERR mechanism is not offered"),
+        (b"AUTH CRAM-MD5 AAAA\r\n", b"-ERR [AUTH] "),
+        (b"AUTH CRAM-MD5\r\nAAAA\r\n", b"-ERR [AUTH] "),
+        (b"AUTH CRAM-MD5\r\n*\r\n", b"-ERR authentication cancelled"),
+        (b"APOP joe\r\n", b"-ERR "),
+        (b"APOP joe " + b"0" * 32 + b"\r\n", b"-ERR [AUTH] "),
+        (b"APOP joe 0\r\n", b"-ERR [AUTH] "),
         (b"AUTH PLAIN a b\r\n", b"-ERR "),
     ],
 )
@@ -203,8 +211,8 @@ def test_cleartext_may_be_off(tmp_path: Path) -> None:
     host.add("joe")
     said = say(host, b"CAPA\r\n" + LOGIN + b"AUTH PLAIN " + plain(b"joe", b"secret") + b"\r\nAUTH\r\n")
     capa, _, rest = said.partition(b"\r\n.\r\n")
-    assert b"USER" not in capa
-    assert b"SASL" not in capa
+    assert b"\r\nUSER" not in capa
+    assert b"\r\nSASL SCRAM-SHA-256 CRAM-MD5\r\n" in capa + b"\r\n"
     assert [line[:4] for line in rest.split(b"\r\n")[:3]] == [b"-ERR"] * 3
     over_tls = ScriptedTransport([LOGIN])
     Session(Stream(over_tls, tls=True), host.service()).run()
@@ -214,10 +222,13 @@ def test_cleartext_may_be_off(tmp_path: Path) -> None:
 
 def test_sasl_may_be_off(tmp_path: Path) -> None:
     (tmp_path / "nosasl").mkdir()
-    host = MailHost(tmp_path / "nosasl", sasl_enable={"plain": False, "login": False})
+    off = dict.fromkeys(("plain", "login", "cram-md5", "scram-sha-256", "apop"), False)
+    host = MailHost(tmp_path / "nosasl", sasl_enable=off)
     said = say(host, b"CAPA\r\nAUTH PLAIN\r\n")
     assert b"SASL" not in said
     assert said.endswith(b"-ERR mechanism is not offered\r\n")
+    assert b"<" not in converse(Session, host.service(), b"")
+    assert say(host, b"APOP joe " + b"0" * 32 + b"\r\n").startswith(b"-ERR APOP is not offered")
     host.close()
 
 
@@ -236,10 +247,10 @@ def test_capabilities_before_and_after_login(host: MailHost) -> None:
     after = capabilities(behind_login(host, b"CAPA\r\n"))
     assert {line.split(b" ")[0] for line in before} == {
         b"TOP", b"UIDL", b"RESP-CODES", b"AUTH-RESP-CODE", b"PIPELINING", b"EXPIRE", b"IMPLEMENTATION",
-        b"USER", b"SASL", b"STLS",
+        b"UTF8", b"LANG", b"USER", b"SASL", b"STLS",
     }  # fmt: skip
     assert b"EXPIRE NEVER" in before
-    assert b"SASL PLAIN LOGIN" in before
+    assert b"SASL SCRAM-SHA-256 CRAM-MD5 PLAIN LOGIN" in before
     assert before - after == {b"STLS"}
 
 

@@ -6,13 +6,10 @@ import pytest
 
 from mstore.accounts.database import Database
 from mstore.base.errors import Denied, NotFound
-from mstore.base.flags import DELETED, FLAGGED, SEEN
 from mstore.store.access import Access
 from mstore.store.rights import ALL, parse_rights
 from tests.kit.mailhost import MAILSTORE
 from tests.kit.sharing import Site, names
-
-KEYWORD = 1 << 8
 
 
 @pytest.fixture
@@ -187,18 +184,6 @@ def test_other_peoples_mailboxes_are_opened_for_a_reader(site: Site) -> None:
         assert (opened.personal, opened.mailbox.reader) == (personal, reader)
         assert ("s" in opened.rights) is (access._id is not None)
         opened.mailbox.release()
-
-
-def test_flags_that_are_not_allowed_are_left_out(site: Site) -> None:
-    wanted = SEEN | DELETED | FLAGGED | KEYWORD
-    for rights, allowed in (("s", SEEN), ("t", DELETED), ("w", FLAGGED | KEYWORD), ("", 0)):
-        given = frozenset(rights)
-        assert Access.permit_flags(given, "append", wanted) == allowed
-        assert Access.permit_flags(given, "copy", wanted) == allowed
-    assert Access.permit_flags(frozenset("s"), "store", wanted) == SEEN
-    assert Access.permit_flags(frozenset(), "store", 0) == 0
-    with pytest.raises(Denied):
-        Access.permit_flags(frozenset("s"), "store", DELETED)
 
 
 # -- what was opened -----------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def test_an_overflow_looks_at_everything(mailbox: Mailbox, instance: None, monke
     heard: list[int] = []
     here.listen(lambda: heard.append(here.columns.count))
     append(mailbox, [make_message(1)])
-    monkeypatch.setattr(notifier._inotify, "read", lambda: iter([(-1, 0x4000)]))
+    monkeypatch.setattr(notifier._inotify, "read", lambda: iter([(-1, 0x4000, "")]))
     notifier.handle()
     assert heard == [1]
     monkeypatch.undo()

@@ -174,6 +174,17 @@ def test_recent_is_claimed_in_memory_when_the_lock_is_not_to_be_had(
     assert other.status().recent == 0
 
 
+def test_a_view_that_tells_nothing_recent_claims_it_all_the_same(mailbox: Mailbox) -> None:
+    append(mailbox, make_messages(2))
+    view = mailbox.view(recent=True, tells_recent=False)
+    append(mailbox, [make_message(3)])
+    assert view.pending(True).exists == 3
+    assert view.recent_count == 0
+    assert not view.recent_mask(view.rows).any()
+    assert view.recent_from > 3
+    assert mailbox.view().recent_count == 0, "somebody has been told of them"
+
+
 def test_number_sets_become_rows(mailbox: Mailbox) -> None:
     append(mailbox, make_messages(10))
     expunge(mailbox, 0, 4)

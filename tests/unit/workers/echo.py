@@ -24,6 +24,7 @@ class EchoSession:
         self.stream = stream
         self.service = service
         self.idle = False
+        self.user: str | None = None
         self.stopped = False
 
     def run(self) -> None:

@@ -310,3 +310,23 @@ def test_storemgr_loads_neither_gevent_nor_numpy() -> None:
         capture_output=True, text=True, cwd=ROOT, timeout=60,
     )  # fmt: skip
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_what_waits_for_others_has_threads_of_its_kind() -> None:
+    out = run("""
+        import threading
+        held, order = threading.Event(), []
+        def hang():
+            held.wait(20)
+            return "hung"
+        hanging = [gevent.spawn(blocking.call_apart, "rimap", 3, hang) for _ in range(10)]
+        gevent.sleep(0.05)
+        names = {thread.name for thread in threading.enumerate()} - {"MainThread"}
+        print(len(names))
+        for kind in ("pam", "kerberos5"):
+            print(blocking.call_apart(kind, 3, lambda: kind))
+        print(blocking.call(lambda: "here"))
+        held.set()
+        print([one.get() for one in hanging].count("hung"))
+    """)
+    assert out.split() == ["3", "pam", "kerberos5", "here", "10"]

@@ -339,7 +339,8 @@ if os.geteuid() == 0:  # Only who has rights can give them up.
                 process = psutil.Process(pid)
                 assert set(process.uids()) == {65534}
                 status = Path(f"/proc/{pid}/status").read_text()
-                assert re.search(r"CapEff:\s+0+\n", status) and re.search(r"CapPrm:\s+0+\n", status)
+                for name in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"):
+                    assert re.search(rf"{name}:\s+0+\n", status), name
                 assert "0" not in re.search(r"Groups:(.*)", status)[1].split()  # type: ignore[index]
             sock, _ = greet(site.port)
             sock.sendall(b"user\n")

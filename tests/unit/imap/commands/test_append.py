@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mstore.files.spool import Spool
-from mstore.imap.commands.append import normalize
+from mstore.imap.commands.append import has_ascii_header, normalize
 
 
 def session(root: Path) -> Any:
@@ -48,3 +48,35 @@ def test_the_edges_of_pieces_make_no_difference(first: bytes, second: bytes, tmp
             assert result is spool
         else:
             result.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", True),
+        (b"Subject: a\r\n\r\n\xe4", True),
+        (b"\r\n\xe4\r\n\r\n", True),
+        (b"Subject: \xc3\xa4\r\n\r\n", False),
+        (b"Subject: a\r\nX: \xe4\r\n\r\nx", False),
+        (b"\xe4", False),
+        (b"a\r\n\xe4", False),
+    ],
+)
+def test_the_header_alone_is_asked_to_be_ascii(content: bytes, expected: bool, tmp_path: Path) -> None:
+    assert has_ascii_header(content) is expected
+    with Spool(tmp_path) as spool:
+        assert has_ascii_header(spool.append_part(content)) is expected
+        assert has_ascii_header(spool) is expected
+
+
+@pytest.mark.parametrize("place", [0, 262_143, 262_144, 600_000])
+def test_a_long_header_is_looked_at_to_its_end(place: int, tmp_path: Path) -> None:
+    header = bytearray(b"X: y\r\n" * 100_001 + b"\r\n")
+    for content, expected in ((bytes(header) + b"\xe4", True), (None, False)):
+        if content is None:
+            header[place] = 0xE4
+            content = bytes(header) + b"x"
+        with Spool(tmp_path) as spool:
+            spool.append(content)
+            assert has_ascii_header(spool) is expected
+        assert has_ascii_header(content) is expected

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_parents_are_all_levels_above() -> None:
 
 
 def request(arguments: bytes) -> ListRequest:
-    return parse_list(Cursor(arguments), check_items)
+    return parse_list(Cursor(arguments), partial(check_items, rev2=False))
 
 
 def test_reference_and_pattern_are_one_pattern() -> None:

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mstore.base.errors import Invalid
-from mstore.imap.grammar.names import compile_pattern, fold_inbox, format_mailbox, format_utf7, parse_utf7
+from mstore.imap.grammar.names import (
+    compile_pattern,
+    fold_inbox,
+    format_mailbox,
+    format_utf7,
+    parse_name,
+    parse_utf7,
+)
 
 PAIRS = [
     (b"~peter/mail/&U,BTFw-/&ZeVnLIqe-", "~peter/mail/台北/日本語"),
@@ -78,13 +85,26 @@ def test_inbox_is_folded_as_first_level_only() -> None:
 
 
 def test_names_are_atoms_or_quoted() -> None:
-    assert format_mailbox("INBOX") == b"INBOX"
-    assert format_mailbox("a b") == b'"a b"'
-    assert format_mailbox('q"\\') == b'"q\\"\\\\"'
-    assert format_mailbox("ä") == b'"&AOQ-"'
-    assert format_mailbox("") == b'""'
-    assert format_mailbox("nil") == b'"nil"'
-    assert format_mailbox("a/b") == b"a/b"
+    assert format_mailbox("INBOX", False) == b"INBOX"
+    assert format_mailbox("a b", False) == b'"a b"'
+    assert format_mailbox('q"\\', False) == b'"q\\"\\\\"'
+    assert format_mailbox("ä", False) == b'"&AOQ-"'
+    assert format_mailbox("", False) == b'""'
+    assert format_mailbox("nil", False) == b'"nil"'
+    assert format_mailbox("a/b", False) == b"a/b"
+    assert format_mailbox("a&b", False) == b'"a&-b"'
+
+
+def test_names_in_utf8_are_as_they_are() -> None:
+    assert format_mailbox("INBOX", True) == b"INBOX"
+    assert format_mailbox("a&b", True) == b'"a&b"'
+    assert format_mailbox('ä"', True) == '"ä\\""'.encode()
+    assert parse_name("ä".encode(), True) == "ä"
+    assert parse_name(b"&AOQ-", True) == "&AOQ-"
+    assert parse_name(b"&AOQ-", False) == "ä"
+    for wrong in (b"\xe4", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc3"):
+        with pytest.raises(Invalid):
+            parse_name(wrong, True)
 
 
 def slow_match(pattern: str, name: str) -> bool:

@@ -4,8 +4,8 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
-from mstore.imap.commands.idle import Idling
 from mstore.imap.errors import Bye
+from mstore.imap.pushing import Pusher
 from mstore.net.stream import Disconnected
 from tests.kit.waiting import waiting_by_threads
 
@@ -48,20 +48,22 @@ class Session:
         self.interrupted = True
 
 
-def make() -> tuple[Slow, Session, Idling]:
+def make() -> tuple[Slow, Session, Pusher]:
     selected = Slow()
     session = Session(selected)
-    return selected, session, Idling(session)  # type: ignore[arg-type]
+    pusher = Pusher(session, lambda: selected.report(session.stream, expunges=True))  # type: ignore[arg-type]
+    pusher.open()
+    return selected, session, pusher
 
 
 def test_changes_while_one_is_told_are_told_together_afterwards() -> None:
     with waiting_by_threads() as threads:
-        selected, _, idling = make()
-        idling.notify()
+        selected, _, pusher = make()
+        pusher.notify()
         while not selected.writers:
             pass
         for _ in range(20):
-            idling.notify()
+            pusher.notify()
         selected.go.set()
         threads.join()
         assert selected.most_writers == 1
@@ -70,38 +72,75 @@ def test_changes_while_one_is_told_are_told_together_afterwards() -> None:
 
 def test_holding_waits_for_the_writer_and_keeps_the_next_away() -> None:
     with waiting_by_threads() as threads:
-        selected, _, idling = make()
-        idling.notify()
+        selected, _, pusher = make()
+        pusher.notify()
         while not selected.writers:
             pass
         selected.go.set()
-        idling.hold()
+        pusher.hold()
         assert selected.writers == 0
         before = selected.reports
-        idling.notify()
+        pusher.notify()
         threads.join()
         assert selected.reports == before
 
 
+def test_nothing_is_told_until_the_session_waits_and_what_is_held_back_is_told_then() -> None:
+    with waiting_by_threads() as threads:
+        selected, _, pusher = make()
+        selected.go.set()
+        pusher.hold()
+        pusher.notify()
+        pusher.notify()
+        threads.join()
+        assert selected.reports == 0
+        pusher.open()
+        threads.join()
+        assert selected.reports == 1
+        pusher.hold()
+        pusher.owe()
+        pusher.open()
+        threads.join()
+        assert selected.reports == 2
+        pusher.end()
+        with pusher.alone():
+            pusher.notify()
+        threads.join()
+        assert selected.reports == 2
+
+
+def test_closing_does_not_wait_for_a_writer() -> None:
+    with waiting_by_threads() as threads:
+        selected, _, pusher = make()
+        pusher.notify()
+        while not selected.writers:
+            pass
+        assert not pusher.close()
+        selected.go.set()
+        threads.join()
+        assert pusher.close()
+        pusher.end()
+
+
 def test_a_lost_client_ends_the_session() -> None:
     with waiting_by_threads() as threads:
-        selected, session, idling = make()
+        selected, session, pusher = make()
         selected.error = Disconnected("gone")
         selected.go.set()
-        idling.notify()
+        pusher.notify()
         threads.join()
         assert session.interrupted
-        idling.notify()
+        pusher.notify()
         threads.join()
         assert selected.reports == 1
 
 
 def test_a_mailbox_that_is_gone_ends_the_session_with_words() -> None:
     with waiting_by_threads() as threads:
-        selected, session, idling = make()
+        selected, session, pusher = make()
         selected.error = Bye("deleted")
         selected.go.set()
-        idling.notify()
+        pusher.notify()
         threads.join()
         assert session.last_words == ["deleted"]
         assert session.interrupted
