@@ -112,7 +112,8 @@ def check_mechanisms(settings: Settings) -> list[str]:
 
 
 def _open_authdb(sources: Sources) -> AuthDb:
-    return AuthDb.open(sources.settings.db_path, sources.accounts, sources.settings)
+    settings = sources.settings
+    return AuthDb.open(settings.db_path, sources.accounts, settings, sources.passwords)
 
 
 def make_mechanism(sources: Sources) -> Mechanism:
