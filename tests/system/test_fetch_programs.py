@@ -139,6 +139,6 @@ def test_cyrus_imtest_and_pop3test_log_in_through_tls_and_compression(
             assert "* 1 EXISTS" in told and "Subject: attachment 1" in told and "b OK FETCH" in told
             assert ("TLS connection established" in told) == ("-t" in layers)
             assert ("DEFLATE active" in told) == ("-q" in layers)
-    told = talk("pop3test", store.pop3_address[1], "-m", "plain", *tls, text="LIST\nQUIT\n")
+    told = talk("pop3test", store.pop3_address[1], "-m", "user", *tls, text="LIST\nQUIT\n")
     assert "TLS connection established" in told and "+OK 1 message" in told
     store.stop()
