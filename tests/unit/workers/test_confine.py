@@ -105,7 +105,7 @@ def test_passwords_and_the_rest_of_the_system_are_out_of_reach(site: Site, attem
     ):
         assert attempt("read", path) == "EACCES", path
         assert attempt("write", path) in ("EACCES", "EROFS"), path
-    assert attempt("passwords", site.path / "db").startswith("Unavailable")
+    assert "unable to open" in attempt("passwords", site.path / "db")
     for path in ("/", "/etc", "/tmp", "/proc", site.path, site.path / "log", site.path / "run"):
         assert attempt("list", path) == "EACCES", path
     for path in (site.path / "db" / "new", site.path / "log" / "imapd.log", "/tmp/new", "/dev/tty0"):
