@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from mstore.base.errors import Denied, Exists, Invalid, MStoreError, NotFound
+from mstore.base.errors import Denied, Exists, HasInferiors, Invalid, MStoreError, NotFound
 from mstore.store.access import Access
 from tests.kit.mailhost import MailHost
 
@@ -130,7 +130,7 @@ class Model:
             return Invalid
         if any(name.startswith(inner + "/") for name in names):
             if not names[inner].selectable:
-                return Invalid
+                return HasInferiors
             names[inner] = Name({}, selectable=False)
         else:
             del names[inner]

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from mstore.base.errors import Exists, Invalid, MStoreError, NotFound
+from mstore.base.errors import Exists, HasInferiors, Invalid, MStoreError, NotFound
 from mstore.base.ids import AccountId
 from mstore.store.namestate import MailboxEntry
 from mstore.store.store import Store
@@ -52,7 +52,7 @@ class Model:
             return NotFound
         if self.beneath(name):
             if not self.names[name]:
-                return Invalid
+                return HasInferiors
             self.names[name] = False
         else:
             del self.names[name]
