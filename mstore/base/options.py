@@ -206,45 +206,45 @@ class Settings:
 
     tls_certificate: Path | None = option(
         "tls-certificate", values.PATH,
-        """The certificate with its chain, in PEM. With it and tls-key, imapd and pop3d offer STARTTLS and may
-        have TLS listeners. When one of the files that TLS is made from is replaced, as when a certificate is
-        renewed, storemgr sees it within some seconds, and new connections have the new one.""",
-        readers=("storemgr", "imapd", "pop3d"), section="TLS", example="/etc/md/store/cert.pem",
+        """The certificate with its chain, in PEM. With it and tls-key there is STARTTLS, and imapd and pop3d
+        may have TLS listeners. When one of the files that TLS is made from is replaced, as when a certificate
+        is renewed, storemgr sees it within some seconds, and new connections have the new one.""",
+        readers=("storemgr", *SESSIONS), section="TLS", example="/etc/md/store/cert.pem",
     )  # fmt: skip
     tls_key: Path | None = option(
         "tls-key", values.PATH,
         """The certificate's private key, in PEM and without a passphrase. Only the superuser needs to be able
         to read it where the superuser starts M-Store.""",
-        readers=("storemgr", "imapd", "pop3d"), section="TLS", example="/etc/md/store/key.pem",
+        readers=("storemgr", *SESSIONS), section="TLS", example="/etc/md/store/key.pem",
     )  # fmt: skip
     tls_sni: tuple[NamedCertificate, ...] = option(
         "tls-sni", values.NAMED_CERTIFICATE,
         """Another certificate, and its key, for clients that ask for this host name (server name indication).
         *.example.org stands for every name with one more label; the name itself goes before it. All other
         clients get tls-certificate.""",
-        readers=("storemgr", "imapd", "pop3d"), section="TLS", factory=tuple, default_text="none",
+        readers=("storemgr", *SESSIONS), section="TLS", factory=tuple, default_text="none",
         gather=tuple, example="mail.example.org /etc/md/store/example.org.pem /etc/md/store/example.org.key",
     )  # fmt: skip
     tls_minimum_version: str = option(
         "tls-minimum-version", values.choice("1.2", "1.3"), "The oldest version of TLS that is spoken.",
-        readers=("imapd", "pop3d"), section="TLS", default="1.2",
+        readers=SESSIONS, section="TLS", default="1.2",
     )  # fmt: skip
     tls_ciphers: str | None = option(
         "tls-ciphers", values.WORD,
         """The ciphers for TLS 1.2, as OpenSSL writes lists of them; those of TLS 1.3 are all good, and stay.
         Without it, those that Python recommends: with forward secrecy, and authenticated.""",
-        readers=("imapd", "pop3d"), section="TLS", example="ECDHE+AESGCM:ECDHE+CHACHA20",
+        readers=SESSIONS, section="TLS", example="ECDHE+AESGCM:ECDHE+CHACHA20",
     )  # fmt: skip
     tls_client_certificate: str = option(
         "tls-client-certificate", values.choice("none", "request", "require"),
         """Whether clients are asked for a certificate: with request they may have none, with require they are
         turned away without one. One that tls-client-ca does not vouch for is refused in any case.""",
-        readers=("imapd", "pop3d"), section="TLS", default="none",
+        readers=SESSIONS, section="TLS", default="none",
     )  # fmt: skip
     tls_client_ca: Path | None = option(
         "tls-client-ca", values.PATH,
         "The certificates, in PEM, of the authorities whose signature clients' certificates need.",
-        readers=("storemgr", "imapd", "pop3d"), section="TLS", example="/etc/md/store/client-ca.pem",
+        readers=("storemgr", *SESSIONS), section="TLS", example="/etc/md/store/client-ca.pem",
     )  # fmt: skip
 
     default_domain: str | None = option(
@@ -263,14 +263,14 @@ class Settings:
         """Accounts that are administrators: they see all mailboxes, make and remove them, say who may do what
         there (docs/rights.md), and may log in as another user with their own password, where a mechanism can
         say so (docs/authproxyd.md).""",
-        readers=("authproxyd", "imapd", "msadm"), section="Accounts", default=(), default_text=NO_DEFAULT,
-        example="postmaster",
+        readers=("authproxyd", "imapd", "lmtpd", "msadm"), section="Accounts", default=(),
+        default_text=NO_DEFAULT, example="postmaster",
     )  # fmt: skip
     admin_domain: str | None = option(
         "admin_domain", values.DOMAIN,
         """Accounts in this domain are administrators, those without a domain where it is the default-domain;
         with single-domain this says nothing.""",
-        readers=("authproxyd", "imapd", "msadm"), section="Accounts", example="admin.example.org",
+        readers=("authproxyd", "imapd", "lmtpd", "msadm"), section="Accounts", example="admin.example.org",
     )  # fmt: skip
     quota_visible_to_owner: bool = option(
         "quota-visible-to-owner", values.BOOLEAN,
@@ -329,7 +329,7 @@ class Settings:
         """Whether passwords may be sent over a connection without TLS. When off, imapd says
         X-LOGIN-COMMAND-DISABLED, and pop3d offers no USER and PASS. With loopback, clients on this host may,
         and it is off for all others: the right choice where clients come over a network.""",
-        readers=("imapd", "pop3d"), section="Login", default=True,
+        readers=SESSIONS, section="Login", default=True,
     )  # fmt: skip
     sasl_enable: Mapping[str, bool] = option(
         "sasl-enable-", values.BOOLEAN,
@@ -339,7 +339,7 @@ class Settings:
         anonymous are off: sessions that are nobody's, which see and do what access control lists give to
         anyone and to anonymous. A mechanism of a plugin is on. cram-md5, digest-md5 and apop work with the
         password itself, which is kept only while one of them is on (docs/authproxyd.md).""",
-        readers=("authproxyd", "imapd", "pop3d", "msadm"), section="Login", factory=dict,
+        readers=("authproxyd", *SESSIONS, "msadm"), section="Login", factory=dict,
         default_text="on or off, as said here", gather=dict, prefix=True, example="plain off",
     )  # fmt: skip
     oauth_keys: tuple[Path, ...] = option(
@@ -347,7 +347,7 @@ class Settings:
         """A file with the keys that access tokens are signed with: public keys in PEM (RSA, P-256, Ed25519),
         or a JSON Web Key Set. With one, oauthbearer and xoauth2 are offered. Read before superuser rights are
         given up. Needs oauth-issuer and oauth-audience.""",
-        readers=("authproxyd", "imapd", "pop3d"), section="Login", factory=tuple, default_text=NO_DEFAULT,
+        readers=("authproxyd", *SESSIONS), section="Login", factory=tuple, default_text=NO_DEFAULT,
         gather=tuple, example="/etc/md/store/oauth.jwks",
     )  # fmt: skip
     oauth_issuer: str | None = option(
@@ -372,7 +372,7 @@ class Settings:
         "oauth-introspection-url", values.URL,
         """Where to ask about access tokens (RFC 7662) that no oauth-key can judge. With it, oauthbearer and
         xoauth2 are offered.""",
-        readers=("authproxyd", "imapd", "pop3d"), section="Login",
+        readers=("authproxyd", *SESSIONS), section="Login",
         example="https://login.example.org/introspect",
     )  # fmt: skip
     oauth_introspection_secret: Path | None = option(
@@ -390,8 +390,8 @@ class Settings:
     )  # fmt: skip
     login_timeout: int = option(
         "login-timeout", values.duration(10, 3600),
-        "How long a connection to imapd or pop3d may be silent before its user has logged in.",
-        readers=("imapd", "pop3d"), section="Login", default=180,
+        "How long a connection by TCP may be silent before its user has logged in.",
+        readers=SESSIONS, section="Login", default=180,
     )  # fmt: skip
     password_scheme: str = option(
         "password-scheme", values.choice(*SCHEMES),
@@ -479,31 +479,31 @@ class Settings:
         """Addresses and networks of machines that log in for many users, as a webmail does: failed logins
         there make nobody wait who comes from the same address, and the limits on connections of one address
         do not hold. What is counted for each account counts there too. none for no such machine.""",
-        readers=("imapd", "pop3d", "authproxyd"), section="Defence",
+        readers=(*SESSIONS, "authproxyd"), section="Defence",
         default=(ip_network("127.0.0.0/8"), ip_network("::1/128")), example="127.0.0.0/8 ::1 192.0.2.25",
     )  # fmt: skip
     connections_per_address: int = option(
         "connections-per-address", values.number(0, 1_000_000),
-        """How many connections of one address (of a /64 network, in IPv6) imapd, and pop3d, serve at a time;
-        0 for any number. Many users may share an address.""",
-        readers=("imapd", "pop3d"), section="Defence", default=1000,
+        """How many connections of one address (of a /64 network, in IPv6) imapd serves at a time, and pop3d,
+        and lmtpd; 0 for any number. Many users may share an address.""",
+        readers=SESSIONS, section="Defence", default=1000,
     )  # fmt: skip
     unauthenticated_per_address: int = option(
         "unauthenticated-per-address", values.number(0, 1_000_000),
         "How many of these may be ones whose user has not logged in yet; 0 for any number.",
-        readers=("imapd", "pop3d"), section="Defence", default=100,
+        readers=SESSIONS, section="Defence", default=100,
     )  # fmt: skip
     unauthenticated_limit: int = option(
         "unauthenticated-limit", values.number(0, 1_000_000),
-        """How many connections from anywhere imapd, and pop3d, serve at a time whose users have not logged in
-        yet; 0 for any number.""",
-        readers=("imapd", "pop3d"), section="Defence", default=2000,
+        """How many connections from anywhere each of these daemons serves at a time whose users have not
+        logged in yet; 0 for any number.""",
+        readers=SESSIONS, section="Defence", default=2000,
     )  # fmt: skip
     connections_limit: int = option(
         "connections-limit", values.number(0, 10_000_000),
-        """How many connections imapd, and pop3d, serve at a time; 0 for as many as the system's limit on
+        """How many connections each of these daemons serves at a time; 0 for as many as the system's limit on
         open files lets them.""",
-        readers=("imapd", "pop3d"), section="Defence", default=0,
+        readers=SESSIONS, section="Defence", default=0,
     )  # fmt: skip
 
     lmtp_socket_group: str | None = option(
@@ -549,6 +549,19 @@ class Settings:
         may be in UTF-8 in any case.""",
         readers=("lmtpd",), section="Delivery", default="off",
     )  # fmt: skip
+    lmtpd_listen: tuple[Address, ...] = _listen(
+        "lmtpd-listen", None,
+        """Where lmtpd listens besides its Unix socket; clients must log in there (docs/lmtp.md). Without it,
+        nowhere.""",
+        "*:24",
+    )  # fmt: skip
+    lmtp_users: tuple[str, ...] = option(
+        "lmtp-users", values.WORDS,
+        """The accounts that may hand in mail at lmtpd-listen, to anybody here and in anybody's name; without
+        it, the administrators. At the Unix socket nobody logs in.""",
+        readers=("lmtpd",), section="Delivery", default=(), default_text="the administrators",
+        example="relay",
+    )  # fmt: skip
     lmtpd_timeout: int = option(
         "lmtpd-timeout", values.duration(10, 3600), "How long an LMTP client may be silent.",
         readers=("lmtpd",), section="Delivery", default=300,
@@ -592,8 +605,9 @@ class Settings:
         return self.log_path / f"{daemon}.stats"
 
     def listen(self, service: str) -> tuple[Address, ...]:
-        """The plain TCP listeners of a service; empty for those that have Unix sockets."""
-        return {"imapd": self.imapd_listen, "pop3d": self.pop3d_listen}.get(service, ())
+        """The plain TCP listeners of a service."""
+        found = {"imapd": self.imapd_listen, "pop3d": self.pop3d_listen, "lmtpd": self.lmtpd_listen}
+        return found.get(service, ())
 
     def tls_listen(self, service: str) -> tuple[Address, ...]:
         """The TLS listeners of a service."""
