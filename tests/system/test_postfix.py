@@ -206,7 +206,7 @@ def test_postfix_comes_by_tcp_and_logs_in(make_store: Callable[..., Instance], t
     store = make_store(
         ["joe", "relay"],
         options=[
-            f"lmtpd-listen 127.0.0.1:{port}", "lmtp-users relay", "cleartext-login-enable off",
+            f"lmtpd-listen 127.0.0.1:{port}", "lmtp-users relay", "cleartext-login-enable loopback",
             f"tls-certificate {pair.certificate}", f"tls-key {pair.key}",
         ],
     )  # fmt: skip
