@@ -79,7 +79,23 @@ RESPONSE_MORE_S = 60
 """So much longer than a daemon's own limit is waited for its client's response."""
 
 
-def open_mechanism(settings: Settings, accounts: Accounts) -> Mechanism:
+def open_passwords(settings: Settings) -> Passwords | None:
+    """Open what is kept of passwords, while we may; None where ``authdb`` is not what judges.
+
+    Raises: Refused
+    """
+    if settings.authproxy_authmech != AUTHDB:
+        return None
+    passwords = Passwords(settings.db_path)
+    try:
+        passwords.open()
+        passwords.site_key()
+    except MStoreError as error:
+        raise Refused(str(error)) from error
+    return passwords
+
+
+def open_mechanism(settings: Settings, accounts: Accounts, passwords: Passwords | None) -> Mechanism:
     """Make the mechanism of the configuration ready, while we may.
 
     Raises: Refused
@@ -89,7 +105,7 @@ def open_mechanism(settings: Settings, accounts: Accounts) -> Mechanism:
         if set(settings.authentication().values()) != {AUTHDB}:
             tls = make_client_context(settings.authproxy_rimap_tls_verify, settings.authproxy_rimap_tls_ca)
             start_tls = partial(start_client_tls, tls)
-        return make_mechanism(Sources(settings, accounts, start_tls))
+        return make_mechanism(Sources(settings, accounts, start_tls, passwords))
     except Exception as error:
         # One that the site has added may raise anything.
         text = str(error) if isinstance(error, MStoreError) else f"{type(error).__name__}: {error}"
@@ -105,17 +121,14 @@ def refuse_problems(problems: list[str]) -> None:
         raise Refused("\n".join(problems))
 
 
-def open_site(settings: Settings, mechanism: Mechanism, accounts: Accounts) -> Site:
+def open_site(
+    settings: Settings, mechanism: Mechanism, accounts: Accounts, passwords: Passwords | None = None
+) -> Site:
     """What exchanges need besides, opened while we may.
 
     Raises: Refused
     """
-    passwords = None
     try:
-        if settings.authproxy_authmech == "authdb":
-            passwords = Passwords(settings.db_path)
-            passwords.open()
-            passwords.site_key()
         tokens = Tokens.of(settings)
     except MStoreError as error:
         raise Refused(str(error)) from error
@@ -199,8 +212,9 @@ class Authproxyd:
         administrators = Administrators.of(settings.admin_users, settings.admin_domain, rules)
         policy = settings.ms_assignment_policy
         accounts = Accounts(settings.db_path, rules, administrators, settings.mailstores, policy)
-        self.mechanism = open_mechanism(settings, accounts)
-        site = open_site(settings, self.mechanism, accounts)
+        passwords = open_passwords(settings)
+        self.mechanism = open_mechanism(settings, accounts, passwords)
+        site = open_site(settings, self.mechanism, accounts, passwords)
         self.server = Server(self.mechanism, gate=site.gate)
         self.exchanges = make_exchanges(settings, site)
         if not is_superuser:

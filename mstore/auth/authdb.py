@@ -81,25 +81,22 @@ class AuthDb:
         self._is_improving = False
 
     @classmethod
-    def open(cls, db_dir: Path, accounts: Accounts, settings: Settings) -> AuthDb:
-        """Open the passwords now; afterwards the process may give up the right to.
+    def open(
+        cls, db_dir: Path, accounts: Accounts, settings: Settings, passwords: Passwords | None = None
+    ) -> AuthDb:
+        """Open the passwords now, if they are not given; afterwards the process may give up the right to.
 
         Raises: Unavailable, Corrupt, Invalid when this system cannot do what ``password-scheme`` asks for.
         """
         keeping = Keeping.of(settings)
         maker = Keymaker(keeping)
         maker.scheme.check()
-        passwords = Passwords(db_dir)
+        passwords = passwords or Passwords(db_dir)
         passwords.open()
         passwords.site_key()
         if not keeping.secret and (dropped := passwords.drop_secrets()):
             _log.info("no mechanism needs passwords themselves any more: %d forgotten", dropped)
         return cls(passwords, accounts, maker, settings.authproxy_cache_time)
-
-    @property
-    def passwords(self) -> Passwords:
-        """What is kept of passwords, for mechanisms that carry none."""
-        return self._passwords
 
     def close(self) -> None:
         """Close the passwords, and forget what is remembered."""

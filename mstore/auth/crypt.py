@@ -14,7 +14,8 @@ from typing import Any
 LIBRARIES = ("libcrypt.so.1", "libcrypt.so.2", "libcrypt.so")
 MAX_PASSWORD_BYTES = 511
 """libxcrypt takes no longer passwords (``CRYPT_MAX_PASSPHRASE_SIZE``)."""
-_DATA_BYTES = 32_768
+_DATA_BYTES = 8 * 32_768
+"""``struct crypt_data``: 32,768 bytes in libxcrypt, and more in glibc's older library."""
 _SETTING_BYTES = 192
 
 
@@ -31,13 +32,19 @@ def _library() -> Any | None:
     return None
 
 
-def _crypt(password: bytes, setting: str) -> bytes:
+def is_there() -> bool:
+    """Whether this system has the library."""
+    return _library() is not None
+
+
+def run_crypt(password: bytes, setting: bytes) -> bytes:
+    """What ``crypt`` makes of a password and a setting, which may be a hash; nothing where it fails."""
     library = _library()
     if library is None or b"\0" in password or not setting.isascii():
         return b""
     data = ctypes.create_string_buffer(_DATA_BYTES)
     try:
-        made: bytes | None = library.crypt_r(password, setting.encode("ascii"), data)
+        made: bytes | None = library.crypt_r(password, setting, data)
         return b"" if made is None or made.startswith(b"*") else bytes(made)
     finally:
         ctypes.memset(data, 0, _DATA_BYTES)
@@ -45,13 +52,14 @@ def _crypt(password: bytes, setting: str) -> bytes:
 
 def verify(password: bytes, verifier: str) -> bool:
     """Whether a password is the one behind a verifier; one that this system cannot read fits none."""
-    made = _crypt(password, verifier)
-    return bool(made) and hmac.compare_digest(made, verifier.encode("ascii"))
+    setting = verifier.encode()
+    made = run_crypt(password, setting)
+    return bool(made) and hmac.compare_digest(made, setting)
 
 
 def can_read(verifier: str) -> bool:
     """Whether this system can check passwords by such a verifier; costs a hash."""
-    return bool(_crypt(b"x", verifier))
+    return bool(run_crypt(b"x", verifier.encode()))
 
 
 def make(password: bytes, prefix: str, count: int) -> str:
@@ -70,7 +78,7 @@ def make(password: bytes, prefix: str, count: int) -> str:
     buffer = ctypes.create_string_buffer(_SETTING_BYTES)
     salt = os.urandom(16)
     setting: bytes | None = generate(prefix.encode("ascii"), count, salt, len(salt), buffer, _SETTING_BYTES)
-    made = _crypt(password, setting.decode("ascii")) if setting else b""
+    made = run_crypt(password, setting) if setting else b""
     if not made:
         raise LookupError(f"this system's libcrypt makes no {prefix}")
     return made.decode("ascii")

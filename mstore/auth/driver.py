@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mstore.accounts.accounts import Accounts
+from mstore.accounts.passwords import Passwords
 from mstore.auth.verdict import Verdict
 from mstore.base.options import Settings
 
@@ -47,6 +48,8 @@ class Sources:
     settings: Settings
     accounts: Accounts
     start_tls: StartTls = no_tls
+    passwords: Passwords | None = None
+    """Those that are open already; ``authdb`` opens its own where there are none."""
 
 
 def nothing_missing() -> str:

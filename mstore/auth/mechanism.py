@@ -18,7 +18,8 @@ from mstore.auth.mechanisms import kerberos, pam, passwd, rimap, shadow
 from mstore.auth.migration import Migration
 from mstore.auth.pace import Paced
 from mstore.base.errors import Invalid, MStoreError
-from mstore.base.options import MECHANISM_GROUP, Settings
+from mstore.base.loginoptions import MECHANISM_GROUP
+from mstore.base.options import Settings
 
 __all__ = [
     "AUTHDB", "MECHANISMS", "Driver", "Mechanism", "Sources", "StartTls", "available_mechanisms",
@@ -111,7 +112,8 @@ def check_mechanisms(settings: Settings) -> list[str]:
 
 
 def _open_authdb(sources: Sources) -> AuthDb:
-    return AuthDb.open(sources.settings.db_path, sources.accounts, sources.settings)
+    settings = sources.settings
+    return AuthDb.open(settings.db_path, sources.accounts, settings, sources.passwords)
 
 
 def make_mechanism(sources: Sources) -> Mechanism:

@@ -19,7 +19,9 @@ from typing import Any
 
 from mstore.base import saslnames
 from mstore.base.errors import MStoreError
-from mstore.base.options import MECHANISM_GROUP, MECHANISMS, Option, Settings, declared
+from mstore.base.loginoptions import MECHANISM_GROUP, MECHANISMS
+from mstore.base.option import Option
+from mstore.base.options import Settings, declared
 
 LONGEST_BYTES = 1 << 20
 

@@ -9,7 +9,8 @@ import textwrap
 from pathlib import Path
 
 from mstore.base.config import walk_sections
-from mstore.base.options import DEFAULT_CONFIG, NO_DEFAULT, Option
+from mstore.base.option import NO_DEFAULT, Option
+from mstore.base.options import DEFAULT_CONFIG
 
 ROOT = Path(__file__).resolve().parents[2]
 

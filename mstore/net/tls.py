@@ -25,7 +25,7 @@ from mstore.net import exporter
 from mstore.net.certificate import Certificate, Read, parse_pem, read_file
 from mstore.net.peer import ClientCertificate
 
-END_POINT, EXPORTER = "tls-server-end-point", "tls-exporter"
+END_POINT, EXPORTER, UNIQUE = "tls-server-end-point", "tls-exporter", "tls-unique"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _CLIENTS = {"none": ssl.CERT_NONE, "request": ssl.CERT_OPTIONAL, "require": ssl.CERT_REQUIRED}
 
@@ -168,6 +168,7 @@ def channel_bindings(sock: Any) -> dict[str, bytes]:
 
     tls-server-end-point (RFC 5929 §4) is of the certificate that was shown to this client. tls-exporter
     (RFC 9266) is there with TLS 1.3, where its value is unique without conditions, if it can be had.
+    tls-unique (RFC 5929 §3) is what clients of Cyrus SASL bind to in every version.
     """
     found = {}
     context = getattr(sock, "context", None)
@@ -175,6 +176,9 @@ def channel_bindings(sock: Any) -> dict[str, bytes]:
         end_point = context.certificate.end_point()
         if end_point is not None:
             found[END_POINT] = end_point
+        unique = sock.get_channel_binding(UNIQUE)
+        if unique is not None:
+            found[UNIQUE] = unique
         if sock.version() == "TLSv1.3":
             material = exporter.export(sock, exporter.CHANNEL_BINDING, 32)
             if material is not None:

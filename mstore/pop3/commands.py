@@ -51,7 +51,7 @@ def run_capa(session: Session, argument: bytes) -> None:
         "AUTH-RESP-CODE",
         "PIPELINING",
         "EXPIRE NEVER",
-        "UTF8 USER",
+        "UTF8",  # Not with USER: clients of Cyrus then take that there is no such command.
         "LANG",
         f"IMPLEMENTATION M-Store-{__version__}",
     ]

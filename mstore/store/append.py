@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mstore.base.blocking import Event
     from mstore.store.mailbox import Mailbox
     from mstore.store.transaction import Transaction
+    from mstore.store.view import View
 
 _MOST_ROUND_BYTES = 16 << 20
 _SOON_BYTES = 1 << 20
@@ -99,10 +100,16 @@ class NewMessage:
         return self.summary.slots
 
 
-def append(mailbox: Mailbox, messages: Sequence[NewMessage], over_quota: bool = False) -> list[Uid]:
+def append(
+    mailbox: Mailbox,
+    messages: Sequence[NewMessage],
+    over_quota: bool = False,
+    claimant: View | None = None,
+) -> list[Uid]:
     """Add messages to a mailbox, all or none; gives their UIDs, ascending.
 
-    ``over_quota`` adds them whatever the account may hold.
+    ``over_quota`` adds them whatever the account may hold. They are \\Recent to the ``claimant``, a session
+    that has the mailbox selected, if it claims such.
     Locks: takes the mailbox lock. Durable: the messages.
     Raises: OverQuota, StorageFailed, Busy, NotFound, LimitReached, Invalid for a keyword.
     """
@@ -111,17 +118,20 @@ def append(mailbox: Mailbox, messages: Sequence[NewMessage], over_quota: bool = 
     for message in messages:
         message.prepare()
     try:
-        return mailbox.arrivals.submit(messages, over_quota)
+        return mailbox.arrivals.submit(messages, over_quota, claimant)
     except (OverQuota, Uncounted) as refusal:
-        return again(mailbox.quota, refusal, lambda: mailbox.arrivals.submit(messages, over_quota))
+        return again(
+            mailbox.quota, refusal, lambda: mailbox.arrivals.submit(messages, over_quota, claimant)
+        )
 
 
 class _Request:
-    __slots__ = ("error", "event", "messages", "over_quota", "promoted", "size", "uids")
+    __slots__ = ("claimant", "error", "event", "messages", "over_quota", "promoted", "size", "uids")
 
-    def __init__(self, messages: Sequence[NewMessage], over_quota: bool) -> None:
+    def __init__(self, messages: Sequence[NewMessage], over_quota: bool, claimant: View | None) -> None:
         self.messages = messages
         self.over_quota = over_quota
+        self.claimant = claimant if claimant is not None and claimant.claims else None
         self.size = sum(message.size for message in messages)
         self.event: Event | None = None
         self.promoted = False
@@ -138,6 +148,16 @@ def _add(tx: Transaction, request: _Request) -> list[Uid] | None:
         return None
 
 
+def _claims(found: Sequence[tuple[_Request, list[Uid] | None]], first: int) -> list[tuple[View, int, int]]:
+    """Which messages are \\Recent to which sessions: to each its own, and those before that nobody has."""
+    claims = []
+    for request, uids in found:
+        if request.claimant is not None and uids:
+            claims.append((request.claimant, first, uids[-1] + 1))
+            first = uids[-1] + 1
+    return claims
+
+
 class Arrivals:
     """Those who wait to append to one mailbox, in the order of their coming."""
 
@@ -149,9 +169,11 @@ class Arrivals:
         self._queue: list[_Request] = []
         self._leading = False
 
-    def submit(self, messages: Sequence[NewMessage], over_quota: bool = False) -> list[Uid]:
+    def submit(
+        self, messages: Sequence[NewMessage], over_quota: bool = False, claimant: View | None = None
+    ) -> list[Uid]:
         """Append messages, in a round of one's own or in somebody else's."""
-        request = _Request(messages, over_quota)
+        request = _Request(messages, over_quota, claimant)
         with self._guard:
             self._queue.append(request)
             follows, self._leading = self._leading, True
@@ -177,9 +199,15 @@ class Arrivals:
             try:
                 with self._mailbox.transaction() as tx:
                     taken = self._take(mine)
+                    first = self._mailbox.first_recent_uid
                     found = [(request, _add(tx, request)) for request in taken]
+                    claims = _claims(found, first)
+                    if claims:
+                        tx.move_recent(claims[-1][2])
                 for request, uids in found:
                     request.uids = uids
+                for view, start, end in claims:
+                    view.take_recent(start, end)
             except Exception as error:
                 if taken:
                     self._one_by_one([request for request in taken if request.error is None], error)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from mstore.store.quota import Quota
 
 FLUSH_S = 1.0
+CLAIM_S = 0.25
+"""So long a session waits to be the only one to which new messages are \\Recent."""
 _MOST_TOMBSTONES = 1000
 _LEAST_TAIL_BYTES = 24 << 10
 
@@ -324,17 +326,26 @@ class Mailbox:
         kept."""
         return derived.read(self, rows, slots)
 
-    def claim_recent(self, uid_next: int, soon: bool) -> None:
-        """Take all messages below ``uid_next`` for a session to which they are \\Recent.
+    def claim_recent(self) -> tuple[int, int]:
+        """Take all messages that have been \\Recent to nobody yet for one session; gives their range of UIDs,
+        without the last.
 
-        The claim holds at once in this process. Others see it with the next change that this process makes,
-        or in a second; ``soon`` tells them now, if the lock is free. """
-        self._recent_claimed = max(self._recent_claimed, uid_next)
-        if soon:
-            self._tell_recent()
-        elif not self._flushing:
+        Of all sessions of all processes one gets a message: that is in the journal before it is told.
+        While somebody else has the lock for long, the claim holds at once in this process, and others see
+        it with the next change that this process makes, or in a second.
+        Locks: takes the mailbox lock.
+        """
+        try:
+            with self.transaction(CLAIM_S) as tx:
+                first = self.first_recent_uid
+                tx.move_recent(self.uid_next)
+            return first, self.uid_next
+        except (MStoreError, AssertionError):
+            first, self._recent_claimed = self.first_recent_uid, self.uid_next
+        if not self._flushing:
             self._flushing = True
             blocking.later(FLUSH_S, self.flush)
+        return first, self.uid_next
 
     @property
     def unwritten_recent(self) -> int:

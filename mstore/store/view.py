@@ -37,12 +37,12 @@ class View:
     """One session's view; its messages are numbered from 1 in the order of ``rows``."""
 
     __slots__ = (
-        "_claims",
         "_expunges_told",
         "_silenced",
         "_snapshot",
         "_tells_recent",
         "_told",
+        "claims",
         "count",
         "mailbox",
         "modseq",
@@ -51,10 +51,15 @@ class View:
     )
 
     def __init__(self, mailbox: Mailbox, claims: bool, tells_recent: bool = True) -> None:
-        index = mailbox.index
         self.mailbox = mailbox
-        self._claims = claims
+        self.claims = claims
+        """Whether messages that are \\Recent to nobody yet become so for this session."""
         self._tells_recent = tells_recent
+        self.recent_ranges: tuple[tuple[int, int], ...] = ()
+        """UIDs that are \\Recent for this session, as ranges."""
+        if claims and mailbox.first_recent_uid < mailbox.uid_next:
+            self.take_recent(*mailbox.claim_recent())
+        index = mailbox.index
         self._snapshot = index.snapshot
         self.count = index.snapshot.count
         self.modseq = index.highest_modseq
@@ -62,31 +67,26 @@ class View:
         self._silenced: dict[int, npt.NDArray[Any]] | None = None
         self.tells_modseq = False
         """Whether a change of a MODSEQ alone is told, as one of flags (RFC 7162 §3.2)."""
-        self.recent_ranges: tuple[tuple[int, int], ...] = ()
-        """UIDs that are \\Recent for this session, as ranges."""
-        if self.count:
-            self._note_recent(soon=True)
+        if not claims and self.count:
+            self._note_recent()
 
-    def _note_recent(self, soon: bool = False) -> None:
-        """See which of the messages told by now are \\Recent for this session, and claim them."""
+    def take_recent(self, first: int, end: int) -> None:
+        """Messages from the UID ``first`` on, below ``end``, are \\Recent for this session and no other."""
+        if first < end and self._tells_recent:
+            ranges = self.recent_ranges
+            self.recent_ranges = (
+                (*ranges[:-1], (ranges[-1][0], end - 1))
+                if ranges and ranges[-1][1] == first - 1
+                else (*ranges, (first, end - 1))
+            )
+
+    def _note_recent(self) -> None:
+        """See which of the messages told by now are \\Recent for a session that takes them from nobody."""
         uid_next = self._last_uid() + 1
         first = self.mailbox.first_recent_uid
-        if first >= uid_next:
-            return
-        ranges = self.recent_ranges
-        if self._claims:
-            self.mailbox.claim_recent(uid_next, soon)
-        if not self._tells_recent:
-            return
-        if self._claims:
-            self.recent_ranges = (
-                (*ranges[:-1], (ranges[-1][0], uid_next - 1))
-                if ranges and ranges[-1][1] == first - 1
-                else (*ranges, (first, uid_next - 1))
-            )
-        else:
-            start = min(first, ranges[0][0]) if ranges else first
-            self.recent_ranges = ((start, uid_next - 1),)
+        if first < uid_next and self._tells_recent:
+            ranges = self.recent_ranges
+            self.recent_ranges = ((min(first, ranges[0][0]) if ranges else first, uid_next - 1),)
 
     # -- what was told
 
@@ -179,6 +179,9 @@ class View:
         index = self.mailbox.index
         if index.version == self._told and (not expunges or self._snapshot is index.snapshot):
             return _NOTHING
+        if self.claims and self.mailbox.first_recent_uid < index.uid_next:
+            self.take_recent(*self.mailbox.claim_recent())
+            index = self.mailbox.index
         known = index.changes_since(self._told)
         kinds = {change.kind for change in known} if known is not None else {"F", "X", "A", "K"}
         gone: list[int] = []
@@ -197,7 +200,7 @@ class View:
         fetch_rows, fetch_seqs = self._changed(known, before, changes) if told_rows else (_NONE, _NONE)
         grew = self.count > before
         self._told, self.modseq, self._silenced = index.version, index.highest_modseq, None
-        if grew:
+        if grew and not self.claims:
             self._note_recent()
         return Changes(
             gone,

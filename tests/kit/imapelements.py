@@ -26,6 +26,7 @@ class Elements:
         self.data = data
         self.at = 0
         self.rev2 = b"IMAP4rev2" in enabled
+        self.is_notified = b"NOTIFY" in enabled
         self.utf8 = not UTF8.isdisjoint(enabled)
 
     def fail(self, why: str) -> None:

@@ -64,6 +64,8 @@ class Listener:
         check_response(response, self.enabled)
         if response.startswith(b"* ENABLED"):
             self.enabled |= set(response.split()[2:])
+        elif re.match(rb"[^ *]+ OK NOTIFY completed", response):
+            self.enabled |= {b"NOTIFY"}
         elif re.match(rb"[^ *]+ OK UNAUTHENTICATE completed", response):
             self.enabled = frozenset()
 
@@ -218,7 +220,7 @@ class Checker(FetchItems):
         self.astring()
         if extended and self.take(b' ("CHILDINFO" ("SUBSCRIBED"'):
             self.expect(b"))")
-        elif (extended or self.rev2) and self.take(b' ("OLDNAME" ('):
+        elif (self.is_notified or self.rev2) and self.take(b' ("OLDNAME" ('):
             self.astring()
             self.expect(b"))")
 

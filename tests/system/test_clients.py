@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import imaplib
 import poplib
-import random
-import shutil
 import smtplib
 import subprocess
 import time
@@ -15,26 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.instance import PASSWORD, Instance
-
-
-def needs(program: str) -> pytest.MarkDecorator:
-    """Skips a test where the program is not installed."""
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
-
-
-def with_attachment(number: int) -> bytes:
-    """A message with a binary attachment, CRLF line ends."""
-    chance = random.Random(number)
-    encoded = base64.encodebytes(chance.randbytes(chance.randint(100, 20_000))).replace(b"\n", b"\r\n")
-    head = (
-        f"From: Zoë <zoe@test.example>\r\nTo: joe@test.example\r\nSubject: attachment {number}\r\n"
-        f"Date: Mon, 0{number % 9 + 1} Jan 2024 10:00:00 +0100\r\nMessage-ID: <att{number}@test.example>\r\n"
-        'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="b=_1"\r\n\r\n'
-        f"--b=_1\r\nContent-Type: text/plain\r\n\r\nHere it is, number {number}.\r\n"
-        "--b=_1\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n"
-        f'Content-Disposition: attachment; filename="data{number}.bin"\r\n\r\n'
-    )
-    return head.replace("ë", "e").encode() + encoded + b"--b=_1--\r\n"
+from tests.kit.programs import needs, run, unix, with_attachment
 
 
 def test_the_standard_library_reads_what_smtplib_delivered(store: Instance) -> None:
@@ -68,14 +46,14 @@ def test_curl_reads_a_message_and_lists_mailboxes(store: Instance) -> None:
     text = with_attachment(2)
     store.deliver("joe", text)
     base = f"imap://127.0.0.1:{store.imap_address[1]}"
-    read = _run("curl", "-s", "--user", f"joe:{PASSWORD}", f"{base}/INBOX;UID=1")
+    read = run("curl", "-s", "--user", f"joe:{PASSWORD}", f"{base}/INBOX;UID=1")
     assert read.endswith(text)
-    assert b"INBOX" in _run("curl", "-s", "--user", f"joe:{PASSWORD}", base + "/")
+    assert b"INBOX" in run("curl", "-s", "--user", f"joe:{PASSWORD}", base + "/")
     pop = f"pop3://127.0.0.1:{store.pop3_address[1]}/1"
-    assert _run("curl", "-s", "--user", f"joe:{PASSWORD}", pop).endswith(text)
+    assert run("curl", "-s", "--user", f"joe:{PASSWORD}", pop).endswith(text)
     upload = store.path / "upload"
     upload.write_bytes(with_attachment(3))
-    _run("curl", "-s", "--user", f"joe:{PASSWORD}", "-T", str(upload), f"{base}/INBOX")
+    run("curl", "-s", "--user", f"joe:{PASSWORD}", "-T", str(upload), f"{base}/INBOX")
     client = store.imap("joe")
     assert client.select() == 2 and client.bodies()[1] == with_attachment(3)
     client.logout()
@@ -95,19 +73,19 @@ def test_mbsync_mirrors_an_account_both_ways(store: Instance) -> None:
         number += count
         client.append_all(texts, False, names.get(name, name))
     mirror.sync()
-    assert mirror.contents() == sorted(_unix(with_attachment(n)) for n in range(1000))
+    assert mirror.contents() == sorted(unix(with_attachment(n)) for n in range(1000))
 
     # Now both sides change: the second run carries it over, the third has nothing to do.
     client.select()
     client.command(b"STORE 1:50 +FLAGS.SILENT (\\Seen \\Flagged)")
     client.command(b"STORE 51:60 +FLAGS.SILENT (\\Deleted)")
     client.command(b"EXPUNGE")
-    mirror.add_local("INBOX", _unix(with_attachment(5000)))
+    mirror.add_local("INBOX", unix(with_attachment(5000)))
     mirror.delete_local(with_attachment(700))
     mirror.sync()
     assert client.select("INBOX") == 591
-    assert _unix(with_attachment(5000)) in [_without_mark(_unix(body)) for body in client.bodies()]
-    assert _unix(with_attachment(700)) not in mirror.contents()
+    assert unix(with_attachment(5000)) in [_without_mark(unix(body)) for body in client.bodies()]
+    assert unix(with_attachment(700)) not in mirror.contents()
     assert client.select("Archive") == 249
     assert sum("FS" in path.name.split("2,")[-1] for path in mirror.files()) == 50
     before = mirror.state(), _server_state(store, [names.get(n, n) for n in mailboxes])
@@ -142,7 +120,7 @@ def test_fetchmail_takes_everything_once(store: Instance, protocol: str) -> None
     messages = taken.read_bytes().split(b"=END=\n")[:-1]
     assert len(messages) == 25
     for text, got in zip(texts, messages, strict=True):
-        assert got.endswith(_unix(text).partition(b"\n\n")[2]), got[:500]
+        assert got.endswith(unix(text).partition(b"\n\n")[2]), got[:500]
     client = store.imap("joe")
     assert client.select() == 0
     client.logout()
@@ -185,7 +163,7 @@ class Mirror:
         (self.path / name / "new" / "1700000000.1_1.test").write_bytes(text)
 
     def delete_local(self, text: bytes) -> None:
-        wanted = _unix(text)
+        wanted = unix(text)
         for path in self.files():
             if _without_mark(path.read_bytes()) == wanted:
                 path.unlink()
@@ -207,16 +185,6 @@ def _server_state(store: Instance, mailboxes: list[str]) -> list[bytes]:
 def _without_mark(text: bytes) -> bytes:
     """A message without the header by which mbsync knows its copies."""
     return b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"X-TUID:"))
-
-
-def _unix(text: bytes) -> bytes:
-    return text.replace(b"\r\n", b"\n")
-
-
-def _run(*command: str) -> bytes:
-    done = subprocess.run(command, capture_output=True, timeout=60)
-    assert done.returncode == 0, (command, done.stderr)
-    return done.stdout
 
 
 def test_a_client_that_sends_its_literals_in_small_pieces_is_not_kept_waiting(store: Instance) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mstore.auth.client import AuthClient, AuthResult
 from mstore.base.errors import Unavailable
+from tests.kit.asking import ask
 from tests.kit.instance import ROOT, Instance, free_port, runtime_user, title, wait_for
 
 SBIN = "/usr/sbin:/usr/local/sbin"
@@ -162,10 +162,6 @@ def make_kerberized(realm: Realm, directory: Path) -> Iterator[Callable[..., Ker
     yield make
     for store in made:
         store.destroy()
-
-
-def ask(store: Instance, login: str, password: str) -> AuthResult:
-    return AuthClient(store.ms_path / "ipc" / "authproxyd").check(login.encode(), password.encode())
 
 
 def traces() -> set[str]:

@@ -113,8 +113,9 @@ def test_authproxyd_changes_passwords_that_its_user_cannot_touch(make_store: Cal
     for what, action in tries.items():
         said = as_runtime_user(action)
         assert "Permission" in said or "unable to open" in said, f"the runtime user can {what}: {said}"
-    held = [int(link.name) for link in Path(f"/proc/{pid}/fd").iterdir() if str(file) in os.readlink(link)]
-    assert held, "authproxyd does not hold the file"
+    links = {int(link.name): os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    held = [number for number, path in links.items() if str(file) in path]
+    assert list(links.values()).count(str(file)) == 2, "one to read and one to write"
     for number in held:
         said = as_runtime_user(partial(os.open, f"/proc/{pid}/fd/{number}", os.O_RDONLY))
         assert "PermissionError" in said, "authproxyd's descriptors can be opened by its user"

@@ -16,7 +16,7 @@ import pytest
 
 from tests.kit.certificates import make_pair, needs_openssl
 from tests.kit.instance import PASSWORD, Instance, free_port, wait_for
-from tests.system.test_clients import with_attachment
+from tests.kit.programs import with_attachment
 
 pytestmark = [
     pytest.mark.root,

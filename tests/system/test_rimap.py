@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from mstore.auth.client import AuthClient, AuthResult
 from mstore.base.errors import Unavailable
-from tests.kit.instance import Instance, free_port, runtime_user, wait_for
+from tests.kit.asking import ask
+from tests.kit.instance import Instance, free_port, wait_for
 
 DOVECOT = shutil.which("dovecot", path="/usr/sbin:/usr/local/sbin")
 needs_dovecot = [
@@ -136,10 +136,6 @@ def configure(store: Instance, *lines: str) -> None:
     store.config.write_text(store.config.read_text() + text)
 
 
-def ask(store: Instance, login: str, password: str) -> AuthResult:
-    return AuthClient(store.ms_path / "ipc" / "authproxyd").check(login.encode(), password.encode())
-
-
 class TestDovecot:
     pytestmark = needs_dovecot
 
@@ -214,7 +210,6 @@ class TestDovecot:
 
     def test_accounts_migrate_from_an_old_server(self, make_store: Callable[..., Instance]) -> None:
         store = make_store(["ann"])
-        os.chown(store.ms_path / "db" / "passwords.db", runtime_user().pw_uid, -1)
         with dovecot() as remote:
             configure(
                 store, "authproxy-legacy-authmech rimap", f"authproxy-rimap-host 127.0.0.1/{remote.port}"

@@ -69,7 +69,9 @@ def run_append(session: Session, tag: bytes, cursor: Cursor) -> bytes:
         opened = open_target(session, fold_inbox(written))
         stack.callback(opened.mailbox.release)
         contents = complete(session, uploads, stack)
-        uids = append(opened.mailbox, make_messages(opened, uploads, contents))
+        selected = session.selected
+        view = selected.view if selected is not None and selected.mailbox is opened.mailbox else None
+        uids = append(opened.mailbox, make_messages(opened, uploads, contents), claimant=view)
         uid_validity = opened.mailbox.uid_validity
         session.note_own_messages(opened.mailbox, uids)
         tells = tells_uids(opened)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from mstore.base.errors import UnknownEncoding
 from mstore.imap.grammar.fetchitems import FetchItem, Section, format_item
-from mstore.mail.crlf import LineEnds
 from mstore.mail.parts import IDENTITY, MESSAGE, MULTIPART, TEXT, UNKNOWN, PartOffsets, find_part
 from mstore.mail.transfer import decode_pieces
 
@@ -56,22 +55,24 @@ class BinaryItem:
         if encoding == UNKNOWN:
             raise UnknownEncoding("the encoding of the part is not known")
 
-        def decoded() -> Iterator[bytes]:
-            found = decode_pieces(pieces(start, part.end - start), encoding)
-            return self._cut(map(LineEnds().feed, found) if is_text else found)
+        def decoded() -> Iterable[bytes]:
+            return decode_pieces(pieces(start, part.end - start), encoding)
 
         if part.end - start <= SMALL_BYTES:
-            whole = b"".join(decoded())
+            once = b"".join(decoded())
+            whole = b"".join(self._cut(_line_ends((once,), is_text and b"\r" not in once)))
             return Rendered(
                 b"%d" % len(whole) if self._is_size else self._head(len(whole), b"\0" in whole) + whole
             )
+        # Stored lines end in CRLF: only what is in an encoding can end its lines otherwise.
+        is_bare = is_text and encoding != IDENTITY and not any(b"\r" in piece for piece in decoded())
         size, has_nul = 0, False
-        for piece in decoded():
+        for piece in self._cut(_line_ends(decoded(), is_bare)):
             size += len(piece)
             has_nul = has_nul or b"\0" in piece
         if self._is_size:
             return Rendered(b"%d" % size)
-        return Rendered(self._head(size, has_nul), size, decoded())
+        return Rendered(self._head(size, has_nul), size, self._cut(_line_ends(decoded(), is_bare)))
 
     @staticmethod
     def _head(size: int, has_nul: bool) -> bytes:
@@ -91,3 +92,11 @@ class BinaryItem:
                 yield taken
             if not length:
                 return
+
+
+def _line_ends(pieces: Iterable[bytes], is_bare: bool) -> Iterable[bytes]:
+    """A decoded part as it is sent: a text whose lines all end in a bare LF gets CRLF (RFC 3516 §6).
+
+    A text that has a CR anywhere keeps to no such convention, and is sent as its sender wrote it.
+    """
+    return (piece.replace(b"\n", b"\r\n") for piece in pieces) if is_bare else pieces

@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from mstore.accounts.keys import Keys
-from mstore.auth.keying import SCRAM_ITERATIONS, Keeping, Keymaker, make_keys, make_scram_keys
+from mstore.auth.keying import SCRAM_HASHES, Keeping, Keymaker, make_keys, make_scram_keys
 from mstore.auth.prepare import check_new_password, is_possible, prepare
 from mstore.base.errors import Invalid, LimitReached
 from mstore.base.options import Settings
@@ -38,18 +38,18 @@ def test_keys_are_those_of_the_published_exchanges() -> None:
 
 
 def test_what_no_mechanism_needs_is_not_kept() -> None:
-    keys = make_keys(b"secret", Settings(scram_iterations=4096))
+    every = {f"scram-{name.lower()}": True for name in SCRAM_HASHES}
+    keys = make_keys(b"secret", Settings(scram_iterations=4096, sasl_enable=every))
     assert keys.secret == b"secret" and set(keys.scram) == {"SHA-1", "SHA-256", "SHA-512"}
     assert {made.iterations for made in keys.scram.values()} == {4096}
     assert len({made.salt for made in keys.scram.values()}) == 3
-    keys = make_keys(b"secret", Settings(scram_iterations=4096, sasl_enable={**OFF, "scram-sha-1": False}))
-    assert keys.secret is None and set(keys.scram) == {"SHA-1", "SHA-256", "SHA-512"}
-    plus = {"scram-sha-1": False, "scram-sha-1-plus": False}
-    keys = make_keys(b"secret", Settings(scram_iterations=4096, sasl_enable={**OFF, **plus}))
-    assert set(keys.scram) == {"SHA-256", "SHA-512"}
+    some = {**OFF, "scram-sha-1-plus": True}
+    keys = make_keys(b"secret", Settings(scram_iterations=4096, sasl_enable=some))
+    assert keys.secret is None and set(keys.scram) == {"SHA-1", "SHA-256"}
     for name in OFF:
         assert Keeping.of(Settings(sasl_enable={**OFF, name: True})).secret
-    assert Keeping.of(Settings()).scram == SCRAM_ITERATIONS
+    assert Keeping.of(Settings()).scram == {"SHA-256": 50_000}
+    assert Keeping.of(Settings(sasl_enable=every)).scram == dict.fromkeys(SCRAM_HASHES, 50_000)
 
 
 def test_keys_that_lack_something_are_not_current() -> None:

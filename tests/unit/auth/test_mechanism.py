@@ -23,7 +23,7 @@ from mstore.auth.mechanism import (
     make_mechanism,
 )
 from mstore.auth.server import version_text
-from mstore.base import blocking, config, options
+from mstore.base import blocking, config, loginoptions
 from mstore.base.errors import Invalid, Unavailable
 from mstore.base.options import Settings
 
@@ -68,7 +68,7 @@ def settings(path: Path, *lines: str) -> Settings:
 
 
 def test_every_mechanism_that_options_name_is_there() -> None:
-    assert set(MECHANISMS) == set(options.MECHANISMS)
+    assert set(MECHANISMS) == set(loginoptions.MECHANISMS)
     assert MECHANISMS["kerberos4"] is MECHANISMS["kerberos5"]
     assert {name for name, driver in MECHANISMS.items() if driver.needs_superuser} == {"pam", "shadow"}
 

@@ -8,9 +8,11 @@ import pytest
 
 from mstore.accounts import Accounts, LoginRules
 from mstore.accounts.database import ACCOUNTS, PASSWORDS, create_database
+from mstore.accounts.keys import Keys
 from mstore.accounts.passwords import Passwords
 from mstore.auth.admission import Admission
 from mstore.auth.authdb import AuthDb
+from mstore.auth.keying import Keymaker
 from mstore.auth.migration import Migration
 from mstore.auth.pace import Paced
 from mstore.auth.scheme import Scheme
@@ -58,14 +60,14 @@ class Site:
         self.mail.mkdir()
         self.accounts = Accounts(path, rules or LoginRules(), None, {"main": self.mail})
         self.passwords = Passwords(path)
-        self.authdb = AuthDb(Passwords(path), self.accounts, Fast())
+        self.authdb = AuthDb(Passwords(path), self.accounts, Keymaker(scheme=Fast()))
         self.elsewhere = Elsewhere(ann="old", joe="old", nobody="")
         self.migration = Migration(self.authdb, self.elsewhere, self.accounts)
 
     def add(self, name: str, password: str | None = None) -> None:
         record = self.accounts.add(name, "main")
         if password is not None:
-            self.passwords.set_verifier(record.id, Fast().hash(password.encode()))
+            self.passwords.set_keys(record.id, Keys(Fast().hash(password.encode())))
 
     def names(self) -> list[str]:
         return [record.name for record in self.accounts.list()]
@@ -143,7 +145,7 @@ def test_first_logins_at_once_make_one_account(tmp_path: Path) -> None:
 
     def log_in() -> None:
         accounts = Accounts(tmp_path, LoginRules(), None, {"main": site.mail})
-        authdb = AuthDb(Passwords(tmp_path), accounts, Fast())
+        authdb = AuthDb(Passwords(tmp_path), accounts, Keymaker(scheme=Fast()))
         verdicts.append(Migration(authdb, site.elsewhere, accounts).verify("ann", b"old").ok)
 
     threads = [threading.Thread(target=log_in) for _ in range(6)]

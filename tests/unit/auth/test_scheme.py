@@ -6,7 +6,7 @@ from mstore.accounts.verifier import how_made
 from mstore.auth import crypt
 from mstore.auth.scheme import _BY_CRYPT, ARGON2ID, Scheme, _Crypt
 from mstore.base.errors import Invalid
-from mstore.base.options import SCHEMES
+from mstore.base.loginoptions import SCHEMES
 
 WORD = b"Hello world!"
 ELSEWHERE = {

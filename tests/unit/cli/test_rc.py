@@ -246,7 +246,7 @@ def test_every_place_that_should_answer_is_asked(config: Path) -> None:
         ("lmtpd", "lmtpd-oq"),
     ]  # fmt: skip
     silent = silent_doors(settings, 0.0)
-    assert len(silent) == 5 and all(silent.values())
+    assert len(silent) == 6 and all(silent.values())
 
 
 def test_a_star_is_reached_on_loopback() -> None:

@@ -1,12 +1,13 @@
 from mstore.accounts import Accounts
 from mstore.auth.authdb import AuthDb
 from mstore.auth.mechanism import Sources, make_mechanism, no_tls
+from mstore.base.options import Settings
 from tests.unit.cli.conftest import Admin
 
 
 def may_log_in(admin: Admin, name: str, password: bytes) -> bool:
     db = admin.settings.db_path
-    return AuthDb.open(db, Accounts(db)).verify(name, password).ok
+    return AuthDb.open(db, Accounts(db), Settings()).verify(name, password).ok
 
 
 def holds(admin: Admin, text: bytes) -> bool:

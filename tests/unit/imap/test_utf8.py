@@ -156,6 +156,7 @@ def test_the_strict_client_refuses_what_imap4rev2_has_no_more(response: bytes) -
 @pytest.mark.parametrize(
     "response",
     [
+        b'* LIST () "/" x ("OLDNAME" ("y z"))\r\n',
         b"* NO [HASCHILDREN] x\r\n",
         b"* 1 FETCH (RFC822.SIZE 4294967296)\r\n",
         b'* 1 FETCH (BODY[]<4294967296> "")\r\n',

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import pytest
 
 from mstore.base.numset import NumSet
 from mstore.store.append import append
@@ -123,6 +124,54 @@ def test_recent_belongs_to_the_first_who_is_told(mailbox: Mailbox) -> None:
     assert second.recent_from == 3
     other = Mailbox(mailbox.path)
     assert other.view(recent=True).recent_count == 0, "the claim is in the journal"
+
+
+def test_recent_belongs_to_one_session_of_all_processes(mailbox: Mailbox) -> None:
+    other = Mailbox(mailbox.path)
+    first, second = mailbox.view(recent=True), other.view(recent=True)
+    append(Mailbox(mailbox.path), make_messages(2))
+    mailbox.refresh()
+    other.refresh()
+    assert first.pending(True).recent == 2
+    assert second.pending(True).recent == 0
+    assert (first.recent_count, second.recent_count) == (2, 0)
+    third = Mailbox(mailbox.path)
+    third.refresh()
+    assert third.status().recent == 0
+
+
+def test_who_appends_to_the_mailbox_that_it_has_open_has_the_message_as_recent(mailbox: Mailbox) -> None:
+    mine, watcher = mailbox.view(recent=True), Mailbox(mailbox.path).view(recent=True)
+    append(Mailbox(mailbox.path), [make_message(1)])
+    append(mailbox, [make_message(2)], claimant=mine)
+    end = mailbox.journal.end
+    watcher.mailbox.refresh()
+    assert watcher.mailbox.status().recent == 0
+    assert watcher.pending(True).recent == 0
+    assert mine.pending(True).recent == 2
+    assert mailbox.journal.end == end, "the claim was written with the message"
+    reader = mailbox.view(recent=False)
+    append(mailbox, [make_message(3)], claimant=reader)
+    watcher.mailbox.refresh()
+    assert watcher.pending(True).recent == 1
+
+
+def test_recent_is_claimed_in_memory_when_the_lock_is_not_to_be_had(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mstore.store.mailbox.CLAIM_S", 0.01)
+    view, another = mailbox.view(recent=True), mailbox.view(recent=True)
+    other = Mailbox(mailbox.path)
+    append(other, [make_message(1)])
+    mailbox.refresh()
+    with other.transaction():
+        assert view.pending(True).recent == 1
+    assert another.pending(True).recent == 0
+    other.refresh()
+    assert other.status().recent == 1, "not written yet"
+    mailbox.flush()
+    other.refresh()
+    assert other.status().recent == 0
 
 
 def test_a_view_that_tells_nothing_recent_claims_it_all_the_same(mailbox: Mailbox) -> None:

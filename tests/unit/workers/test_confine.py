@@ -39,7 +39,7 @@ def make_site(path: Path, *lines: str) -> Site:
     site = Site(path, "imapd-workers 1", *lines)
     if os.geteuid() == 0:
         site.config.write_text(site.config.read_text().replace("runtime-user root", "runtime-user nobody"))
-        for name in ("mail", "db", "db/accounts.db", "db/passwords.db"):
+        for name in ("mail", "db", "db/accounts.db"):
             os.chown(path / name, NOBODY, NOBODY)
     return site
 
@@ -97,7 +97,7 @@ def test_its_work_goes_on(site: Site, attempt: Try) -> None:
 def test_passwords_and_the_rest_of_the_system_are_out_of_reach(site: Site, attempt: Try) -> None:
     """Here the file of passwords is the runtime user's own, as on a site of an ordinary user."""
     for path in (
-        site.path / "db" / "passwords.db",
+        site.path / "db" / "passwords" / "passwords.db",
         "/etc/shadow",
         "/etc/passwd",
         site.config,
@@ -139,8 +139,8 @@ def test_no_program_is_started(attempt: Try) -> None:
 def test_permissions_of_what_cannot_be_read_stay(site: Site, attempt: Try) -> None:
     """Landlock does not govern them, and the file is the worker's user's own here."""
     for action in ("chmod", "chown"):
-        assert attempt(action, site.path / "db" / "passwords.db") == "EPERM"
-    assert (site.path / "db" / "passwords.db").stat().st_mode & 0o777 == 0o600
+        assert attempt(action, site.path / "db" / "passwords" / "passwords.db") == "EPERM"
+    assert (site.path / "db" / "passwords" / "passwords.db").stat().st_mode & 0o777 == 0o600
 
 
 @with_seccomp
@@ -252,7 +252,8 @@ def test_no_rule_of_a_worker_covers_what_is_secret(tmp_path: Path) -> None:
     for path, rights in worker_rules(found):
         assert not rights & landlock.EXECUTE
         if rights & landlock.READ_FILE:
-            for secret in (found.db_path / "passwords.db", found.run_path / "x", found.log_path / "x"):
+            passwords = found.db_path / "passwords" / "passwords.db"
+            for secret in (passwords, found.run_path / "x", found.log_path / "x"):
                 assert not Path(os.path.realpath(secret)).is_relative_to(os.path.realpath(path)), path
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mstore.auth.crypt import run_crypt
 from mstore.auth.mechanisms import libcrypt, pam, passwd, shadow
 from mstore.auth.mechanisms.shadow import Entry, is_open
 from mstore.base import blocking
@@ -25,8 +26,7 @@ HASHES = {
 
 def made(kind: str, password: bytes = b"secret") -> bytes:
     setting = HASHES[kind].removesuffix(b"PLACE")
-    found: bytes = libcrypt.load_crypt()(password, setting, ctypes.create_string_buffer(1 << 18))
-    return found
+    return run_crypt(password, setting)
 
 
 needs_crypt = pytest.mark.skipif(bool(libcrypt.missing_crypt()), reason="there is no libcrypt")
