@@ -168,7 +168,8 @@ def channel_bindings(sock: Any) -> dict[str, bytes]:
 
     tls-server-end-point (RFC 5929 §4) is of the certificate that was shown to this client. tls-exporter
     (RFC 9266) is there with TLS 1.3, where its value is unique without conditions, if it can be had.
-    tls-unique (RFC 5929 §3) is what clients of Cyrus SASL bind to in every version.
+    tls-unique (RFC 5929 §3) is what clients of Cyrus SASL bind to; it is there with TLS 1.3, whose Finished
+    covers the whole handshake, and not with TLS 1.2, where two connections may share it (RFC 7627 §1).
     """
     found = {}
     context = getattr(sock, "context", None)
@@ -176,10 +177,10 @@ def channel_bindings(sock: Any) -> dict[str, bytes]:
         end_point = context.certificate.end_point()
         if end_point is not None:
             found[END_POINT] = end_point
-        unique = sock.get_channel_binding(UNIQUE)
-        if unique is not None:
-            found[UNIQUE] = unique
         if sock.version() == "TLSv1.3":
+            unique = sock.get_channel_binding(UNIQUE)
+            if unique is not None:
+                found[UNIQUE] = unique
             material = exporter.export(sock, exporter.CHANNEL_BINDING, 32)
             if material is not None:
                 found[EXPORTER] = material

@@ -106,8 +106,11 @@ def following(host: MailHost) -> Iterator[None]:
 
     def follow() -> None:
         def wait() -> list[int]:
-            watched = [fd for fd in (wake, notifier.fileno()) if fd >= 0]
-            return select.select(watched, [], [], SLOW_POLL_S)[0]
+            watched = select.poll()
+            for fd in (wake, notifier.fileno()):
+                if fd >= 0:
+                    watched.register(fd, select.POLLIN)
+            return [fd for fd, _ in watched.poll(SLOW_POLL_S * 1000)]
 
         while wake not in (ready := wait()):
             notifier.handle() if ready else notifier.poll_all()

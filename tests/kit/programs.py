@@ -54,11 +54,13 @@ def run_in_terminal(*command: str, home: Path, limit_s: float = 60) -> str:
         env=_environment(home, {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}),
     )
     os.close(slave)
+    screen = select.poll()
+    screen.register(master, select.POLLIN)
     shown, end = b"", time.monotonic() + limit_s
     try:
         while process.poll() is None:
             assert time.monotonic() < end, f"{command} does not end:\n{shown[-3000:]!r}"
-            if select.select([master], [], [], 0.1)[0]:
+            if screen.poll(100):
                 try:
                     shown += os.read(master, 65536)
                 except OSError:  # nobody has the other side open any more

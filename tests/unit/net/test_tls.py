@@ -133,6 +133,8 @@ def test_the_exporter_gives_both_sides_the_same(settings: Callable[..., Settings
     theirs = exporter.export(met.client, exporter.CHANNEL_BINDING, 32)
     assert theirs is not None and len(theirs) == 32
     assert met.stream.channel_bindings()["tls-exporter"] == theirs
+    assert met.client is not None
+    assert met.stream.channel_bindings()["tls-unique"] == met.client.get_channel_binding("tls-unique")
     again = meet(make_context(settings()), "other.example")
     assert again.stream.channel_bindings()["tls-exporter"] != theirs
     old = meet(make_context(settings()), context=client_context(maximum_version=ssl.TLSVersion.TLSv1_2))
