@@ -43,6 +43,7 @@ LMTP_MODE = 0o660
 FIXED = (
     "ms_path", "runtime_user", "lmtp_socket_group", "lmtp_enable_overquota_delivery",
     "imapd_listen", "imapd_tls_listen", "pop3d_listen", "pop3d_tls_listen",
+    "lmtpd_listen",
     "imapd_workers", "pop3d_workers", "lmtpd_workers",
 )  # fmt: skip
 """What a reload cannot change."""

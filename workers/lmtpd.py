@@ -19,7 +19,8 @@ def unix_sockets(settings: Settings) -> tuple[str, ...]:
     return ("lmtpd", "lmtpd-oq") if settings.lmtp_enable_overquota_delivery else ("lmtpd",)
 
 
-KIND = Kind("lmtpd", PURPOSE, Session, make_service, unix_sockets)
+REFUSAL = b"421 4.3.2 %b, try again later\r\n"
+KIND = Kind("lmtpd", PURPOSE, Session, make_service, unix_sockets, refusal=REFUSAL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -43,7 +43,7 @@ from workers.watch import Watch
 PURPOSE = "Keep the daemons of a message store running, in the foreground."
 ROOT = Path(__file__).resolve().parents[1]
 AUTHPROXYD = "authproxyd"
-WITH_TLS = ("imapd", "pop3d")
+WITH_TLS = ("imapd", "pop3d", "lmtpd")
 
 
 @dataclass(eq=False)

@@ -141,7 +141,8 @@ class Pulse:
 
 def make_sessions(kind: Kind, service: Service) -> MakeSession:
     """How a connection becomes a session, with a service that suits where it came in and from."""
-    over_quota = dataclasses.replace(service, over_quota=True)
+    trusted = dataclasses.replace(service, trusted=True)
+    over_quota = dataclasses.replace(trusted, over_quota=True)
     settings = service.settings
     local = service
     if settings.cleartext_login_enable is Where.LOOPBACK:
@@ -153,6 +154,8 @@ def make_sessions(kind: Kind, service: Service) -> MakeSession:
         stream = Stream(sock, peer, listener.tls, wrap_tls=start_tls)
         if listener.role.endswith("-oq"):
             return stream, kind.session(stream, over_quota)
+        if listener.role:
+            return stream, kind.session(stream, trusted)
         is_local = local is not service and is_loopback(peer)
         return stream, kind.session(stream, local if is_local else service)
 

@@ -18,7 +18,7 @@ from mstore.base.ids import AccountId
 LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 """Without l, o, 0 and 1, which look like each other."""
 LENGTH = 16
-SERVICES = ("imap", "pop3")
+SERVICES = ("imap", "pop3", "lmtp")
 MAX_LABEL_BYTES = 64
 
 

@@ -292,7 +292,7 @@ def _check_sni(parser: Parser, settings: Settings) -> None:
 
 def _check_ports(parser: Parser, settings: Settings) -> None:
     seen: list[tuple[str, str, int]] = []
-    for attribute in ("imapd_listen", "imapd_tls_listen", "pop3d_listen", "pop3d_tls_listen"):
+    for attribute in ("imapd_listen", "imapd_tls_listen", "pop3d_listen", "pop3d_tls_listen", "lmtpd_listen"):
         name = attribute.replace("_", "-")
         for address in getattr(settings, attribute):
             for other, host, port in seen:

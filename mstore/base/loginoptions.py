@@ -19,6 +19,9 @@ MECHANISM_GROUP = "mstore.authmech"
 """The group of Python entry points that add others."""
 
 
+SESSIONS = ("imapd", "pop3d", "lmtpd")
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoginSettings:
     """How users log in."""
@@ -28,7 +31,7 @@ class LoginSettings:
         """Whether passwords may be sent over a connection without TLS. When off, imapd says
         X-LOGIN-COMMAND-DISABLED, and pop3d offers no USER and PASS. With loopback, clients on this host may,
         and it is off for all others: the right choice where clients come over a network.""",
-        readers=("imapd", "pop3d"), section="Login", default=True,
+        readers=SESSIONS, section="Login", default=True,
     )  # fmt: skip
     sasl_enable: Mapping[str, bool] = option(
         "sasl-enable-", values.BOOLEAN,
@@ -38,7 +41,7 @@ class LoginSettings:
         anonymous are off: sessions that are nobody's, which see and do what access control lists give to
         anyone and to anonymous. A mechanism of a plugin is on. cram-md5, digest-md5 and apop work with the
         password itself, which is kept only while one of them is on (docs/authproxyd.md).""",
-        readers=("authproxyd", "imapd", "pop3d", "msadm"), section="Login", factory=dict,
+        readers=("authproxyd", *SESSIONS, "msadm"), section="Login", factory=dict,
         default_text="on or off, as said here", gather=dict, prefix=True, example="plain off",
     )  # fmt: skip
     oauth_keys: tuple[Path, ...] = option(
@@ -46,7 +49,7 @@ class LoginSettings:
         """A file with the keys that access tokens are signed with: public keys in PEM (RSA, P-256, Ed25519),
         or a JSON Web Key Set. With one, oauthbearer and xoauth2 are offered. Read before superuser rights are
         given up. Needs oauth-issuer and oauth-audience.""",
-        readers=("authproxyd", "imapd", "pop3d"), section="Login", factory=tuple, default_text=NO_DEFAULT,
+        readers=("authproxyd", *SESSIONS), section="Login", factory=tuple, default_text=NO_DEFAULT,
         gather=tuple, example="/etc/md/store/oauth.jwks",
     )  # fmt: skip
     oauth_issuer: str | None = option(
@@ -71,7 +74,7 @@ class LoginSettings:
         "oauth-introspection-url", values.URL,
         """Where to ask about access tokens (RFC 7662) that no oauth-key can judge. With it, oauthbearer and
         xoauth2 are offered.""",
-        readers=("authproxyd", "imapd", "pop3d"), section="Login",
+        readers=("authproxyd", *SESSIONS), section="Login",
         example="https://login.example.org/introspect",
     )  # fmt: skip
     oauth_introspection_secret: Path | None = option(
@@ -89,8 +92,8 @@ class LoginSettings:
     )  # fmt: skip
     login_timeout: int = option(
         "login-timeout", values.duration(10, 3600),
-        "How long a connection to imapd or pop3d may be silent before its user has logged in.",
-        readers=("imapd", "pop3d"), section="Login", default=180,
+        "How long a connection by TCP may be silent before its user has logged in.",
+        readers=SESSIONS, section="Login", default=180,
     )  # fmt: skip
     password_scheme: str = option(
         "password-scheme", values.choice(*SCHEMES),
@@ -178,31 +181,31 @@ class LoginSettings:
         """Addresses and networks of machines that log in for many users, as a webmail does: failed logins
         there make nobody wait who comes from the same address, and the limits on connections of one address
         do not hold. What is counted for each account counts there too. none for no such machine.""",
-        readers=("imapd", "pop3d", "authproxyd"), section="Defence",
+        readers=(*SESSIONS, "authproxyd"), section="Defence",
         default=(ip_network("127.0.0.0/8"), ip_network("::1/128")), example="127.0.0.0/8 ::1 192.0.2.25",
     )  # fmt: skip
     connections_per_address: int = option(
         "connections-per-address", values.number(0, 1_000_000),
-        """How many connections of one address (of a /64 network, in IPv6) imapd, and pop3d, serve at a time;
-        0 for any number. Many users may share an address.""",
-        readers=("imapd", "pop3d"), section="Defence", default=1000,
+        """How many connections of one address (of a /64 network, in IPv6) imapd serves at a time, and pop3d,
+        and lmtpd; 0 for any number. Many users may share an address.""",
+        readers=SESSIONS, section="Defence", default=1000,
     )  # fmt: skip
     unauthenticated_per_address: int = option(
         "unauthenticated-per-address", values.number(0, 1_000_000),
         "How many of these may be ones whose user has not logged in yet; 0 for any number.",
-        readers=("imapd", "pop3d"), section="Defence", default=100,
+        readers=SESSIONS, section="Defence", default=100,
     )  # fmt: skip
     unauthenticated_limit: int = option(
         "unauthenticated-limit", values.number(0, 1_000_000),
-        """How many connections from anywhere imapd, and pop3d, serve at a time whose users have not logged in
-        yet; 0 for any number.""",
-        readers=("imapd", "pop3d"), section="Defence", default=2000,
+        """How many connections from anywhere each of these daemons serves at a time whose users have not
+        logged in yet; 0 for any number.""",
+        readers=SESSIONS, section="Defence", default=2000,
     )  # fmt: skip
     connections_limit: int = option(
         "connections-limit", values.number(0, 10_000_000),
-        """How many connections imapd, and pop3d, serve at a time; 0 for as many as the system's limit on
+        """How many connections each of these daemons serves at a time; 0 for as many as the system's limit on
         open files lets them.""",
-        readers=("imapd", "pop3d"), section="Defence", default=0,
+        readers=SESSIONS, section="Defence", default=0,
     )  # fmt: skip
 
     def authentication(self) -> dict[str, str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mstore.base import values
-from mstore.base.loginoptions import LoginSettings
+from mstore.base.loginoptions import SESSIONS, LoginSettings
 from mstore.base.option import NO_DEFAULT, Option, option
 from mstore.base.values import Address, AssignmentRule, NamedCertificate
 
@@ -49,7 +49,6 @@ def _union(sets: list[Any]) -> frozenset[bytes]:
 
 
 EVERYBODY = ("storemgr", *SERVICES, "msadm")
-SESSIONS = ("imapd", "pop3d", "lmtpd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,45 +159,45 @@ class Settings(LoginSettings):
 
     tls_certificate: Path | None = option(
         "tls-certificate", values.PATH,
-        """The certificate with its chain, in PEM. With it and tls-key, imapd and pop3d offer STARTTLS and may
-        have TLS listeners. When one of the files that TLS is made from is replaced, as when a certificate is
-        renewed, storemgr sees it within some seconds, and new connections have the new one.""",
-        readers=("storemgr", "imapd", "pop3d"), section="TLS", example="/etc/md/store/cert.pem",
+        """The certificate with its chain, in PEM. With it and tls-key there is STARTTLS, and imapd and pop3d
+        may have TLS listeners. When one of the files that TLS is made from is replaced, as when a certificate
+        is renewed, storemgr sees it within some seconds, and new connections have the new one.""",
+        readers=("storemgr", *SESSIONS), section="TLS", example="/etc/md/store/cert.pem",
     )  # fmt: skip
     tls_key: Path | None = option(
         "tls-key", values.PATH,
         """The certificate's private key, in PEM and without a passphrase. Only the superuser needs to be able
         to read it where the superuser starts M-Store.""",
-        readers=("storemgr", "imapd", "pop3d"), section="TLS", example="/etc/md/store/key.pem",
+        readers=("storemgr", *SESSIONS), section="TLS", example="/etc/md/store/key.pem",
     )  # fmt: skip
     tls_sni: tuple[NamedCertificate, ...] = option(
         "tls-sni", values.NAMED_CERTIFICATE,
         """Another certificate, and its key, for clients that ask for this host name (server name indication).
         *.example.org stands for every name with one more label; the name itself goes before it. All other
         clients get tls-certificate.""",
-        readers=("storemgr", "imapd", "pop3d"), section="TLS", factory=tuple, default_text="none",
+        readers=("storemgr", *SESSIONS), section="TLS", factory=tuple, default_text="none",
         gather=tuple, example="mail.example.org /etc/md/store/example.org.pem /etc/md/store/example.org.key",
     )  # fmt: skip
     tls_minimum_version: str = option(
         "tls-minimum-version", values.choice("1.2", "1.3"), "The oldest version of TLS that is spoken.",
-        readers=("imapd", "pop3d"), section="TLS", default="1.2",
+        readers=SESSIONS, section="TLS", default="1.2",
     )  # fmt: skip
     tls_ciphers: str | None = option(
         "tls-ciphers", values.WORD,
         """The ciphers for TLS 1.2, as OpenSSL writes lists of them; those of TLS 1.3 are all good, and stay.
         Without it, those that Python recommends: with forward secrecy, and authenticated.""",
-        readers=("imapd", "pop3d"), section="TLS", example="ECDHE+AESGCM:ECDHE+CHACHA20",
+        readers=SESSIONS, section="TLS", example="ECDHE+AESGCM:ECDHE+CHACHA20",
     )  # fmt: skip
     tls_client_certificate: str = option(
         "tls-client-certificate", values.choice("none", "request", "require"),
         """Whether clients are asked for a certificate: with request they may have none, with require they are
         turned away without one. One that tls-client-ca does not vouch for is refused in any case.""",
-        readers=("imapd", "pop3d"), section="TLS", default="none",
+        readers=SESSIONS, section="TLS", default="none",
     )  # fmt: skip
     tls_client_ca: Path | None = option(
         "tls-client-ca", values.PATH,
         "The certificates, in PEM, of the authorities whose signature clients' certificates need.",
-        readers=("storemgr", "imapd", "pop3d"), section="TLS", example="/etc/md/store/client-ca.pem",
+        readers=("storemgr", *SESSIONS), section="TLS", example="/etc/md/store/client-ca.pem",
     )  # fmt: skip
 
     default_domain: str | None = option(
@@ -217,14 +216,14 @@ class Settings(LoginSettings):
         """Accounts that are administrators: they see all mailboxes, make and remove them, say who may do what
         there (docs/rights.md), and may log in as another user with their own password, where a mechanism can
         say so (docs/authproxyd.md).""",
-        readers=("authproxyd", "imapd", "msadm"), section="Accounts", default=(), default_text=NO_DEFAULT,
-        example="postmaster",
+        readers=("authproxyd", "imapd", "lmtpd", "msadm"), section="Accounts", default=(),
+        default_text=NO_DEFAULT, example="postmaster",
     )  # fmt: skip
     admin_domain: str | None = option(
         "admin_domain", values.DOMAIN,
         """Accounts in this domain are administrators, those without a domain where it is the default-domain;
         with single-domain this says nothing.""",
-        readers=("authproxyd", "imapd", "msadm"), section="Accounts", example="admin.example.org",
+        readers=("authproxyd", "imapd", "lmtpd", "msadm"), section="Accounts", example="admin.example.org",
     )  # fmt: skip
     quota_visible_to_owner: bool = option(
         "quota-visible-to-owner", values.BOOLEAN,
@@ -321,6 +320,19 @@ class Settings(LoginSettings):
         may be in UTF-8 in any case.""",
         readers=("lmtpd",), section="Delivery", default="off",
     )  # fmt: skip
+    lmtpd_listen: tuple[Address, ...] = _listen(
+        "lmtpd-listen", None,
+        """Where lmtpd listens besides its Unix socket; clients must log in there (docs/lmtp.md). Without it,
+        nowhere.""",
+        "*:24",
+    )  # fmt: skip
+    lmtp_users: tuple[str, ...] = option(
+        "lmtp-users", values.WORDS,
+        """The accounts that may hand in mail at lmtpd-listen, to anybody here and in anybody's name; without
+        it, the administrators. At the Unix socket nobody logs in.""",
+        readers=("lmtpd",), section="Delivery", default=(), default_text="the administrators",
+        example="relay",
+    )  # fmt: skip
     lmtpd_timeout: int = option(
         "lmtpd-timeout", values.duration(10, 3600), "How long an LMTP client may be silent.",
         readers=("lmtpd",), section="Delivery", default=300,
@@ -369,8 +381,9 @@ class Settings(LoginSettings):
         return self.log_path / f"{daemon}.stats"
 
     def listen(self, service: str) -> tuple[Address, ...]:
-        """The plain TCP listeners of a service; empty for those that have Unix sockets."""
-        return {"imapd": self.imapd_listen, "pop3d": self.pop3d_listen}.get(service, ())
+        """The plain TCP listeners of a service."""
+        found = {"imapd": self.imapd_listen, "pop3d": self.pop3d_listen, "lmtpd": self.lmtpd_listen}
+        return found.get(service, ())
 
     def tls_listen(self, service: str) -> tuple[Address, ...]:
         """The TLS listeners of a service."""

@@ -26,7 +26,7 @@ def app_password() -> None:
 @app_password.command()
 @click.argument("name")
 @click.argument("label", required=False)
-@click.option("--service", "services", multiple=True, type=click.Choice(SERVICES), metavar="imap|pop3",
+@click.option("--service", "services", multiple=True, type=click.Choice(SERVICES), metavar="imap|pop3|lmtp",
               help="What it is good for, instead of everything; may be given several times.")  # fmt: skip
 @as_json
 @click.pass_obj

@@ -63,10 +63,13 @@ def find_doubts(settings: Settings) -> list[str]:
         if not certificate.covers(wanted):
             names = " ".join(certificate.names) or "no host name"
             doubts.append(f"{where}: is for {names}, not for {wanted}")
-    listeners = (*settings.imapd_listen, *settings.pop3d_listen)
+    listeners = (*settings.imapd_listen, *settings.pop3d_listen, *settings.lmtpd_listen)
     if settings.cleartext_login_enable is True and not all(map(_is_local, listeners)):
         text = "passwords may cross the network without TLS; loopback or off forbids that"
         doubts.append(f"cleartext-login-enable: {text}")
+    somebody = settings.lmtp_users or settings.admin_users or settings.admin_domain
+    if settings.lmtpd_listen and not somebody:
+        doubts.append("lmtpd-listen: nobody may hand in mail there; lmtp-users or admin-users say who may")
     return doubts
 
 

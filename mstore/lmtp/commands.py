@@ -1,7 +1,8 @@
 """The command table of LMTP and all its commands.
 
 A command gets the session and what stands behind its verb, and returns its reply; it raises ``Refusal`` to
-refuse. RFC 5321 §4.1 as changed by RFC 2033 §4; the extensions announced are those in ``run_lhlo``.
+refuse. RFC 5321 §4.1 as changed by RFC 2033 §4; the extensions announced are those in ``run_lhlo``. Over TCP
+there are two more commands, and until the client has logged in most of them are refused.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from mstore.base.errors import MStoreError
 from mstore.lmtp.content import BadContent
 from mstore.lmtp.deliver import Envelope, check_room, deliver, find_recipient
 from mstore.lmtp.incoming import Incoming
+from mstore.lmtp.login import describe_login, run_auth, run_starttls
 from mstore.lmtp.parameters import Mailing, check_rcpt_parameters, parse_mail_parameters
 from mstore.lmtp.path import BadPath, Path, parse_path
 from mstore.lmtp.receive import read_chunk, read_content
@@ -53,7 +55,7 @@ def run_lhlo(session: Session, argument: bytes) -> bytes:
     session.hello = name.decode()
     session.end_transaction()
     settings = session.service.settings
-    lines = (
+    lines = [
         settings.server_name,
         "PIPELINING",
         "ENHANCEDSTATUSCODES",
@@ -62,7 +64,9 @@ def run_lhlo(session: Session, argument: bytes) -> bytes:
         "CHUNKING",
         "SMTPUTF8",
         f"SIZE {settings.message_size_limit}",
-    )
+    ]
+    if not session.service.trusted:
+        lines += describe_login(session)
     last = len(lines) - 1
     return "".join(f"250{' ' if i == last else '-'}{line}\r\n" for i, line in enumerate(lines)).encode()
 
@@ -75,19 +79,19 @@ def run_hello(session: Session, argument: bytes) -> bytes:
 def run_mail(session: Session, argument: bytes) -> bytes:
     """Begin a transaction.
 
-    RFC 5321 §4.1.1.2, RFC 1870 §6, RFC 6152 §3, RFC 3030 §3, RFC 6531 §3.4.
+    RFC 5321 §4.1.1.2, RFC 1870 §6, RFC 6152 §3, RFC 3030 §3, RFC 6531 §3.4, RFC 4954 §5.
     """
     if not session.hello:
         raise Refusal(503, "5.5.1", "say LHLO first")
     if session.envelope is not None:
         raise Refusal(503, "5.5.1", "a transaction is under way")
     path, rest = _path_and_rest(argument, b"FROM:", "5.1.7")
-    mailing = parse_mail_parameters(rest)
+    mailing = parse_mail_parameters(rest, has_auth=not session.service.trusted)
     limit_bytes = session.service.settings.message_size_limit
     if mailing.size_bytes > limit_bytes:
         raise Refusal(552, "5.3.4", f"message is larger than {limit_bytes} bytes")
     _check_ascii(path, mailing)
-    session.envelope = Envelope(path, mailing)
+    session.envelope = Envelope(path, mailing, session.describe_client())
     return format_reply(250, "2.1.0", f"<{path.text}> sender OK")
 
 
@@ -232,6 +236,17 @@ def run_quit(session: Session, argument: bytes) -> bytes:
     return format_reply(221, "2.0.0", f"{session.service.settings.server_name} closing connection")
 
 
+def run_barred(session: Session, argument: bytes) -> bytes:
+    """Refuse what a client may not do before it has logged in (RFC 4954 §6)."""
+    raise Refusal(530, "5.7.0", "authentication is required")
+
+
+def run_barred_bdat(session: Session, argument: bytes) -> bytes:
+    """The same; the chunk that comes behind it is nothing to spend time on."""
+    session.end_soon()
+    return run_barred(session, argument)
+
+
 COMMANDS: Mapping[bytes, Command] = {
     b"LHLO": Command(run_lhlo, False, "RFC 2033 §4.1"),
     b"HELO": Command(run_hello, False, "RFC 2033 §4.1"),
@@ -245,6 +260,20 @@ COMMANDS: Mapping[bytes, Command] = {
     b"VRFY": Command(run_vrfy, False, "RFC 5321 §4.1.1.6"),
     b"QUIT": Command(run_quit, False, "RFC 5321 §4.1.1.10"),
 }
+"""Those of the Unix socket."""
+SENDERS: Mapping[bytes, Command] = {
+    **COMMANDS,
+    b"AUTH": Command(run_auth, False, "RFC 4954 §4"),
+    b"STARTTLS": Command(run_starttls, False, "RFC 3207 §4"),
+}
+"""Those of a client that has logged in over TCP."""
+_BARRED = {
+    **{verb: Command(run_barred, True, "RFC 4954 §6") for verb in (b"MAIL", b"RCPT")},
+    **{verb: Command(run_barred, False, "RFC 4954 §6") for verb in (b"DATA", b"VRFY")},
+    b"BDAT": Command(run_barred_bdat, False, "RFC 4954 §6"),
+}
+STRANGERS: Mapping[bytes, Command] = {**SENDERS, **_BARRED}
+"""Those of a client that has not."""
 
 
 def _path_and_rest(argument: bytes, prefix: bytes, status: str) -> tuple[Path, bytes]:

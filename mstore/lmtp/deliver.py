@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
 from typing import cast
 
 from mstore import __version__
@@ -55,12 +56,27 @@ class Recipient:
     """The mailbox is a shared one, and only for it: it has no INBOX to fall back to."""
 
 
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What is known of whoever hands in a message."""
+
+    hello: str = ""
+    """As it calls itself."""
+    address: str = ""
+    """Where it comes from, over TCP."""
+    is_secured: bool = False
+    """It speaks under TLS."""
+    user: str | None = None
+    """The account by which it has logged in."""
+
+
 @dataclass(slots=True)
 class Envelope:
     """A mail transaction between MAIL and the end of DATA."""
 
     sender: Path
     mailing: Mailing = field(default_factory=Mailing)
+    client: Client = field(default_factory=Client)
     id: str = field(default_factory=lambda: os.urandom(8).hex())
     recipients: list[Recipient] = field(default_factory=list)
 
@@ -112,20 +128,35 @@ def check_room(service: Service, recipient: Recipient, size_bytes: int) -> None:
         raise OverQuota("no room for another message")
 
 
-def make_trace(service: Service, envelope: Envelope, hello: str, now_s: int) -> bytes:
+def make_trace(service: Service, envelope: Envelope, now_s: int) -> bytes:
     """Return-Path and Received, to stand in front of the message.
 
     RFC 5321 §4.4; RFC 3848, RFC 6531 §3.7.3 for the protocol's name.
     """
+    client = envelope.client
     protocol = "UTF8LMTP" if envelope.mailing.utf8 else "LMTP"
+    protocol += ("S" if client.is_secured else "") + ("A" if client.user is not None else "")
+    source = f"{client.hello} ({format_literal(client.address)})" if client.address else client.hello
     only = f"\r\n\tfor <{envelope.recipients[0].path.text}>" if len(envelope.recipients) == 1 else ""
     return (
         f"Return-Path: <{envelope.sender.text}>\r\n"
-        f"Received: from {hello}\r\n"
+        f"Received: from {source}\r\n"
         f"\tby {service.settings.server_name} (M-Store {__version__}) with {protocol} id {envelope.id}"
         f"{only};\r\n"
         f"\t{format_date(now_s, time.localtime(now_s).tm_gmtoff).decode()}\r\n"
     ).encode()
+
+
+def format_literal(address: str) -> str:
+    """An IP address as mail writes it (RFC 5321 §4.1.3); one of IPv4 that came by IPv6 as what it is."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if isinstance(found, IPv6Address):
+        mapped = found.ipv4_mapped
+        return f"[IPv6:{found}]" if mapped is None else f"[{mapped}]"
+    return f"[{found}]"
 
 
 def deliver(service: Service, envelope: Envelope, spool: Spool) -> Iterator[bytes]:
@@ -146,7 +177,7 @@ def deliver(service: Service, envelope: Envelope, spool: Spool) -> Iterator[byte
                 service.log.exception("fault", error, id=envelope.id, to=to)
             yield format_failure(error, to, service.settings.lmtp_overquota_reply == "permanent")
         else:
-            service.log.info("delivery", id=envelope.id, to=to, bytes=spool.size)
+            service.log.info("delivery", id=envelope.id, to=to, by=envelope.client.user, bytes=spool.size)
             yield format_reply(250, "2.1.5", f"<{to}> delivered")
 
 

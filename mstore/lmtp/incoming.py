@@ -17,9 +17,9 @@ class Incoming:
 
     __slots__ = ("_directory", "_is_binary", "_limit_bytes", "_spools", "content", "received_bytes")
 
-    def __init__(self, service: Service, envelope: Envelope, trace_from: str) -> None:
+    def __init__(self, service: Service, envelope: Envelope) -> None:
         settings, mailing = service.settings, envelope.mailing
-        trace = make_trace(service, envelope, trace_from, int(clock.now()))
+        trace = make_trace(service, envelope, int(clock.now()))
         self._limit_bytes = settings.message_size_limit + len(trace)
         self._directory = settings.spool_path
         self._is_binary = mailing.is_binary

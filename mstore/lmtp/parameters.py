@@ -1,8 +1,8 @@
 """What may stand behind the address of MAIL and RCPT: one row for each parameter.
 
-RFC 1870 (SIZE), RFC 6152 and 3030 (BODY), RFC 6531 (SMTPUTF8), RFC 3461 (RET, ENVID, NOTIFY, ORCPT). Those of
-delivery status notifications are read and have no effect: whoever hands in the mail makes them from our
-replies, so DSN is not announced.
+RFC 1870 (SIZE), RFC 6152 and 3030 (BODY), RFC 6531 (SMTPUTF8), RFC 4954 (AUTH), RFC 3461 (RET, ENVID, NOTIFY,
+ORCPT). Those of delivery status notifications are read and have no effect: whoever hands in the mail makes
+them from our replies, so DSN is not announced. Nor has AUTH an effect: mail is not handed on from here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _XTEXT = re.compile(rb"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})*")
 _NOTIFY = frozenset((b"SUCCESS", b"FAILURE", b"DELAY"))
 _ENVID_LIMIT_BYTES = 100
 _ORCPT_LIMIT_BYTES = 500
+_AUTH_LIMIT_BYTES = 500
 BODIES = (b"7BIT", b"8BITMIME", b"BINARYMIME")
 
 
@@ -36,12 +37,12 @@ class Mailing:
     """Its addresses and its header may be in UTF-8 (RFC 6531 §3.4)."""
 
 
-def parse_mail_parameters(data: bytes) -> Mailing:
-    """The parameters of MAIL.
+def parse_mail_parameters(data: bytes, has_auth: bool = False) -> Mailing:
+    """The parameters of MAIL; ``has_auth`` tells whether AUTH is announced, and may be one of them.
 
     Raises: Refusal.
     """
-    return _parse(data, _OF_MAIL, Mailing())
+    return _parse(data, _OF_MAIL_WITH_AUTH if has_auth else _OF_MAIL, Mailing())
 
 
 def check_rcpt_parameters(data: bytes) -> None:
@@ -98,6 +99,11 @@ def _check_envid(_: object, value: bytes | None) -> None:
         raise Refusal(501, "5.5.4", "ENVID is not xtext")
 
 
+def _check_auth(_: object, value: bytes | None) -> None:
+    if not value or len(value) > _AUTH_LIMIT_BYTES or (value != b"<>" and _XTEXT.fullmatch(value) is None):
+        raise Refusal(501, "5.5.4", "AUTH is xtext, or <>")
+
+
 def _check_notify(_: object, value: bytes | None) -> None:
     words = (value or b"").upper().split(b",")
     if words != [b"NEVER"] and not _NOTIFY.issuperset(words):
@@ -117,6 +123,10 @@ _OF_MAIL: Mapping[bytes, Callable[[Mailing, bytes | None], None]] = {
     b"SMTPUTF8": _read_utf8,
     b"RET": _check_ret,
     b"ENVID": _check_envid,
+}
+_OF_MAIL_WITH_AUTH: Mapping[bytes, Callable[[Mailing, bytes | None], None]] = {
+    **_OF_MAIL,
+    b"AUTH": _check_auth,
 }
 _OF_RCPT: Mapping[bytes, Callable[[None, bytes | None], None]] = {
     b"NOTIFY": _check_notify,

@@ -6,19 +6,24 @@ MAIL and the end of DATA; what is not acknowledged by then was not delivered, an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mstore.base import blocking
-from mstore.lmtp.commands import COMMANDS
-from mstore.lmtp.deliver import Envelope
+from mstore.base.errors import MStoreError
+from mstore.lmtp.commands import COMMANDS, SENDERS, STRANGERS, Command
+from mstore.lmtp.deliver import Client, Envelope
 from mstore.lmtp.incoming import Incoming
+from mstore.lmtp.login import AUTH_LIMIT_BYTES
 from mstore.lmtp.reply import Refusal, format_reply
+from mstore.net.penalty import Penalty
 from mstore.net.service import Service
-from mstore.net.stream import LineTooLong, Stream, StreamFailed, TimedOut
+from mstore.net.stream import Disconnected, LineTooLong, Stream, StreamFailed, TimedOut
 
 COMMAND_LIMIT_BYTES = 4096
 """More than RFC 5321 §4.5.3.1.4 asks for; the lines of a message have no limit."""
 ERRORS_LIMIT = 20
 
-_WRONG = frozenset({b"500", b"501", b"502", b"503", b"504", b"555"})
+_WRONG = frozenset({b"500", b"501", b"502", b"503", b"504", b"530", b"538", b"555"})
 _STOPPING = format_reply(421, "4.3.2", "server is shutting down")
 
 
@@ -26,13 +31,17 @@ class Session:
     """A conversation with one client; the worker makes the stream and closes it."""
 
     __slots__ = (
+        "_commands",
         "_errors",
+        "_farewell",
         "_is_cut",
+        "_line_limit",
         "ended",
         "envelope",
         "hello",
         "idle",
         "incoming",
+        "penalty",
         "service",
         "stopping",
         "stream",
@@ -42,26 +51,28 @@ class Session:
     def __init__(self, stream: Stream, service: Service) -> None:
         self.stream = stream
         self.service = service
-        self.hello = ""
         self.envelope: Envelope | None = None
         self.incoming: Incoming | None = None
         """The message that is being handed in."""
-        self.user: str | None = None
+        self.penalty: Penalty | None = None
         self.idle = False
         self.ended = False
         self.stopping = False
         self._errors = 0
+        self._farewell = b""
         self._is_cut = False
+        self.begin()
 
     def run(self) -> None:
         """Converse until the client goes, is silent for too long, or makes too many errors."""
         stream = self.stream
-        stream.timeout_s = self.service.settings.lmtpd_timeout
         try:
             stream.write(f"220 {self.service.settings.server_name} LMTP M-Store ready\r\n".encode())
             stream.flush()
             while not self.ended:
                 self._serve_one()
+            if self._farewell:
+                stream.write(self._farewell)
             if self._is_cut:
                 stream.drain()
             stream.flush()
@@ -72,9 +83,39 @@ class Session:
         finally:
             self.end_transaction()
 
+    def begin(self) -> None:
+        """Know nothing of the client, as at the beginning, and over TCP again when TLS has begun."""
+        self.end_transaction()
+        self.hello = ""
+        self.user: str | None = None
+        """The account by which the client has logged in, over TCP."""
+        self._commands: Mapping[bytes, Command]
+        settings = self.service.settings
+        if self.service.trusted:
+            self._commands, self._line_limit = COMMANDS, COMMAND_LIMIT_BYTES
+            self.stream.timeout_s = settings.lmtpd_timeout
+        else:
+            self._commands, self._line_limit = STRANGERS, AUTH_LIMIT_BYTES
+            self.stream.timeout_s = min(settings.login_timeout, settings.lmtpd_timeout)
+
+    def enter(self, user: str, by: str | None, mechanism: str) -> None:
+        """The client has logged in and may hand in mail; ``by`` acts as somebody else."""
+        self.user = user
+        self.penalty = None
+        self._errors = 0
+        self._commands, self._line_limit = SENDERS, COMMAND_LIMIT_BYTES
+        self.stream.timeout_s = self.service.settings.lmtpd_timeout
+        self.service.counters.add("logins")
+        self.service.log.info("login", user=user, by=by, mechanism=mechanism, peer=self.stream.peer)
+
+    def describe_client(self) -> Client:
+        """Who hands in a message."""
+        stream = self.stream
+        return Client(self.hello, "" if self.service.trusted else stream.peer, stream.tls, self.user)
+
     def begin_message(self, envelope: Envelope) -> Incoming:
         """The message of a transaction begins to come in."""
-        incoming = self.incoming = Incoming(self.service, envelope, self.hello)
+        incoming = self.incoming = Incoming(self.service, envelope)
         return incoming
 
     def end_transaction(self) -> None:
@@ -83,9 +124,26 @@ class Session:
         if incoming is not None:
             incoming.close()
 
-    def end_soon(self) -> None:
-        """End the conversation after the reply under way, because it is out of step."""
+    def end_soon(self, farewell: bytes = b"") -> None:
+        """End the conversation after the reply under way, against the client's will."""
         self.ended = self._is_cut = True
+        self._farewell = farewell
+
+    def ask(self, question: bytes, limit: int) -> bytes:
+        """Send a line and wait for the client's answer, which is a line of its own, without its end.
+
+        Raises: Disconnected at the end of input, LineTooLong, TimedOut.
+        """
+        self.stream.write(question)
+        line = self._read_line(limit)
+        if not line:
+            raise Disconnected("connection closed by the client")
+        return line.rstrip(b"\r\n")
+
+    def report(self, event: str, error: MStoreError) -> None:
+        """Let the administrator know of something that failed on our side."""
+        self.service.counters.add("errors")
+        self.service.log.error(event, peer=self.stream.peer, error=str(error))
 
     def stop(self) -> None:
         """Take leave of an idle client; of a busy one when its command is done."""
@@ -95,19 +153,25 @@ class Session:
             self._say_last(_STOPPING)
             self.stream.interrupt()
 
-    def _serve_one(self) -> None:
+    def _read_line(self, limit: int) -> bytes:
+        """The next line, when everything that the client waits for has been sent; nothing at the end."""
         stream = self.stream
         if not stream.has_line():
             stream.flush()
         self.idle = True
         try:
-            line = stream.read_line(COMMAND_LIMIT_BYTES)
+            line = stream.read_line(limit)
+        finally:
+            self.idle = False
+        return b"" if self.ended else line
+
+    def _serve_one(self) -> None:
+        try:
+            line = self._read_line(self._line_limit)
         except LineTooLong:
             self._reply(format_reply(500, "5.5.2", "line is too long"), False)
             return
-        finally:
-            self.idle = False
-        if not line or self.ended:
+        if not line:
             self.ended = True
             return
         blocking.breathe()
@@ -115,11 +179,11 @@ class Session:
         self._dispatch(line)
         if self.stopping and not self.ended:
             self.ended = True
-            stream.write(_STOPPING)
+            self.stream.write(_STOPPING)
 
     def _dispatch(self, line: bytes) -> None:
         verb, _, argument = line.rstrip(b"\r\n").partition(b" ")
-        command = COMMANDS.get(verb.upper())
+        command = self._commands.get(verb.upper())
         if command is None:
             self._reply(format_reply(500, "5.5.1", "command is not known"), False)
             return
@@ -142,8 +206,7 @@ class Session:
             self._errors += 1
             self.service.counters.add("errors")
             if self._errors >= ERRORS_LIMIT:
-                self.end_soon()
-                self.stream.write(format_reply(421, "4.7.0", "too many errors"))
+                self.end_soon(format_reply(421, "4.7.0", "too many errors"))
         if not gathers:
             self.stream.flush()
 

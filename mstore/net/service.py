@@ -89,4 +89,7 @@ class Service:
     tls: Any | None
     counters: Counters
     over_quota: bool = False
+    trusted: bool = False
+    """Whoever has come in may do all there is to do: the door was a Unix socket, in a directory that not
+    everybody may enter."""
     log: Log = field(default_factory=Log)

@@ -69,7 +69,7 @@ class MailHost:
         """What sessions of this host are given."""
         authenticate = self.authority.client(changes.get("settings", self.settings))
         service = Service(self.settings, self.store, self.accounts, authenticate, self.tls, self.counters)
-        return replace(service, **changes)
+        return replace(service, **{"trusted": True, **changes})
 
     def messages(self, name: str, mailbox_name: str = "INBOX") -> list[bytes]:
         """All messages of a mailbox, in the order of their UIDs."""

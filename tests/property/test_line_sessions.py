@@ -26,6 +26,8 @@ MESSAGE = b"Subject: x\r\n\r\n.one\r\ntwo\r\n"
 LMTP_LINES = [
     b"LHLO x", b"MAIL FROM:<a@b>", b"MAIL FROM:<> SIZE=10", b"RCPT TO:<joe@x>", b"RCPT TO:<ann+y@x>",
     b"RCPT TO:<no@x>", b"DATA", b".", b"..", b"", b"Subject: x", b"\xff\xfe", b"RSET", b"NOOP", b"VRFY x",
+    b"AUTH PLAIN", b"AHJlbGF5AHNlY3JldA==", b"AUTH PLAIN AHJlbGF5AHNlY3JldA==", b"AUTH LOGIN", b"*", b"=",
+    b"AUTH", b"STARTTLS", b"BDAT 3 LAST", b"BDAT 9", b"MAIL FROM:<a@b> AUTH=<>", b"x" * 17000,
     b"QUIT", b"HELO x", b"x" * 5000, b"\x00", b'MAIL FROM:<"', b"RCPT TO:<@:>", b"DATA\n.", b"a\r.\rb",
 ]  # fmt: skip
 POP3_LINES = [
@@ -34,7 +36,10 @@ POP3_LINES = [
     b"AUTH PLAIN", b"*", b"AGpvZQBzZWNyZXQ=", b"AUTH PLAIN AGpvZQBzZWNyZXQ=", b"AUTH LOGIN", b"=", b"",
     b"\xff", b"RETR 999999999999", b"x" * 600, b"STLS", b"\x00\x00", b"LIST -1", b"TOP 1 " + b"9" * 30,
 ]  # fmt: skip
-LMTP_STARTS = [b"", b"LHLO x\r\n", b"LHLO x\r\nMAIL FROM:<a@b>\r\n"]
+LMTP_STARTS = [
+    b"", b"LHLO x\r\n", b"LHLO x\r\nMAIL FROM:<a@b>\r\n",
+    b"LHLO x\r\nAUTH PLAIN AHJlbGF5AHNlY3JldA==\r\nMAIL FROM:<a@b>\r\n",
+]  # fmt: skip
 POP3_STARTS = [b"", b"USER joe\r\nPASS secret\r\n"]
 
 
@@ -56,10 +61,10 @@ def scripts(lines: list[bytes]) -> st.SearchStrategy[bytes]:
     return st.lists(st.tuples(line, ends), max_size=25).map(lambda pairs: b"".join(a + b for a, b in pairs))
 
 
-def talk(make: Any, script: bytes, cut: int, before: bytes) -> tuple[bytes, MailHost]:
+def talk(make: Any, script: bytes, cut: int, before: bytes, trusted: bool = True) -> tuple[bytes, MailHost]:
     with tempfile.TemporaryDirectory() as root:
-        host = MailHost(Path(root))
-        for name in ("joe", "ann"):
+        host = MailHost(Path(root), admin_users=("relay",))
+        for name in ("joe", "ann", "relay"):
             host.add(name)
         mailbox = host.account("joe").open("INBOX")
         append(mailbox, [NewMessage(MESSAGE, 1), NewMessage(MESSAGE, 2)])
@@ -72,7 +77,7 @@ def talk(make: Any, script: bytes, cut: int, before: bytes) -> tuple[bytes, Mail
             pieces.append(data[:size])
             data = data[size:]
         transport = ScriptedTransport(pieces)
-        make(Stream(transport), host.service(log=log)).run()
+        make(Stream(transport), host.service(log=log, trusted=trusted)).run()
         assert log.faults == []
         host.account("joe").pop3_lock().release()
         host.close()
@@ -84,19 +89,19 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocking, "sleep", lambda seconds: None)
 
 
-CHECKS = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+CHECKS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @CHECKS
-@given(scripts(LMTP_LINES), st.integers(0, 5), st.sampled_from(LMTP_STARTS))
-def test_lmtp_answers_anything_legally(script: bytes, cut: int, before: bytes) -> None:
-    said, _ = talk(Lmtp, script, cut, before)
+@given(scripts(LMTP_LINES), st.integers(0, 5), st.sampled_from(LMTP_STARTS), st.booleans())
+def test_lmtp_answers_anything_legally(script: bytes, cut: int, before: bytes, trusted: bool) -> None:
+    said, _ = talk(Lmtp, script, cut, before, trusted)
     assert said.endswith(b"\r\n")
     for line in said.split(b"\r\n")[:-1]:
         assert len(line) <= 510
-        assert re.fullmatch(rb"(220 |250[ -]|354 |[245][0-9][0-9] [245]\.[0-9]\.[0-9] )[ -~]*", line), line
+        assert re.fullmatch(rb"(220 |250[ -]|354 |334 |[245][0-9][0-9] [245]\.[0-9]\.[0-9] )[ -~]*", line), (
+            line
+        )
         status = re.match(rb"([245])[0-9][0-9] ([245])\.[0-9]\.", line)
         assert status is None or status[1] == status[2]
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import poplib
 import signal
+import socket
+import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,6 +99,58 @@ def test_maildrop_of_a_killed_worker_is_free_at_once(store: Instance) -> None:
 
     wait_for(is_free, 5, lambda: "the maildrop stays locked")
     assert time.monotonic() - killed < 5
+
+
+@pytest.mark.parametrize("broken", ["closed", "reset", "reset while it receives"])
+def test_maildrop_of_a_broken_connection_is_free_at_once(store: Instance, broken: str) -> None:
+    store.deliver("joe", LARGE)
+    client = log_in(store)
+    client.dele(1)
+    client.rset()
+    assert client.sock is not None
+    if broken != "closed":
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if broken == "reset while it receives":
+        client.sock.sendall(b"RETR 1\r\n")
+        assert client.sock.recv(10)
+    with pytest.raises(poplib.error_proto, match="IN-USE"):
+        log_in(store)
+    client.file.close()
+    client.sock.close()  # Without shutdown(), which would end it in order.
+    wait_for(lambda: can_log_in(store), 2, lambda: "the maildrop stays locked")
+
+
+def can_log_in(store: Instance) -> bool:
+    try:
+        client = log_in(store)
+    except poplib.error_proto:
+        return False
+    assert client.stat()[0] == 1
+    client.quit()
+    return True
+
+
+def test_the_manuals_addresses_lead_where_it_says(make_store: Callable[..., Instance]) -> None:
+    with make_store(["joe", "root"], ["admin-users root"]) as store:
+        root = store.imap("root")
+        for name in (b"user/joe/important/March2000", b"shared/bugreports"):
+            root.command(b"CREATE " + name)
+            root.command(b"SETACL " + name + b" root +r")
+        store.msadm("acl", "set", "shared/bugreports", "anyone", "+p")
+        with raw(store.lmtp_path) as client, client.makefile("rb") as lines:
+            client.sendall(
+                b"LHLO x\r\nmail from: <a@b.example>\r\n"
+                b"rcpt to: joe+important/March2000@foobar.com\r\n"
+                b"rcpt to: shared+bugreports@foobar.com\r\n"
+                b"DATA\r\n"
+            )
+            while not (line := lines.readline()).startswith(b"354 "):
+                assert line.startswith(b"2"), line
+            client.sendall(b"Subject: x\r\n\r\nx\r\n.\r\n")
+            assert [lines.readline()[:9] for _ in range(2)] == [b"250 2.1.5"] * 2
+        for name in (b"user/joe/important/March2000", b"shared/bugreports"):
+            assert b"(MESSAGES 1)" in root.command(b"STATUS %b (MESSAGES)" % name)
+        assert b"(MESSAGES 0)" in store.imap("joe").command(b"STATUS INBOX (MESSAGES)")
 
 
 def test_the_second_worker_sees_the_first_ones_lock(store: Instance) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.instance import Instance, wait_for
+from tests.kit.certificates import make_pair, needs_openssl
+from tests.kit.instance import PASSWORD, Instance, free_port, wait_for
 from tests.kit.programs import with_attachment
 
 pytestmark = [
@@ -43,7 +44,7 @@ inet_protocols = ipv4
 alias_maps =
 alias_database =
 local_recipient_maps =
-local_transport = lmtp:unix:{socket}
+local_transport = {transport}
 recipient_delimiter = +
 enable_long_queue_ids = yes
 bounce_queue_lifetime = 1d
@@ -66,6 +67,7 @@ lmtp      unix  - - n -  - lmtp
 anvil     unix  - - n -  1 anvil
 scache    unix  - - n -  1 scache
 proxymap  unix  - - n -  - proxymap
+tlsmgr    unix  - - n 1000? 1 tlsmgr
 postlog   unix-dgram n - n - 1 postlogd
 """
 
@@ -73,13 +75,14 @@ postlog   unix-dgram n - n - 1 postlogd
 class Postfix:
     """A postfix instance below one directory."""
 
-    def __init__(self, path: Path, socket: Path) -> None:
+    def __init__(self, path: Path, transport: str, more: str = "") -> None:
         self.path, self.config = path, path / "etc"
         for name in ("etc", "queue", "data"):
             (path / name).mkdir(parents=True)
         shutil.chown(path / "data", "postfix", "postfix")
         daemons = next(p for p in ("/usr/lib/postfix/sbin", "/usr/libexec/postfix") if Path(p).is_dir())
-        (self.config / "main.cf").write_text(_MAIN.format(path=path, socket=socket, daemons=daemons))
+        main = _MAIN.format(path=path, transport=transport, daemons=daemons)
+        (self.config / "main.cf").write_text(main + more)
         (self.config / "master.cf").write_text(_MASTER)
 
     def command(self, *arguments: str) -> None:
@@ -110,7 +113,7 @@ class Postfix:
 def postfix(make_store: Callable[..., Instance]) -> Iterator[tuple[Postfix, Instance]]:
     store = make_store(["joe", "ann"], options=["lmtp-socket-group postfix"])
     store.start()
-    mta = Postfix(store.path / "postfix", store.lmtp_path)
+    mta = Postfix(store.path / "postfix", f"lmtp:unix:{store.lmtp_path}")
     try:
         mta.command("start")
         yield mta, store
@@ -185,3 +188,44 @@ def _without_trace(text: bytes) -> bytes:
 
 def _unstuffed(text: bytes) -> bytes:
     return re.sub(rb"(?m)^\.\.", b".", text)
+
+
+_OVER_TCP = """\
+lmtp_tls_security_level = encrypt
+lmtp_sasl_auth_enable = yes
+lmtp_sasl_tls_security_options = noanonymous
+lmtp_sasl_password_maps = inline:{{ {{ {place} = relay:{password} }} }}
+"""
+"""As in docs/lmtp.md."""
+
+
+@needs_openssl
+def test_postfix_comes_by_tcp_and_logs_in(make_store: Callable[..., Instance], tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    pair, port = make_pair(tmp_path, "mail.test.example"), free_port()
+    store = make_store(
+        ["joe", "relay"],
+        options=[
+            f"lmtpd-listen 127.0.0.1:{port}", "lmtp-users relay", "cleartext-login-enable loopback",
+            f"tls-certificate {pair.certificate}", f"tls-key {pair.key}",
+        ],
+    )  # fmt: skip
+    store.start()
+    place = f"[127.0.0.1]:{port}"
+    more = _OVER_TCP.format(place=place, password=PASSWORD)
+    mta = Postfix(store.path / "postfix", f"lmtp:inet:{place}", more)
+    try:
+        mta.command("start")
+        mta.send("zoe@test.example", ["joe@test.example"], b"From: zoe@test.example\nSubject: x\n\nx\n")
+        wait_for(lambda: "status=" in mta.log_text(), 30, mta.log_text)
+        assert "status=sent (250 2.1.5 <joe@test.example> delivered)" in mta.log_text()
+        client = store.imap("joe")
+        client.select()
+        [message] = client.bodies()
+        client.logout()
+        assert b"Received: from mta.test.example ([127.0.0.1])\r\n" in message
+        assert b" with LMTPSA id " in message
+    finally:
+        mta.command("stop")
+    print(mta.log_text()[-3000:])
+    store.stop()

@@ -98,9 +98,26 @@ def test_configtest_tells_what_certificates_will_not_do(
 @pytest.mark.parametrize(
     ("lines", "warned"),
     [
+        ([], False), (["lmtpd-listen 127.0.0.1:24"], True),
+        (["lmtpd-listen 127.0.0.1:24", "admin-users root"], False),
+        (["lmtpd-listen 127.0.0.1:24", "lmtp-users relay"], False),
+    ],
+)  # fmt: skip
+def test_configtest_warns_of_a_door_for_nobody(
+    config: Path, capsys: pytest.CaptureFixture[str], lines: list[str], warned: bool
+) -> None:
+    add(config, "cleartext-login-enable off", *lines)
+    assert rc.main(["-f", str(config), "configtest"]) == 0
+    assert ("lmtpd-listen: nobody may hand in mail there" in capsys.readouterr().err) == warned
+
+
+@pytest.mark.parametrize(
+    ("lines", "warned"),
+    [
         ([], True), (["cleartext-login-enable off"], False), (["cleartext-login-enable loopback"], False),
         (["imapd-listen 127.0.0.1:1143", "pop3d-listen [::1]:1110"], False),
         (["imapd-listen 127.0.0.1:1143", "pop3d-listen *:1110"], True),
+        (["imapd-listen 127.0.0.1:1143", "pop3d-listen [::1]:1110", "lmtpd-listen *:24"], True),
     ],
 )  # fmt: skip
 def test_configtest_warns_of_passwords_in_clear_text(

@@ -1,4 +1,4 @@
-"""cleartext-login-enable: who may send a password without TLS, by where a connection comes from."""
+"""What a connection is trusted with by where it comes from: clear text, and mail without a login."""
 
 import socket
 from typing import Any
@@ -35,6 +35,20 @@ def test_only_loopback_is_looked_into(word: str, near: bool, far: bool) -> None:
     assert list(map(bool, allowed)) == [near, near, far, far]
     # Few services: what follows from one is kept.
     assert len(set(map(id, seen))) == (2 if word == "loopback" else 1)
+
+
+@pytest.mark.parametrize(("role", "trusted", "over_quota"), [
+    ("", False, False), ("lmtpd", True, False), ("lmtpd-oq", True, True),
+])  # fmt: skip
+def test_only_who_comes_by_a_unix_socket_is_trusted(role: str, trusted: bool, over_quota: bool) -> None:
+    nothing: Any = None
+    service = Service(Settings(), nothing, nothing, nothing, None, Tally())
+    seen: list[Service] = []
+    make = make_sessions(Kind("lmtpd", "", lambda stream, given: seen.append(given), nothing), service)  # type: ignore[arg-type,func-returns-value]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        make(ours, "127.0.0.1", Listener(theirs, role=role))
+    assert [(each.trusted, each.over_quota) for each in seen] == [(trusted, over_quota)]
 
 
 def test_what_has_not_been_looked_into_is_no() -> None:
