@@ -34,8 +34,9 @@ class Waiting(Protocol):
     """How a process waits: the seam that a worker replaces."""
 
     def call(self, function: Callable[..., T], *args: Any) -> T: ...
+    def call_briefly(self, function: Callable[..., T], *args: Any) -> T: ...
     def call_apart(self, kind: str, limit: int, function: Callable[..., T], *args: Any) -> T: ...
-    def sleep(self, seconds: float) -> None: ...
+    def sleep(self, seconds: float) -> bool: ...
     def breathe(self) -> None: ...
     def spawn(self, function: Callable[..., object], *args: Any) -> None: ...
     def later(self, seconds: float, function: Callable[..., object], *args: Any) -> None: ...
@@ -49,11 +50,15 @@ class Plain:
     def call(self, function: Callable[..., T], *args: Any) -> T:
         return function(*args)
 
+    def call_briefly(self, function: Callable[..., T], *args: Any) -> T:
+        return function(*args)
+
     def call_apart(self, kind: str, limit: int, function: Callable[..., T], *args: Any) -> T:
         return function(*args)
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> bool:
         time.sleep(seconds)
+        return True
 
     def breathe(self) -> None:
         return None
@@ -85,14 +90,19 @@ def call(function: Callable[..., T], *args: Any) -> T:
     return _waiting.call(function, *args)
 
 
+def call_briefly(function: Callable[..., T], *args: Any) -> T:
+    """Like ``call``, for what is over in a moment as a rule (the sync of a few kilobytes)."""
+    return _waiting.call_briefly(function, *args)
+
+
 def call_apart(kind: str, limit: int, function: Callable[..., T], *args: Any) -> T:
     """Like ``call``, for what waits for others: so many of a kind at a time, in no other kind's way."""
     return _waiting.call_apart(kind, limit, function, *args)
 
 
-def sleep(seconds: float) -> None:
-    """Pause this session, not the others."""
-    _waiting.sleep(seconds)
+def sleep(seconds: float) -> bool:
+    """Pause this session; False when it was woken early, because the process is about to end."""
+    return _waiting.sleep(seconds)
 
 
 def breathe() -> None:

@@ -238,6 +238,9 @@ def _check_sasl(parser: Parser, settings: Settings) -> None:
     if settings.oauth_introspection_secret is not None and settings.oauth_introspection_url is None:
         line = parser.line_of("oauth_introspection_secret")
         parser.problem(line, "oauth-introspection-secret", "needs oauth-introspection-url")
+    if settings.oauth_introspection_ca is not None and not settings.asks_over_tls:
+        line = parser.line_of("oauth_introspection_ca")
+        parser.problem(line, "oauth-introspection-ca", "needs oauth-introspection-url https://…")
 
 
 def _is_plugin(path: Path) -> bool:

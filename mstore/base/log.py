@@ -1,67 +1,77 @@
-"""Events as one logfmt line each: ``time=… level=… daemon=… event=… key=value …``.
+"""Events, one line each: ``time=… level=… event=… daemon=… pid=… key=value …``.
 
-Lines go to standard error, which the masters redirect to ``log/DAEMON.log``; each is one ``write``, so lines
-of several processes never mix. Nothing secret is given to it: callers log names and numbers, never passwords
-or contents.
+Where the lines go is said once for a process (``install``); until then to standard error. Which events there
+are and what their fields mean stands in ``events.py``. Nothing secret is given to a log: callers log names
+and numbers, never passwords or contents.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-import time
 import traceback
 
-from mstore.base import clock
+from mstore.base.logsink import JOURNAL_SOCKET, SYSLOG_SOCKET, Descriptor, Journal, Sink, Syslog
+from mstore.base.options import Settings
 
-_PLAIN = re.compile(r"[!#-<>-~]+\Z")
-_ESCAPED = re.compile(r'[\x00-\x1f\x7f"\\]')
-LONGEST_VALUE = 2000
-
-
-def format_value(value: object) -> str:
-    """One value of a logfmt line: quoted where it must be, and always on one line."""
-    if isinstance(value, bytes | bytearray):
-        text = bytes(value).decode("utf-8", "backslashreplace")
-    elif isinstance(value, float):
-        text = f"{value:.3f}"
-    elif isinstance(value, bool):
-        text = "yes" if value else "no"
-    else:
-        text = str(value)
-    if len(text) > LONGEST_VALUE:
-        text = text[:LONGEST_VALUE] + "…"
-    if _PLAIN.match(text):
-        return text
-    return '"' + _ESCAPED.sub(_escape, text) + '"'
+_sink: Sink = Descriptor()
+_daemon: str | None = None
 
 
-def _escape(found: re.Match[str]) -> str:
-    char = found[0]
-    return {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}.get(char, f"\\x{ord(char):02x}")
+def install(sink: Sink, daemon: str | None = None) -> Sink:
+    """From now on the lines of this process, and of those that it forks, go there; gives the sink before."""
+    global _sink, _daemon
+    before, _sink = _sink, sink
+    _daemon = daemon
+    return before
 
 
-def format_line(seconds: float, level: str, event: str, pairs: dict[str, object]) -> str:
-    """A whole line, without its end."""
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    head = f"time={stamp}.{int(seconds * 1000) % 1000:03d}Z level={level}"
-    tail = "".join(f" {key}={format_value(value)}" for key, value in pairs.items() if value is not None)
-    return f"{head} event={event}{tail}"
+def flush() -> bool:
+    """Write what the log has not taken before; to be called now and then. True when it has all of it."""
+    return _sink.flush()
+
+
+def make_sink(settings: Settings) -> Sink:
+    """What ``log-to`` and ``log-format`` ask for; a file is standard error, which storemgr sends there."""
+    path = settings.log_socket
+    if settings.log_to == "syslog":
+        return Syslog(str(path or SYSLOG_SOCKET), settings.log_format)
+    if settings.log_to == "journal":
+        return Journal(str(path or JOURNAL_SOCKET))
+    return Descriptor(2, settings.log_format)
+
+
+def open_sink(settings: Settings, program: str) -> Sink:
+    """The same for a program whose standard error is for people: it appends to ``log/PROGRAM.log``."""
+    if settings.log_to in ("syslog", "journal"):
+        return make_sink(settings)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(settings.log_path / f"{program}.log", flags, 0o640)
+    except OSError:
+        fd = -1  # Who may do a thing may do it also where the log cannot be written.
+    return Descriptor(fd, settings.log_format)
+
+
+def begin_log(settings: Settings, daemon: str) -> Log:
+    """Begin to log as a daemon."""
+    install(make_sink(settings), daemon)
+    return Log()
 
 
 class Log:
     """Writes events; ``bind`` makes one that adds the same pairs to all of them."""
 
-    __slots__ = ("_fd", "_pairs")
+    __slots__ = ("_own", "_pairs")
 
-    def __init__(self, fd: int = 2, **pairs: object) -> None:
-        self._fd = fd
+    def __init__(self, sink: Sink | int | None = None, **pairs: object) -> None:
+        """Writes where the process does, or to a sink or descriptor of its own."""
+        self._own = Descriptor(sink) if isinstance(sink, int) else sink
         self._pairs = pairs
 
     def bind(self, **pairs: object) -> Log:
         """A log whose lines also carry these pairs."""
-        return Log(self._fd, **{**self._pairs, **pairs})
+        return Log(self._own, **{**self._pairs, **pairs})
 
     def info(self, event: str, **pairs: object) -> None:
         """Something happened as it should."""
@@ -77,16 +87,17 @@ class Log:
 
     def exception(self, event: str, error: BaseException, **pairs: object) -> None:
         """A fault in the program: the exception with where it came from, on one line."""
+        self.hidden(event, error, **{"error": f"{type(error).__name__}: {error}", **pairs})
+
+    def hidden(self, event: str, error: BaseException, /, **pairs: object) -> None:
+        """The same without what the exception says: it may quote what a client has sent, as a password."""
         frames = traceback.extract_tb(error.__traceback__)[-8:]
         where = " < ".join(f"{os.path.basename(f.filename)}:{f.lineno}:{f.name}" for f in reversed(frames))
-        self._write("error", event, {**pairs, "error": f"{type(error).__name__}: {error}", "at": where})
+        self._write("error", event, {"error": type(error).__name__, **pairs, "at": where})
 
     def _write(self, level: str, event: str, pairs: dict[str, object]) -> None:
-        line = format_line(clock.now(), level, event, {**self._pairs, **pairs})
-        try:
-            os.write(self._fd, line.encode("utf-8", "replace") + b"\n")
-        except OSError:
-            pass  # A log that cannot be written must not stop the mail.
+        head = {"event": event, "daemon": _daemon, "pid": os.getpid()}
+        (self._own or _sink).write(level, {**head, **self._pairs, **pairs})
 
 
 class _Forward(logging.Handler):
@@ -101,17 +112,17 @@ class _Forward(logging.Handler):
         pairs: dict[str, object] = {"logger": record.name, "text": record.getMessage()}
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
-            self._log.exception("log", error, **pairs)
+            self._log.exception("library", error, **pairs)
         elif record.levelno >= logging.ERROR:
-            self._log.error("log", **pairs)
+            self._log.error("library", **pairs)
         elif record.levelno >= logging.WARNING:
-            self._log.warning("log", **pairs)
+            self._log.warning("library", **pairs)
         else:
-            self._log.info("log", **pairs)
+            self._log.info("library", **pairs)
 
 
 def capture_logging(log: Log) -> None:
-    """From now on, what is logged through the standard library appears as events here."""
+    """From now on, what libraries log through the standard library appears as events here."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)

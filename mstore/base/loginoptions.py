@@ -83,6 +83,11 @@ class LoginSettings:
         superuser rights are given up.""",
         readers=("authproxyd",), section="Login", example="/etc/md/store/oauth.secret",
     )  # fmt: skip
+    oauth_introspection_ca: Path | None = option(
+        "oauth-introspection-ca", values.PATH,
+        "Certificates, in PEM, of those who may have signed that server's, instead of the system's.",
+        readers=("authproxyd",), section="Login", example="/etc/md/store/login-ca.pem",
+    )  # fmt: skip
     oauth_configuration_url: str | None = option(
         "oauth-configuration-url", values.URL,
         """Where clients whose token is refused find out how to get another: the OpenID configuration of the
@@ -223,3 +228,8 @@ class LoginSettings:
     def has_oauth(self) -> bool:
         """Whether access tokens can be judged."""
         return bool(self.oauth_keys) or self.oauth_introspection_url is not None
+
+    @property
+    def asks_over_tls(self) -> bool:
+        """Whether the server that is asked about access tokens is asked over TLS."""
+        return (self.oauth_introspection_url or "").lower().startswith("https:")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Network = IPv4Network | IPv6Network
 
 
-@lru_cache(maxsize=4096)
+def remember_origins(trusted: tuple[Network, ...]) -> Callable[[str], str | None]:
+    """``origin_of`` with these, which remembers its answers by the address alone: networks hash slowly."""
+    return lru_cache(maxsize=4096)(lambda peer: origin_of(peer, trusted))
+
+
 def origin_of(peer: str, trusted: tuple[Network, ...] = ()) -> str | None:
     """The address or network by which a client is counted; None for one that is trusted, or has no address.
 

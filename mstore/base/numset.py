@@ -45,6 +45,11 @@ class NumSet:
     def __repr__(self) -> str:
         return f"NumSet({self.format().decode()})"
 
+    def single(self) -> int:
+        """The number, where the set was written as one; otherwise 0."""
+        ranges = self.ranges
+        return ranges[0][0] if len(ranges) == 1 and ranges[0][0] == ranges[0][1] else 0
+
     def highest(self) -> int:
         """The largest number written, ``*`` left aside; 0 when there is none."""
         return max(max(pair) for pair in self.ranges) if self.ranges else 0
@@ -130,6 +135,9 @@ def parse_numset(text: bytes) -> NumSet:
 
     Raises: Invalid.
     """
+    if len(text) < 10 and text.isdigit() and text[0] != 48:
+        number = int(text)
+        return NumSet(((number, number),))
     if not _SET.fullmatch(text):
         raise Invalid("not a set of message numbers")
     ranges = []
@@ -146,8 +154,8 @@ def parse_numset(text: bytes) -> NumSet:
 def format_numset(numbers: npt.ArrayLike) -> bytes:
     """The shortest uid-set that lists these numbers in the order given, runs of successors as ranges."""
     array = np.asarray(numbers, dtype=np.int64)
-    if not len(array):
-        return b""
+    if len(array) < 2:
+        return b"%d" % array.item() if len(array) else b""
     breaks = np.flatnonzero(np.diff(array) != 1)
     starts = array[np.concatenate(([0], breaks + 1))].tolist()
     stops = array[np.concatenate((breaks, [len(array) - 1]))].tolist()

@@ -1,5 +1,5 @@
-"""Every option of ms.conf, declared once, here or in ``loginoptions.py``: name, kind, default, documentation
-and who reads it.
+"""Every option of ms.conf, declared once, here, in ``limitoptions.py``, ``loginoptions.py`` or
+``logoptions.py``: name, kind, default, documentation and who reads it.
 
 The parser (``config.py``), the sample, the manual page (``generate.py``) and the type checker all read these
 declarations; nothing about an option is written anywhere else. To add one, add an attribute to
@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from mstore.base import values
+from mstore.base.limitoptions import LimitSettings
 from mstore.base.loginoptions import SESSIONS, LoginSettings
+from mstore.base.logoptions import LogSettings
 from mstore.base.option import NO_DEFAULT, Option, option
-from mstore.base.values import Address, AssignmentRule, NamedCertificate
+from mstore.base.values import Address, AssignmentRule, ExpiryRule, NamedCertificate
 
 DEFAULT_CONFIG = Path("/etc/md/store/ms.conf")
-SERVICES = ("authproxyd", "imapd", "pop3d", "lmtpd")
+SERVICES = ("authproxyd", "imapd", "pop3d", "lmtpd", "metricsd")
 
 
 def _cores() -> int:
@@ -52,7 +54,7 @@ EVERYBODY = ("storemgr", *SERVICES, "msadm")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(LoginSettings):
+class Settings(LogSettings, LimitSettings, LoginSettings):
     """The configuration of a site, complete and checked; every attribute is an option of ms.conf."""
 
     ms_path: Path = option(
@@ -95,6 +97,23 @@ class Settings(LoginSettings):
         readers=("imapd", "lmtpd"), section="Files", default=100 << 20,
     )  # fmt: skip
 
+    retain_expunged: int = option(
+        "retain-expunged", values.number(0, 3650),
+        """For how many days messages that were expunged, and deleted mailboxes, can be brought back by msadm
+        undelete (docs/operations.md). They take space on the disk so long, and do not count for quotas. 0 for
+        not at all.""",
+        readers=(*SESSIONS, "msadm"), section="Files", default=0,
+    )  # fmt: skip
+    auto_expunge: tuple[ExpiryRule, ...] = option(
+        "auto-expunge", values.EXPIRY,
+        r"""How many days messages stay in a mailbox, given by its name or, as \Trash, by its special use;
+        then they are expunged. What counts is how long a message has been in that mailbox. It is looked after
+        when a mailbox is opened, and by msadm upkeep. A rule for a name goes before one for a use, and what
+        msadm mailbox days says of one user's mailbox before both.""",
+        readers=(*SESSIONS, "msadm"), section="Files", factory=tuple, default_text="none", gather=tuple,
+        example=r"\Trash 30",
+    )  # fmt: skip
+
     runtime_user: str | None = option(
         "runtime-user", values.WORD,
         """The user as whom the daemons run once their ports are bound, and who owns the mail. Needed when
@@ -110,6 +129,13 @@ class Settings(LoginSettings):
         work (docs/security.md). To be switched off only to find a fault, with debuggers and core dumps.""",
         readers=(*SESSIONS, "authproxyd"), section="Processes", default=True,
     )  # fmt: skip
+    worker_memory_limit: int = option(
+        "worker-memory-limit", values.size_limit(128 << 20),
+        """How much memory of its own a worker may hold. One that holds more is replaced: a new one takes the
+        connections to come, and its sessions are ended as each is between two commands, none within one;
+        the log says so. 0 for no limit.""",
+        readers=SESSIONS, section="Processes", default=2 << 30,
+    )  # fmt: skip
     shutdown_grace: int = option(
         "shutdown-grace", values.duration(0, 3600),
         "How long a stopping worker lets commands under way finish before it cuts them off.",
@@ -123,9 +149,17 @@ class Settings(LoginSettings):
         "imapd-tls-listen", None, "Where imapd listens for TLS from the first byte (usually *:993).", "*:993"
     )
     imapd_autologout: int = option(
-        "imapd-autologout", values.duration(60, 7 * 86400),
-        "How long an IMAP session may be silent (RFC 3501 §5.4 asks for 30 minutes at least).",
+        "imapd-autologout", values.duration(1800, 7 * 86400, "RFC 3501 §5.4 asks for"),
+        """How long an IMAP session may be silent: 30 minutes at least (RFC 3501 §5.4). The limit before the
+        login is login-timeout.""",
         readers=("imapd",), section="Listening", default=1800,
+    )  # fmt: skip
+    imapd_connections_per_user: int = option(
+        "imapd-connections-per-user", values.number(0, 1_000_000),
+        """How many IMAP sessions a user may have at a time, from wherever; who wants one more is told
+        NO [LIMIT] at login. 0 for any number. Mail programs have several each, for every device. (Of POP3
+        sessions a user has only ever one.)""",
+        readers=("imapd",), section="Defence", default=100,
     )  # fmt: skip
     pop3d_listen: tuple[Address, ...] = _listen(
         "pop3d-listen", 110, "Where pop3d listens; * stands for all addresses, none for not at all."
@@ -134,8 +168,9 @@ class Settings(LoginSettings):
         "pop3d-tls-listen", None, "Where pop3d listens for TLS from the first byte (usually *:995).", "*:995"
     )
     pop3d_autologout: int = option(
-        "pop3d-autologout", values.duration(60, 86400),
-        "How long a POP3 session may be silent (RFC 1939 §3 asks for 10 minutes at least).",
+        "pop3d-autologout", values.duration(600, 86400, "RFC 1939 §3 asks for"),
+        """How long a POP3 session may be silent: 10 minutes at least (RFC 1939 §3). The limit before the
+        login is login-timeout.""",
         readers=("pop3d",), section="Listening", default=600,
     )  # fmt: skip
     pop3d_login_delay: int = option(
@@ -149,6 +184,28 @@ class Settings(LoginSettings):
         """Whether a message that was fetched by RETR is marked as \\Seen for IMAP clients, when the session
         ends.""",
         readers=("pop3d",), section="POP3", default=False,
+    )  # fmt: skip
+    metrics_listen: tuple[Address | Path, ...] = option(
+        "metrics-listen", values.PLACES,
+        """Where metricsd answers Prometheus (docs/monitoring.md): to everybody who can connect. A PATH, which
+        begins with /, is that of a Unix socket, in a directory where runtime-user may make one. Without it,
+        metricsd does not run.""",
+        readers=("storemgr", "metricsd", "lmtpd"), section="Listening", default=(), default_text="none",
+        example="127.0.0.1:9143",
+    )  # fmt: skip
+    metrics_socket_group: str | None = option(
+        "metrics-socket-group", values.WORD,
+        """The group that may connect to the Unix sockets of metrics-listen, besides runtime-user: their mode
+        is 0660. Without it, the group of runtime-user.""",
+        readers=("metricsd",), section="Listening", example="prometheus",
+    )  # fmt: skip
+    proxy_listen: tuple[Address, ...] = option(
+        "proxy-listen", values.ADDRESSES,
+        """Those of the addresses given to imapd-listen, pop3d-listen and the others, written alike, where
+        every connection begins with the header of the PROXY protocol, version 1 or 2, which says whom it is
+        from (HAProxy's send-proxy and send-proxy-v2). Whoever can connect there can claim to be anybody: let
+        only the proxy.""",
+        readers=SESSIONS, section="Listening", default=(), default_text=NO_DEFAULT, example="10.0.0.5:1143",
     )  # fmt: skip
     server_name: str = option(
         "server-name", values.DOMAIN, "The name by which this host presents itself to clients.",
@@ -334,7 +391,9 @@ class Settings(LoginSettings):
         example="relay",
     )  # fmt: skip
     lmtpd_timeout: int = option(
-        "lmtpd-timeout", values.duration(10, 3600), "How long an LMTP client may be silent.",
+        "lmtpd-timeout", values.duration(300, 3600, "RFC 5321 §4.5.3.2.7 asks for"),
+        """How long an LMTP client may be silent: 5 minutes at least (RFC 5321 §4.5.3.2.7). By TCP, the limit
+        before the login is login-timeout.""",
         readers=("lmtpd",), section="Delivery", default=300,
     )  # fmt: skip
 
@@ -376,6 +435,10 @@ class Settings(LoginSettings):
         """The file that holds the daemon's process id and is locked while it runs."""
         return self.run_path / f"{daemon}.lock"
 
+    def scoreboard_path(self, daemon: str) -> Path:
+        """The file that the daemon's counters are kept in while it runs."""
+        return self.run_path / f"{daemon}.scoreboard"
+
     def stats_path(self, daemon: str) -> Path:
         """The file to which the daemon appends its statistics."""
         return self.log_path / f"{daemon}.stats"
@@ -410,11 +473,14 @@ class Settings(LoginSettings):
     def services(self) -> tuple[str, ...]:
         """The daemons that storemgr runs: all, but for those that are to listen nowhere."""
         silent = {name for name in ("imapd", "pop3d") if not (self.listen(name) or self.tls_listen(name))}
+        if not self.metrics_listen:
+            silent.add("metricsd")
         return tuple(name for name in SERVICES if name not in silent)
 
 
 SECTIONS = (
-    "Files", "Processes", "Listening", "TLS", "Accounts", "IMAP", "POP3", "Login", "Defence", "Delivery"
+    "Files", "Processes", "Listening", "TLS", "Accounts", "IMAP", "POP3", "Login", "Defence", "Delivery",
+    "Log",
 )  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 
 LAZY = ("numpy.ma", "numpy.ma.extras")
 """Modules that others import in mid-work."""
+COMMAND_LINE = ("shutil", "click._termui_impl", "click._textwrap")
+"""What a command line imports to say what is wrong with it, to ask, and to show progress."""
 EVENT_LOOP = ("pprint", "gevent.util")
 """What an event loop imports when it is made, and when it has something to tell."""
 

@@ -6,6 +6,7 @@ what would be right; it knows neither files nor options.
 
 from __future__ import annotations
 
+import difflib
 import re
 import socket
 from collections.abc import Callable, Sequence
@@ -44,6 +45,17 @@ class AssignmentRule(NamedTuple):
     rule: str
     glob: str
     mailstores: tuple[str, ...]
+
+
+class ExpiryRule(NamedTuple):
+    """One line of ``auto-expunge``: the name or the special use of a mailbox, and how many days messages
+    stay."""
+
+    mailbox: str
+    days: int
+
+    def __str__(self) -> str:
+        return f"{self.mailbox} {self.days}"
 
 
 class NamedCertificate(NamedTuple):
@@ -199,6 +211,12 @@ def _parse_addresses(words: Sequence[str]) -> tuple[Address, ...]:
     return tuple(parse_address(word) for word in words)
 
 
+def _parse_places(words: Sequence[str]) -> tuple[Address | Path, ...]:
+    if any(word.startswith("/") for word in words):
+        return tuple(Path(word) if word.startswith("/") else parse_address(word) for word in words)
+    return _parse_addresses(words)
+
+
 def _show_addresses(values: Sequence[object]) -> str:
     return _show_words(values) if values else "none"
 
@@ -256,6 +274,18 @@ def show_size(value: int) -> str:
     return str(value)
 
 
+def size_limit(low_bytes: int) -> Kind:
+    """A size that is not below a bound, or 0 for no limit."""
+
+    def parse(words: Sequence[str]) -> int:
+        value = parse_size(words)
+        if 0 < value < low_bytes:
+            raise ValueError(f"{one(words)!r} is less than {show_size(low_bytes)}, and not 0 for no limit")
+        return value
+
+    return Kind("SIZE", parse, show_size)
+
+
 def number(low: int, high: int) -> Kind:
     """A whole number within limits."""
 
@@ -268,11 +298,25 @@ def number(low: int, high: int) -> Kind:
     return Kind("NUMBER", parse)
 
 
-def duration(low_s: int, high_s: int) -> Kind:
-    """A length of time within limits, held in seconds."""
+def size(low_bytes: int, high_bytes: int) -> Kind:
+    """A size within limits."""
+
+    def parse(words: Sequence[str]) -> int:
+        value = parse_size(words)
+        if not low_bytes <= value <= high_bytes:
+            raise ValueError(f"{one(words)} is not within {show_size(low_bytes)} to {show_size(high_bytes)}")
+        return value
+
+    return Kind("SIZE", parse, show_size)
+
+
+def duration(low_s: int, high_s: int, why: str = "") -> Kind:
+    """A length of time within limits, held in seconds; ``why`` says who asks for the lower one."""
 
     def parse(words: Sequence[str]) -> int:
         value = _parse_duration(words)
+        if value < low_s and why:
+            raise ValueError(f"{' '.join(words)} is too short: {why} {_show_duration(low_s)} at least")
         if not low_s <= value <= high_s:
             limits = f"{_show_duration(low_s)} to {_show_duration(high_s)}"
             raise ValueError(f"{' '.join(words)} is not within {limits}")
@@ -293,12 +337,55 @@ def choice(*names: str) -> Kind:
     return Kind("|".join(names), parse)
 
 
+def some(everything: str, *names: str) -> Kind:
+    """Some of a few names, or ``everything``, or ``none``; the value is a set."""
+
+    def parse(words: Sequence[str]) -> frozenset[str]:
+        if not words:
+            raise ValueError("needs at least one value")
+        chosen = [word.lower() for word in words]
+        if chosen == [everything]:
+            return frozenset(names)
+        if chosen == ["none"]:
+            return frozenset()
+        for word in chosen:
+            if word not in names:
+                near = difflib.get_close_matches(word, names, 1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ValueError(
+                    f"{word!r} is none of {', '.join(names)}, {everything} or none, which stand alone{hint}"
+                )
+        return frozenset(chosen)
+
+    def show(value: frozenset[str]) -> str:
+        return " ".join(name for name in names if name in value) or "none"
+
+    return Kind(f"{everything}|none|NAME …", parse, show)
+
+
 def _parse_mailstore(words: Sequence[str]) -> tuple[str, Path]:
     if len(words) != 2:
         raise ValueError("takes a name and a path, as in: mailstore main /var/md/store/mail")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", words[0]):
         raise ValueError(f"{words[0]!r} is not a mailstore's name (letters, digits, '.', '_', '-')")
     return words[0], _parse_path(words[1:])
+
+
+MOST_DAYS = 36500
+_EXPIRING_USES = {use.lower(): use for use in ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")}
+
+
+def _parse_expiry(words: Sequence[str]) -> ExpiryRule:
+    if len(words) != 2:
+        raise ValueError("takes a mailbox or a special use and a number of days, as in: \\Trash 30")
+    mailbox, days = words
+    if mailbox.startswith("\\"):
+        if mailbox.lower() not in _EXPIRING_USES:
+            raise ValueError(f"{mailbox!r} is none of {', '.join(_EXPIRING_USES.values())}")
+        mailbox = _EXPIRING_USES[mailbox.lower()]
+    if not (days.isascii() and days.isdigit() and 0 < int(days[:6]) <= MOST_DAYS):
+        raise ValueError(f"{days!r} is not a number of days (1 to {MOST_DAYS})")
+    return ExpiryRule(mailbox, int(days))
 
 
 ASSIGNMENT_RULES = ("match", "round-robin", "most-free", "hash")
@@ -414,9 +501,12 @@ MECHANISM = Kind("MECHANISM", _parse_mechanism)
 DOMAIN = Kind("DOMAIN", _parse_domain)
 SIZE = Kind("SIZE", parse_size, show_size)
 ADDRESSES = Kind("ADDRESS:PORT …", _parse_addresses, _show_addresses)
+PLACES = Kind("ADDRESS:PORT|PATH …", _parse_places, _show_addresses)
+"""Addresses, and paths of Unix sockets."""
 MAILSTORE = Kind("NAME PATH", _parse_mailstore)
 CAPABILITIES = Kind("WORD …", _parse_capabilities, _show_capabilities)
 DORMANT = Kind("WORD …", _parse_dormant, _show_capabilities)
 DORMANT_FOR = Kind("GLOB WORD …", _parse_dormant_for, _show_capabilities_for)
 CAPABILITIES_FOR = Kind("GLOB WORD …", _parse_capabilities_for, _show_capabilities_for)
+EXPIRY = Kind("MAILBOX|\\USE DAYS", _parse_expiry)
 ASSIGNMENT = Kind("RULE [GLOB] MAILSTORE…", _parse_assignment)

@@ -7,8 +7,8 @@ here is synced. The checksum is a sum of words, because thousands can then be ch
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,16 @@ from mstore.files import raw
 from mstore.files.layout import BLOB, BLOB_MAGIC, DERIVED, DERIVED_MAGIC, SLOTS, VERSION
 
 _MASK = 0xFFFFFFFF
-_SMALL_BYTES = 2048
 _SUM_AT = BLOB.offset_of("sum")
+_WORD = np.dtype("<u4")
+_sum = np.add.reduce
+_HEAD = np.dtype(f"V{BLOB.size}")
+_ADDRESS = struct.Struct("<III")
+"""What a blob begins with: magic, UID, checksum."""
+_LENGTHS = [field.name for field in BLOB.fields].index("length0")
 _LENGTHS_AT = BLOB.offset_of("length0")
+_END = bytes(4)
+"""A word behind the last blob, as ``reduceat`` wants it."""
 
 
 def format_blob(uid: int, version: int, slots: Sequence[bytes]) -> bytes:
@@ -31,12 +38,15 @@ def format_blob(uid: int, version: int, slots: Sequence[bytes]) -> bytes:
     head = BLOB.pack(BLOB_MAGIC, uid, 0, version, len(slots), *lengths)
     data = bytearray(b"".join([head, *slots]))
     data += bytes(-len(data) & 7)
-    if len(data) < _SMALL_BYTES:
-        total = sum(memoryview(data).cast("I")) & _MASK
-    else:
-        total = int(np.frombuffer(data, "<u4").sum(dtype=np.uint64)) & _MASK
+    total = int(_sum(np.frombuffer(data, _WORD), dtype=np.uint32))
     data[_SUM_AT : _SUM_AT + 4] = (-total & _MASK).to_bytes(4, "little")
     return bytes(data)
+
+
+def readdress(blob: bytes, uid: int) -> bytes:
+    """A blob made out to another UID."""
+    _, its_uid, total = _ADDRESS.unpack_from(blob)
+    return b"".join((_ADDRESS.pack(BLOB_MAGIC, uid, total + its_uid - uid & _MASK), blob[_ADDRESS.size :]))
 
 
 def blob_size(data: bytes | bytearray, uid: int, version: int) -> int:
@@ -50,38 +60,66 @@ def blob_size(data: bytes | bytearray, uid: int, version: int) -> int:
     return size
 
 
-def read_slots(blob: bytes, slots: Sequence[int]) -> list[bytes] | None:
-    """Slots of one whole blob, None when its sum is wrong; for one message cheaper than a ``Window``."""
-    if sum(memoryview(blob).cast("I")) & _MASK:
+def read_slots(
+    data: raw.Buffer, places: Sequence[int], uids: Sequence[int], version: int, slots: Sequence[int]
+) -> list[list[bytes]] | None:
+    """For each slot asked for that of every blob, of ``uids``, that begins at a place in ``data``; None where
+    one is not there or not sound. Of few blobs cheaper than a ``Window``."""
+    most, kept = len(data), b"".join((data, _END))
+    heads, bounds = [], list[int]()
+    for at, uid in zip(places, uids, strict=True):
+        if at + BLOB.size > most or at & 3:
+            return None
+        head = BLOB.unpack_from(kept, at)
+        end = at + (BLOB.size + sum(head[_LENGTHS:]) + 7 & ~7)
+        if head[0] != BLOB_MAGIC or head[1] != uid or head[3] != version or end > most:
+            return None
+        heads.append(head)
+        bounds += (at >> 2, end >> 2)
+    words = np.frombuffer(kept, _WORD, len(kept) >> 2)
+    if np.add.reduceat(words, bounds, dtype=np.uint32)[::2].any():
         return None
-    ends = list(accumulate(BLOB.unpack_from(blob)[5:], initial=BLOB.size))
-    return [blob[ends[slot] : ends[slot + 1]] for slot in slots]
+    found = []
+    for slot in slots:
+        length = _LENGTHS + slot
+        begins = [at + BLOB.size + sum(head[_LENGTHS:length]) for at, head in zip(places, heads, strict=True)]
+        found.append([kept[at : at + head[length]] for at, head in zip(begins, heads, strict=True)])
+    return found
 
 
 class Window:
     """The blobs found in one stretch of the file: which of those asked for are sound, and where they lie."""
 
-    __slots__ = ("data", "ends", "starts", "whole", "within")
+    __slots__ = ("_lengths", "_positions", "data", "ends", "whole", "within")
 
     def __init__(
-        self, data: bytes, positions: npt.NDArray[np.int64], uids: npt.NDArray[Any], version: int
+        self,
+        data: raw.Buffer,
+        positions: npt.NDArray[np.int64],
+        uids: npt.NDArray[Any],
+        version: int,
+        sums: bool = True,
     ) -> None:
-        """``positions`` (in ``data``, ascending) are where blobs of ``uids`` are said to begin."""
+        """``positions`` (in ``data``, ascending) are where blobs of ``uids`` are said to begin.
+
+        Without ``sums`` a blob is whole when its header is right and it ends in ``data``.
+        What ``slot`` and ``bounds`` give stays when ``data`` is overwritten, but is to be asked for before.
+        """
         self.data = data
-        words = np.frombuffer(data, "<u4", len(data) // 4)
+        self._positions = positions
         self.within = (positions >= 0) & (positions + BLOB.size <= len(data)) & (positions & 7 == 0)
-        heads = (
-            words[np.where(self.within, positions, 0)[:, None] // 4 + np.arange(BLOB.size // 4)]
-            if len(words) >= BLOB.size // 4
-            else np.zeros((len(positions), BLOB.size // 4), "<u4")
-        )
-        lengths = heads[:, _LENGTHS_AT // 4 :].astype(np.int64)
-        self.ends = (positions + BLOB.size)[:, None] + np.cumsum(lengths, axis=1)
-        self.starts = self.ends - lengths
-        ends = self.ends[:, -1] + 7 & ~7
+        if len(data) >= BLOB.size:
+            everywhere = np.ndarray((len(data) - BLOB.size + 1,), _HEAD, data, 0, (1,))
+            heads = everywhere[positions if self.within.all() else np.where(self.within, positions, 0)]
+        else:
+            heads = np.zeros(len(positions), _HEAD)
+        heads = heads.view("<u4").reshape(len(positions), BLOB.size // 4)
+        self._lengths = heads[:, _LENGTHS_AT // 4 :]
+        self.ends = ends = positions + (self._lengths.sum(axis=1, dtype=np.int64) + (BLOB.size + 7) & ~7)
         self.within &= (heads[:, 0] == BLOB_MAGIC) & (heads[:, 1] == uids) & (heads[:, 3] & 0xFFFF == version)
         self.whole = self.within & (ends <= len(data))
-        self._check_sums(words, positions, ends)
+        if sums:
+            self._check_sums(np.frombuffer(data, "<u4", len(data) // 4), positions, ends)
 
     def _check_sums(
         self, words: npt.NDArray[Any], positions: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
@@ -100,27 +138,51 @@ class Window:
         bad = asked[sums != 0]
         self.whole[bad] = self.within[bad] = False
 
-    def blobs(self, chosen: npt.NDArray[Any], uids: npt.NDArray[Any]) -> list[bytes]:
-        """The chosen blobs themselves, with header and padding, made out to other UIDs: for copies."""
-        begins = self.starts[chosen, 0] - BLOB.size
-        data = bytearray(self.data[: len(self.data) & ~3])
-        words = np.frombuffer(data, "<u4")
+    def copies(
+        self, chosen: npt.NDArray[Any], uids: npt.NDArray[Any]
+    ) -> tuple[raw.Buffer, npt.NDArray[np.int64]]:
+        """The chosen blobs, with header and padding, made out to other UIDs, and where each begins.
+
+        They are changed in their place, where they are not to be looked for again.
+        """
+        begins, ends = self._positions[chosen], self.ends[chosen]
+        data = memoryview(self.data)
+        if data.readonly:
+            data = memoryview(bytearray(data))
+        words = np.frombuffer(data, "<u4", len(data) // 4)
         at = begins // 4
         words[at + 2] += words[at + 1] - uids.astype(np.uint32)  # the sum stays zero, modulo 2**32
         words[at + 1] = uids
-        copies = bytes(data)
-        ends = self.ends[chosen, -1] + 7 & ~7
-        return [copies[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+        breaks = np.flatnonzero(begins[1:] != ends[:-1])
+        firsts = begins[np.concatenate([[0], breaks + 1])].tolist()
+        lasts = ends[np.concatenate([breaks, [len(ends) - 1]])].tolist()
+        pieces = [data[first:last] for first, last in zip(firsts, lasts, strict=True)]
+        sizes = ends - begins
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces), np.cumsum(sizes) - sizes
 
     def slot(self, slot: int, chosen: npt.NDArray[Any]) -> list[bytes]:
         """One slot of the chosen blobs."""
-        data = self.data
-        return [
-            data[start:end]
-            for start, end in zip(
-                self.starts[chosen, slot].tolist(), self.ends[chosen, slot].tolist(), strict=True
-            )
-        ]
+        data, starts, ends = self.bounds(slot, chosen)
+        return [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+    def bounds(
+        self, slot: int, chosen: npt.NDArray[Any]
+    ) -> tuple[bytes, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The stretch, and where in it the slot of each of the chosen blobs begins and ends."""
+        if not isinstance(self.data, bytes):
+            self.data = bytes(self.data)
+        lengths = self._lengths[chosen]
+        starts = self._positions[chosen] + BLOB.size
+        if slot:
+            starts += np.einsum("ij->i", lengths[:, :slot])
+        return self.data, starts, starts + lengths[:, slot]
+
+    def joined(self, slot: int, chosen: npt.NDArray[Any], end: bytes) -> tuple[bytes, npt.NDArray[np.int64]]:
+        """One slot of the chosen blobs, each with this behind it, as one; and where each begins."""
+        data, starts, ends = self.bounds(slot, chosen)
+        pieces = [data[start:stop] for start, stop in zip(starts.tolist(), ends.tolist(), strict=True)]
+        sizes = ends - starts + len(end)
+        return end.join([*pieces, b""]), np.cumsum(sizes) - sizes
 
 
 FILE_HEADER = DERIVED.write(magic=DERIVED_MAGIC, version=VERSION)
@@ -159,6 +221,11 @@ class DerivedFile:
         return self.fd
 
     def _open_to_write(self) -> int:
+        """Have a descriptor for writing; gives the offset of the next blob."""
+        if self._known and not self._replaced:
+            status = os.fstat(self.fd)
+            if status.st_nlink and status.st_size >= DERIVED.size:
+                return status.st_size + 7 & ~7
         if self.open() < 0:
             self.fd = raw.open_file(self.path, raw.REPLACE)
         elif not self._known and not self.pins and not raw.is_writable(self.fd):
@@ -185,13 +252,21 @@ class DerivedFile:
 
         Locks: the mailbox lock is held. Durable: nothing.
         """
-        at = self._open_to_write()
-        raw.pwrite(self.fd, b"".join(blobs), at)
+        at = self.append_block(b"".join(blobs))
         offsets = []
         for blob in blobs:
             offsets.append(at)
             at += len(blob)
         return offsets
+
+    def append_block(self, block: raw.Buffer) -> int:
+        """Write blobs that stand one behind the other at the end; gives the offset of the first.
+
+        Locks: the mailbox lock is held. Durable: nothing.
+        """
+        at = self._open_to_write()
+        raw.pwrite(self.fd, block, at)
+        return at
 
     def close(self) -> None:
         """Close the descriptor unless it is in use just now."""

@@ -34,11 +34,15 @@ NAME_SET = Layout("NameSet", "this name is so from now on; the name and the attr
 NO_SELECT = 1
 
 ATTRIBUTE = Layout("Attribute", "one attribute of a name; its value follows, without padding", [
-    Field("tag", "H", "what it says: 1 special use (RFC 6154), 2 access control list; others are kept"),
+    Field("tag", "H", "what it says: 1 special use (RFC 6154), 2 its ACL, 3 lifetime; others are kept"),
     Field("length", "H", "bytes of the value"),
 ])  # fmt: skip
-ATTRIBUTE_SPECIAL_USE, ATTRIBUTE_ACL = 1, 2
+ATTRIBUTE_SPECIAL_USE, ATTRIBUTE_ACL, ATTRIBUTE_LIFETIME = 1, 2, 3
 MAX_ATTRIBUTE_BYTES = 0xFFFF
+
+LIFETIME = Layout("Lifetime", "the value of the attribute of that name", [
+    Field("days", "I", "how many days messages stay there, whatever auto-expunge says; 0 for ever"),
+])  # fmt: skip
 
 ACL_ENTRY = Layout("AclEntry", "the value of an access control list is so many of these, in order", [
     Field("kind", "B", "whom it means: 1 anyone, 2 anonymous, 3 a user, 4 a group"),
@@ -88,6 +92,15 @@ FURNISHED = Layout("Furnished", "the account has been given its default mailboxe
     Field("time", "q", "seconds since 1970"),
 ])  # fmt: skip
 
+DELETED_MAGIC = magic(b"MSdm")
+DELETED_MAILBOX = Layout("DeletedMailbox", "the file `deleted` of a deleted mailbox; its name follows", [
+    Field("magic", "I", "`MSdm`"),
+    Field("crc", "I", "CRC-32 of the rest, name included"),
+    Field("time", "q", "when it was deleted, seconds since 1970"),
+    Field("uid_validity", "I", "UIDVALIDITY"),
+    Field("name_length", "I", "bytes of the name, UTF-8"),
+])  # fmt: skip
+
 TYPE_NAME_SET, TYPE_NAME_REMOVED, TYPE_SUBSCRIBED, TYPE_UNSUBSCRIBED = 1, 2, 3, 4
 TYPE_SWEPT, TYPE_DOOMED, TYPE_VALIDITY_USED = 5, 6, 7
 TYPE_FURNISHED, TYPE_ANNOTATED = 8, 9
@@ -99,6 +112,6 @@ RECORDS: dict[int, Layout] = {
 }  # fmt: skip
 
 LAYOUTS = (
-    CATALOG, NAME_SET, ATTRIBUTE, ACL_ENTRY, NAME_REMOVED, SUBSCRIBED, UNSUBSCRIBED, SWEPT, DOOMED,
-    VALIDITY_USED, FURNISHED, ANNOTATED,
+    CATALOG, NAME_SET, ATTRIBUTE, LIFETIME, ACL_ENTRY, NAME_REMOVED, SUBSCRIBED, UNSUBSCRIBED, SWEPT, DOOMED,
+    VALIDITY_USED, FURNISHED, ANNOTATED, DELETED_MAILBOX,
 )  # fmt: skip

@@ -28,6 +28,8 @@ from mstore.files.layout import (
     VERSION,
 )
 from mstore.files.readers import ReaderSets, find_entry, format_entry, parse_bits, parse_entries
+from mstore.files.retained import Retained, parse_days
+from mstore.files.retained import parse_entries as parse_retained
 
 _VERIFY_BYTES = 256 << 10
 _AT_ONCE_BYTES = 1 << 20
@@ -94,6 +96,12 @@ class _IndexWriter:
         readers_at, readers, expunges_at = self._write_readers(uids, at)
         expunges = index.expunges.stored()
         expunges_crc = self._put(expunges, expunges_at)
+        end = expunges_at + len(expunges)
+        retained = b"" if index.retained is None else index.retained.stored()
+        if retained:
+            at = (end + 7) & ~7
+            self._put(retained, at)
+            end = at + len(retained)
         values = {name: getattr(index, name) for name in _SCALARS} | {"generation": generation}
         head = bytearray(
             INDEX.write(
@@ -111,6 +119,7 @@ class _IndexWriter:
                 expunges_at=expunges_at,
                 expunges_crc=expunges_crc,
                 forgotten=index.expunges.forgotten,
+                retained=bool(retained),
                 created=int(time.time()),
                 **values,
             )
@@ -119,7 +128,7 @@ class _IndexWriter:
         head += bytes(header_bytes - len(head))
         struct.pack_into("<I", head, 4, zlib.crc32(head[8:]))
         raw.pwrite(self._fd, head, 0)
-        raw.truncate(self._fd, expunges_at + len(expunges))
+        raw.truncate(self._fd, end)
         raw.sync(self._fd)
 
     def _write_column(self, full: Array, at: int) -> int:
@@ -137,7 +146,9 @@ class _IndexWriter:
         """Write the readers' sets and their table; gives its place, its length and its end."""
         entries = []
         if self._index.kept is not None:
-            for reader, stored in self._index.kept.stored(uids, self._live):
+            retained = self._index.retained
+            over = np.empty(0, np.uint32) if retained is None else retained.entries()["uid"]
+            for reader, stored in self._index.kept.stored(uids, self._live, over):
                 entries.append(format_entry(reader, at, stored))
                 self._put(stored, at)
                 at += len(stored)
@@ -211,13 +222,40 @@ def read_index(path: Path, verify: bool = False, reader: int | None = None, keep
         raise Corrupt(f"{path.name} is cut short")
     stored = bytes(data[header.expunges_at : end])
     index.expunges = parse_expunges(stored, header.forgotten, header.expunges_crc)
+    retained = Retained()
+    if header.retained:
+        index.retained_days, rows, crc = parse_days(data[_retained_at(header) :])
+        if keep or check:
+            retained = parse_retained(rows, crc)
     if keep or (check and header.readers):
-        kept = _read_sets(buffer, header, verify)
-        index.kept = kept if keep else None
+        kept = _read_sets(buffer, header, retained, verify)
+        if keep:
+            index.keep_all(kept, retained)
     if reader is not None:
         seen = find_entry(buffer, header.readers_at, header.readers, reader)
         index.see_as(reader, None if seen is None else parse_bits(seen, header.rows))
     return index
+
+
+def read_retained(path: Path) -> Retained:
+    """The record of retained messages in an index that may be damaged elsewhere.
+
+    Raises: Corrupt, FileNotFoundError.
+    """
+    fd = raw.open_file(path, raw.READ)
+    try:
+        buffer = map_file(fd, raw.size_of(fd))
+    finally:
+        raw.close(fd)
+    header, _ = _read_head(path, buffer)
+    if not header.retained:
+        return Retained()
+    return parse_retained(*parse_days(memoryview(buffer)[_retained_at(header) :])[1:])
+
+
+def _retained_at(header: Any) -> int:
+    at: int = header.expunges_at + header.expunges * EXPUNGE_ENTRY.size
+    return (at + 7) & ~7
 
 
 def _read_head(path: Path, buffer: Any) -> tuple[Any, bytes]:
@@ -237,10 +275,11 @@ def _read_head(path: Path, buffer: Any) -> tuple[Any, bytes]:
     return header, head
 
 
-def _read_sets(buffer: Any, header: Any, patient: bool) -> ReaderSets:
-    kept = ReaderSets()
+def _read_sets(buffer: Any, header: Any, retained: Retained, patient: bool) -> ReaderSets:
+    uids = retained.entries()["uid"].copy()
+    kept = ReaderSets(header.rows, uids)
     for reader, stored in parse_entries(buffer, header.readers_at, header.readers):
-        parse_bits(stored, header.rows)
+        parse_bits(stored, header.rows + len(uids))
         if patient:
             blocking.breathe()
         kept.put(reader, stored)

@@ -136,8 +136,11 @@ class Columns:
         if self._map is not None and name in self._offsets:
             give_back(self._map, self._offsets[name], self.capacity * WIDTHS[name])
 
-    def append(self, rows: int, payload: bytes, at: int, modseq: int) -> None:
-        """Add rows whose columns lie in ``payload`` from ``at`` on, in the order of the journal."""
+    def append(self, rows: int, payload: bytes, at: int, modseq: int | npt.NDArray[np.uint64]) -> None:
+        """Add rows whose columns lie in ``payload`` from ``at`` on, in the order of the journal.
+
+        They have one MODSEQ, or each its own.
+        """
         self._make_room(rows)
         full, row = self.full, self.count
         if rows == 1:

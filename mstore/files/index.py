@@ -11,6 +11,7 @@ the file."""
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from mstore.base.flags import (
     SEEN,
     TOMBSTONE,
 )
-from mstore.files.column import Columns, capacity_for, rows_in_ranges
+from mstore.files.column import DTYPES, Columns, capacity_for, rows_in_ranges
 from mstore.files.expunges import Expunges
 from mstore.files.layout import (
     APPENDED,
@@ -33,8 +34,10 @@ from mstore.files.layout import (
     EXPUNGED,
     FLAGGED,
     FRAME,
+    JOURNALED,
     KEYWORD,
     MAY_SKIP,
+    MOVED,
     RECENT,
     RELOCATED,
     SEEN_BY,
@@ -54,6 +57,7 @@ from mstore.files.layout import (
     UID_NEXT,
 )
 from mstore.files.readers import ReaderSets
+from mstore.files.retained import Days, Retained
 from mstore.files.segment import PACKED
 from mstore.files.snapshot import Snapshot
 
@@ -74,6 +78,10 @@ _SCALARS = (
     "packed_next",
 )
 _PAIR = struct.Struct("<II")
+_ARRIVAL = np.dtype([("count", "<u8"), *((column.name, DTYPES[column.name]) for column in JOURNALED)])
+ARRIVAL_BYTES = _ARRIVAL.itemsize
+"""The payload of a record of one message added."""
+_FEW = 8
 _TOMB, _SEEN, _DELETED = np.uint64(TOMBSTONE), np.uint64(SEEN), np.uint64(DELETED)
 
 RowSet = int | npt.NDArray[Any]
@@ -109,6 +117,8 @@ class Index:
         "moves",
         "packed_next",
         "reader",
+        "retained",
+        "retained_days",
         "size_bytes",
         "snapshot",
         "tail_offset",
@@ -133,6 +143,10 @@ class Index:
         self.packed_next = PACKED
         self.expunges = Expunges()
         """What was expunged lately."""
+        self.retained_days = Days()
+        """How much of what is dead was expunged when; what was moved elsewhere does not count."""
+        self.retained: Retained | None = None
+        """The messages behind that, in a table that is to be written."""
         self.moves = 0
         """How often messages were moved to other segments, or segments removed, while this table lived."""
         self.snapshot = Snapshot(self.columns, None, self.columns.count)
@@ -144,6 +158,10 @@ class Index:
         self._log: list[Change] = []
         self._log_rows = 0
         self._log_start = 0
+
+    def keep_all(self, readers: ReaderSets, retained: Retained) -> None:
+        """Become a table that is to be written: with the sets of all readers, and what is retained."""
+        self.kept, self.retained = readers, retained
 
     # -- what happened lately
 
@@ -179,6 +197,7 @@ class Index:
         new.columns.take(self.columns, live)
         new.snapshot = Snapshot(new.columns, None, new.columns.count)
         new.keywords, new.reader, new.expunges = self.keywords, self.reader, self.expunges
+        new.retained_days = self.retained_days
         for name in (*_SCALARS, "messages"):
             setattr(new, name, getattr(self, name))
         new.version = new._log_start = self.version + 1
@@ -219,8 +238,8 @@ class Index:
 
     # -- applying records
 
-    def apply(self, kind: int, flags: int, payload: bytes, modseq: int) -> None:
-        """Apply one record of a group whose checksum was right.
+    def apply(self, kind: int, flags: int, payload: bytes, modseq: int, time_ms: int = 0) -> None:
+        """Apply one record of a group whose checksum was right, and which has this time.
 
         Raises: Corrupt when it cannot have been written by us.
         """
@@ -232,7 +251,7 @@ class Index:
             elif kind == TYPE_SEEN_BY:
                 self._apply_seen_by(payload, modseq)
             elif kind == TYPE_EXPUNGED:
-                self._apply_expunged(payload, modseq)
+                self._apply_expunged(payload, modseq, None if flags & MOVED else time_ms)
             elif kind == TYPE_KEYWORD:
                 self._apply_keyword(payload, modseq)
             elif kind == TYPE_RECENT:
@@ -255,11 +274,32 @@ class Index:
         except (struct.error, ValueError, IndexError) as error:
             raise Corrupt(f"a journal record of type {kind} is malformed") from error
 
+    def apply_arrivals(self, payloads: Sequence[bytes], modseqs: Sequence[int]) -> None:
+        """Apply records of one message added each (payloads of ``ARRIVAL_BYTES``), which follow each other.
+
+        Raises: Corrupt, as ``apply`` does.
+        """
+        rows = np.frombuffer(b"".join(payloads), _ARRIVAL)
+        uids = rows["uid"]
+        if len(rows) < _FEW or (rows["count"] != 1).any() or (uids[1:] <= uids[:-1]).any():
+            for payload, modseq in zip(payloads, modseqs, strict=True):
+                self.apply(TYPE_APPENDED, 0, payload, modseq)
+            return
+        joined = b"".join([rows[column.name].tobytes() for column in JOURNALED])
+        first = self._add_rows(len(rows), joined, 0, np.array(modseqs, np.uint64))
+        for row, modseq in enumerate(modseqs, first):
+            self._note("A", modseq, row)
+
     def _apply_appended(self, payload: bytes, modseq: int) -> None:
         (count,) = APPENDED.unpack_from(payload)
+        first = self._add_rows(count, payload, APPENDED.size, modseq)
+        self._note("A", modseq, first if count == 1 else np.arange(first, first + count))
+
+    def _add_rows(self, count: int, payload: bytes, at: int, modseq: int | npt.NDArray[np.uint64]) -> int:
+        """Add rows as ``Columns.append`` takes them; gives the first."""
         columns = self.columns
         first = columns.count
-        columns.append(count, payload, APPENDED.size, modseq)
+        columns.append(count, payload, at, modseq)
         full, last = columns.full, columns.count - 1
         if first and full.uid.item(first) <= full.uid.item(first - 1):
             columns.count = first
@@ -287,7 +327,7 @@ class Index:
             self.tail_segment = full.segment.item(place)
             self.tail_offset = full.offset.item(place) + full.size.item(place)
         self.snapshot.grow(count)
-        self._note("A", modseq, first if count == 1 else np.arange(first, last + 1))
+        return first
 
     def _apply_flagged(self, payload: bytes, modseq: int) -> None:
         set_bits, clear_bits, count = FLAGGED.unpack_from(payload)
@@ -343,14 +383,15 @@ class Index:
         if changed & DELETED:
             self.deleted += -1 if before & DELETED else 1
 
-    def _apply_expunged(self, payload: bytes, modseq: int) -> None:
+    def _apply_expunged(self, payload: bytes, modseq: int, time_ms: int | None) -> None:
         guard, count = EXPUNGED.unpack_from(payload)
         if guard != EXPUNGE_GUARD:
             raise Corrupt("an expunge in the journal lacks its guard")
-        self._expunge(self._rows_of(payload, EXPUNGED.size, count), modseq)
+        self._expunge(self._rows_of(payload, EXPUNGED.size, count), modseq, time_ms)
         self.expunges.note(np.frombuffer(payload, "<u4", count * 2, EXPUNGED.size), modseq)
 
-    def _expunge(self, rows: npt.NDArray[Any], modseq: int) -> None:
+    def _expunge(self, rows: npt.NDArray[Any], modseq: int, time_ms: int | None = None) -> None:
+        """Make rows tombstones; with a time, what they refer to is to be retained."""
         if not len(rows):
             return
         full = self.columns.full
@@ -360,7 +401,12 @@ class Index:
         self.unseen -= len(rows) - int(np.count_nonzero(flags & _SEEN))
         self.deleted -= int(np.count_nonzero(flags & _DELETED))
         self.size_bytes -= sizes
-        self.dead_bytes += sizes + FRAME.size * len(rows)
+        dead = sizes + FRAME.size * len(rows)
+        self.dead_bytes += dead
+        if time_ms is not None:
+            self.retained_days.note(time_ms, dead)
+            if self.retained is not None:
+                self.retained.note(self.columns, rows, modseq, time_ms)
         full.flags[rows] = flags | _TOMB
         full.modseq[rows] = modseq
         if self.kept is not None:
@@ -389,14 +435,16 @@ class Index:
         rows, offsets = self._places(payload, RELOCATED.size, count)
         self.columns.full.segment[rows] = segment
         self.columns.full.offset[rows] = offsets
+        if self.retained is not None:
+            uids, places = _placed(payload, RELOCATED.size, count)
+            self.retained.relocate(uids, segment, places)
         self.dead_bytes = dead_bytes
         self.packed_next = max(self.packed_next, segment + 1)
         self.moves += 1
 
     def _places(self, payload: bytes, at: int, count: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """The rows of the UIDs in a record that are known here, and the places given for them."""
-        uids = np.frombuffer(payload, "<u4", count, at)
-        offsets = np.frombuffer(payload, "<u8", count, at + 4 * (count + count % 2))
+        uids, offsets = _placed(payload, at, count)
         rows = self.rows_of_uids(uids)
         known = rows >= 0
         return rows[known], offsets[known]
@@ -433,7 +481,7 @@ class Index:
         for name in ("flags", "modseq", "segment", "offset", "derived", "thread_id"):
             getattr(mine, name)[kept] = getattr(theirs, name)[source]
         self.keywords[:] = newer.keywords
-        self.expunges = newer.expunges
+        self.expunges, self.retained_days = newer.expunges, newer.retained_days
         if moved.any():
             self._note("F", newer.highest_modseq, kept[moved])
         self._expunge(rows[~found], newer.highest_modseq)
@@ -451,3 +499,9 @@ class Index:
         self.columns.take(newer.columns, rows)
         self.snapshot.extend()
         self._note("A", newer.highest_modseq, np.arange(first, self.columns.count))
+
+
+def _placed(payload: bytes, at: int, count: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """UIDs and offsets as a record has them."""
+    uids = np.frombuffer(payload, "<u4", count, at)
+    return uids, np.frombuffer(payload, "<u8", count, at + 4 * (count + count % 2))

@@ -14,10 +14,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, NamedTuple
 
 from mstore.base.errors import Corrupt
 from mstore.files import raw
@@ -31,6 +28,7 @@ from mstore.files.layout import (
     JOURNAL,
     JOURNAL_MAGIC,
     KEYWORD,
+    MOVED,
     PENDING_MAGIC,
     RECENT,
     RECORD,
@@ -49,8 +47,14 @@ from mstore.files.layout import (
     TYPE_SEEN_BY,
     TYPE_SWEPT,
     TYPE_TAIL_MOVED,
+    TYPE_UID_NEXT,
+    UID_NEXT,
     VERSION,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 START = JOURNAL.size
 NO_BOOT = b"\xff" * 16
@@ -81,12 +85,20 @@ def format_record(kind: int, payload: bytes, flags: int = 0) -> bytes:
 
 
 def format_group(
-    generation: int, position: int, modseq: int, records: list[Record], pending: bool = False
+    generation: int,
+    position: int,
+    modseq: int,
+    records: list[Record],
+    pending: bool = False,
+    time_ms: int | None = None,
 ) -> bytes:
-    """A group as it stands at ``position`` of a journal."""
+    """A group as it stands at ``position`` of a journal, and of that time, milliseconds since 1970; else of
+    now."""
+    if time_ms is None:
+        time_ms = time.time_ns() // 1_000_000
     body = b"".join([format_record(kind, payload, flags) for kind, flags, payload in records])
     length = GROUP.size + len(body)
-    rest = struct.pack("<IQq", len(records), modseq, time.time_ns() // 1_000_000) + body
+    rest = struct.pack("<IQq", len(records), modseq, time_ms) + body
     crc = zlib.crc32(rest, zlib.crc32(_SEED.pack(generation, position, length)))
     return struct.pack("<III", PENDING_MAGIC if pending else GROUP_MAGIC, length, crc) + rest
 
@@ -151,6 +163,8 @@ def salvage(data: bytes, position: int, generation: int) -> Iterator[tuple[Group
 
 
 def _format_pairs(firsts: npt.NDArray[np.uint32], lasts: npt.NDArray[np.uint32]) -> bytes:
+    import numpy as np  # Who only reads catalogs, as completion does, is spared it.
+
     pairs = np.empty(len(firsts) * 2, "<u4")
     pairs[::2], pairs[1::2] = firsts, lasts
     return pairs.tobytes()
@@ -168,9 +182,10 @@ def flagged(
     return TYPE_FLAGGED, 0, FLAGGED.pack(set_bits, clear_bits, len(firsts)) + _format_pairs(firsts, lasts)
 
 
-def expunged(firsts: npt.NDArray[np.uint32], lasts: npt.NDArray[np.uint32]) -> Record:
-    """All messages in UID ranges are gone."""
-    return TYPE_EXPUNGED, 0, EXPUNGED.pack(EXPUNGE_GUARD, len(firsts)) + _format_pairs(firsts, lasts)
+def expunged(firsts: npt.NDArray[np.uint32], lasts: npt.NDArray[np.uint32], moved: bool = False) -> Record:
+    """All messages in UID ranges are gone; ``moved``: to where they are durable already."""
+    head = EXPUNGED.pack(EXPUNGE_GUARD, len(firsts))
+    return TYPE_EXPUNGED, MOVED if moved else 0, head + _format_pairs(firsts, lasts)
 
 
 def keyword_defined(bit: int, name: bytes) -> Record:
@@ -183,9 +198,7 @@ def recent_moved(first_recent: int) -> Record:
     return TYPE_RECENT, 0, RECENT.pack(first_recent)
 
 
-def seen_by(
-    reader: int, firsts: npt.NDArray[np.uint32], lasts: npt.NDArray[np.uint32], seen: bool
-) -> Record:
+def seen_by(reader: int, firsts: npt.NDArray[np.uint32], lasts: npt.NDArray[np.uint32], seen: bool) -> Record:
     """A reader has seen all messages in UID ranges, or has not."""
     return TYPE_SEEN_BY, 0, SEEN_BY.pack(reader, seen, len(firsts)) + _format_pairs(firsts, lasts)
 
@@ -201,6 +214,8 @@ def derived_at(uids: npt.NDArray[np.uint32], offsets: npt.NDArray[np.uint64]) ->
 
 
 def _format_places(uids: npt.NDArray[np.uint32], offsets: npt.NDArray[np.uint64]) -> bytes:
+    import numpy as np
+
     padded = np.zeros(len(uids) + len(uids) % 2, "<u4")
     padded[: len(uids)] = uids
     return padded.tobytes() + offsets.astype("<u8").tobytes()
@@ -217,6 +232,11 @@ def relocated(
 def tail_moved(segment: int, offset: int) -> Record:
     """Another segment is written to."""
     return TYPE_TAIL_MOVED, 0, TAIL_MOVED.pack(segment, offset)
+
+
+def uid_next_moved(uid_next: int) -> Record:
+    """No UID below this is free."""
+    return TYPE_UID_NEXT, 0, UID_NEXT.pack(uid_next)
 
 
 def swept(dead_bytes: int) -> Record:
@@ -278,12 +298,24 @@ def settle_header(path: Path, info: JournalInfo) -> None:
 class Journal:
     """One generation's journal: how far this process has followed it, and its end for a writer."""
 
-    __slots__ = ("_closed_as", "_name", "confirmed", "end", "fd", "info", "path", "unresolved")
+    __slots__ = (
+        "_closed_as",
+        "_is_for_writing",
+        "_name",
+        "confirmed",
+        "end",
+        "fd",
+        "info",
+        "path",
+        "unresolved",
+    )
 
     def __init__(self, path: Path, end: int = START) -> None:
         self.path = path
         self._name = os.fspath(path)
         self.fd = raw.open_best(path)
+        self._is_for_writing = False
+        """The descriptor is known to be one for writing."""
         self.end = end
         self.unresolved = False
         """Something that is no valid group stands behind ``end``: look again, even if the size stays."""
@@ -323,11 +355,25 @@ class Journal:
         except OSError:
             return False
 
+    def stamp(self) -> tuple[int, ...] | None:
+        """What ``stat`` says of the file, if it was followed to its end and nothing stands behind that.
+
+        As long as it says so there is nothing new: a group makes the file longer, or was behind its end.
+        """
+        if self.fd < 0:
+            return self._closed_as
+        status = os.fstat(self.fd)
+        is_followed = status.st_size == self.end and status.st_nlink and not self.unresolved
+        return _stamp(status) if is_followed else None
+
     def reopen_to_write(self) -> None:
         """Have a descriptor for writing: the one there is may be from when the disk was read-only."""
+        if self._is_for_writing:
+            return
         if self.fd >= 0 and not raw.is_writable(self.fd):
             self.close()
         self.reopen()
+        self._is_for_writing = raw.is_writable(self.fd)
 
     def read_new(self, size: int) -> list[Group]:
         """The valid groups between what was followed so far and ``size``; moves ``end`` behind them."""
@@ -348,11 +394,9 @@ class Journal:
     def close(self) -> None:
         """Close the descriptor; ``reopen`` gets it back."""
         if self.fd >= 0:
-            status = os.fstat(self.fd)
-            is_followed = status.st_size == self.end and not self.unresolved
-            self._closed_as = _stamp(status) if is_followed else None
+            self._closed_as = self.stamp()
             raw.close(self.fd)
-            self.fd = -1
+            self.fd, self._is_for_writing = -1, False
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

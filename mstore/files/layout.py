@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections import namedtuple
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 VERSION = 1
 
@@ -58,7 +59,9 @@ class Layout:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The same structure for numpy, to read or write many at once."""
-        numpy_codes = {"H": "<u2", "I": "<u4", "Q": "<u8", "q": "<i8"}
+        import numpy as np  # Who only reads catalogs, as completion does, is spared it.
+
+        numpy_codes = {"H": "<u2", "I": "<u4", "i": "<i4", "Q": "<u8", "q": "<i8"}
         columns: list[tuple[str, str]] = []
         for number, field in enumerate(self.fields):
             width = struct.calcsize("<" + field.code)
@@ -95,6 +98,7 @@ PENDING_MAGIC = magic(b"wait")
 INDEX_MAGIC = magic(b"MSix")
 DERIVED_MAGIC = magic(b"MSdv")
 BLOB_MAGIC = magic(b"MSbl")
+RETAINED_MAGIC = magic(b"MSrt")
 EXPUNGE_GUARD = magic(b"gone")
 
 SEGMENT = Layout(
@@ -174,11 +178,16 @@ RECORD = Layout(
     "opens each record of a group; payloads are padded to 8 bytes",
     [
         Field("type", "H", "what it says: see below"),
-        Field("flags", "H", "1: a reader that does not know the type may skip it"),
+        Field(
+            "flags",
+            "H",
+            "1: a reader that does not know the type may skip it; 2: of an expunge, the messages were moved"
+            " elsewhere and are not retained",
+        ),
         Field("length", "I", "bytes of the payload, padding not counted"),
     ],
 )
-MAY_SKIP = 1
+MAY_SKIP, MOVED = 1, 2
 
 RANGES = Layout(
     "Ranges",
@@ -310,7 +319,8 @@ RECORDS: dict[int, Layout] = {
 
 INDEX = Layout(
     "IndexHeader",
-    "opens each `index.<g>`; column table, keywords, columns, readers' sets and record of expunges follow",
+    "opens each `index.<g>`; column table, keywords, columns, readers' sets, and the records of expunges and"
+    " of retained messages follow",
     [
         Field("magic", "I", "`MSix`"),
         Field("crc", "I", "CRC-32 of the rest of the header area"),
@@ -338,7 +348,7 @@ INDEX = Layout(
         Field("expunges", "I", "number of entries of the record of expunges"),
         Field("expunges_at", "Q", "offset of that record, behind the table of readers"),
         Field("expunges_crc", "I", "CRC-32 of it"),
-        Field("reserved", "4x", ""),
+        Field("retained", "I", "1: the record of retained messages follows it, at a multiple of 8"),
         Field("forgotten", "Q", "of expunges up to this MODSEQ some may not be in the record"),
     ],
 )
@@ -361,9 +371,50 @@ EXPUNGE_ENTRY = Layout(
         Field("last", "I", "UID of the last"),
     ],
 )
+RETAINED = Layout(
+    "RetainedHeader",
+    "opens the record of retained messages in an index; days and entries follow",
+    [
+        Field("magic", "I", "`MSrt`"),
+        Field("crc", "I", "CRC-32 of the rest of this header and of the days"),
+        Field("count", "I", "number of entries"),
+        Field("days", "I", "number of days"),
+        Field("entries_crc", "I", "CRC-32 of the entries"),
+        Field("reserved", "4x", ""),
+    ],
+)
+RETAINED_DAY = Layout(
+    "RetainedDay",
+    "how much was expunged on one day, of what the entries tell",
+    [
+        Field("day", "Q", "days since 1970, UTC"),
+        Field("bytes", "Q", "bytes of the messages, frame headers included"),
+    ],
+)
+RETAINED_ENTRY = Layout(
+    "RetainedEntry",
+    "a message that was expunged, as its row was then; in the order of UIDs",
+    [
+        Field("expunged", "q", "when it was expunged, milliseconds since 1970"),
+        Field("modseq", "Q", "MODSEQ of the expunge"),
+        Field("flags", "Q", "flags and keywords"),
+        Field("internal_date", "q", "INTERNALDATE, seconds since 1970"),
+        Field("save_date", "q", "when it came into this mailbox, seconds since 1970"),
+        Field("sent_date", "q", "the Date field, as in the index"),
+        Field("offset", "Q", "of the message's first byte in its segment"),
+        Field("email_id", "Q", "id of the content, kept by copies"),
+        Field("uid", "I", "UID"),
+        Field("size", "I", "bytes of the message"),
+        Field("segment", "I", "number of its segment"),
+        Field("header_length", "I", "offset of the body within the message"),
+        Field("sent_zone", "i", "what to add to sent_date for the time as written"),
+        Field("reserved", "4x", ""),
+    ],
+)
 READER_ENTRY = Layout(
     "ReaderEntry",
-    "what one reader has seen: a bit for each row, lowest first, in whole bytes, deflated (zlib)",
+    "what one reader has seen: a bit for each row, then for each retained message, lowest first, in whole "
+    "bytes, deflated (zlib)",
     [
         Field("reader", "Q", "id of the reader's account"),
         Field("offset", "Q", "of the deflated bits in the file"),
@@ -481,6 +532,9 @@ LAYOUTS = (
     COLUMN_ENTRY,
     READER_ENTRY,
     EXPUNGE_ENTRY,
+    RETAINED,
+    RETAINED_DAY,
+    RETAINED_ENTRY,
     DERIVED,
     BLOB,
 )

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from mstore.base import blocking
+from mstore.base import blocking, measure
 from mstore.base.errors import Busy, NotFound, StorageFailed
 from mstore.files import raw
 
@@ -114,15 +114,17 @@ class Lock:
         held = _held.get()
         if held and held[-1] >= self.place:
             raise LockOrder(f"{self.place} asked for while {held[-1]} is held")
-        deadline = 0.0
+        began = 0.0  # when we began to wait
         if not self._mutex.acquire(False):
-            deadline = time.monotonic() + deadline_s
+            began = time.monotonic()
             if deadline_s <= 0 or not self._mutex.acquire(True, deadline_s):
+                self._note_wait(began, deadline_s)
                 raise Busy("in use by another session; try again")
         try:
             if self._ceded_until and deadline_s > 0:
+                began = began or time.monotonic()
                 self._cede()
-            self._lock(deadline, deadline_s)
+            self._lock(began, deadline_s)
         except BaseException:
             self._close()
             self._mutex.release()
@@ -137,7 +139,7 @@ class Lock:
         if left_s > 0:
             blocking.sleep(left_s)
 
-    def _lock(self, deadline: float, deadline_s: float) -> None:
+    def _lock(self, began: float, deadline_s: float) -> None:
         pause_s, is_next = 0.001, False
         while True:
             try:
@@ -151,6 +153,7 @@ class Lock:
                     raise NotFound("it has been deleted")
                 if is_next:
                     fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, self._out_of_line)
+                self._note_wait(began, deadline_s)
                 return
             except FileNotFoundError:
                 raise NotFound("it has been deleted") from None
@@ -158,12 +161,19 @@ class Lock:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):
                     raise StorageFailed(f"cannot lock: {error.strerror}") from error
             now = time.monotonic()
-            deadline = deadline or now + deadline_s
+            began = began or now
+            deadline = began + deadline_s
             if now >= deadline:
+                self._note_wait(began, deadline_s)
                 raise Busy("in use by another process; try again")
             is_next = is_next or self._step_into_line()
             blocking.sleep(min(pause_s, deadline - now))
             pause_s = min(pause_s * 1.5, _CEDED_S / 2 if is_next else MOST_PAUSE_S)
+
+    @staticmethod
+    def _note_wait(began: float, deadline_s: float) -> None:
+        if began and deadline_s > 0:  # else there was none
+            measure.observe(measure.LOCK_WAIT, time.monotonic() - began)
 
     def _step_into_line(self) -> bool:
         try:

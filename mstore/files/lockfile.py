@@ -13,6 +13,8 @@ from pathlib import Path
 
 from mstore.base.errors import Busy
 
+TOLD_AT = 64
+"""Where in the file that begins which its holder tells."""
 _FLOCK = struct.Struct("hhqqi4x")
 
 
@@ -28,29 +30,53 @@ class LockFile:
 
         Raises: Busy, with the holder's process id; OSError
         """
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        fd = open_unlocked(path)
         try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            pid = _ask(fd)
-            os.close(fd)
-            raise Busy(f"is already running (process {pid or 'unknown'}, {path} is locked)") from None
+            return cls.lock(fd, path)
         except BaseException:
             os.close(fd)
             raise
+
+    @classmethod
+    def lock(cls, fd: int, path: Path) -> LockFile:
+        """The same with the file open already, which it stays when the lock is not to be had."""
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            pid = _ask(fd) or "unknown"
+            raise Busy(f"is already running (process {pid}, {path} is locked)") from None
         os.fchmod(fd, 0o644)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         return cls(fd)
+
+    def tell(self, data: bytes) -> None:
+        """Write what the holder has to say into the file, behind its process id; not synced.
+
+        Raises: OSError
+        """
+        os.pwrite(self._fd, data, TOLD_AT)
 
     def release(self) -> None:
         """Empty the file and unlock it; the file stays."""
         os.ftruncate(self._fd, 0)
         os.close(self._fd)
 
+    def fileno(self) -> int:
+        """The descriptor, for a program that this process becomes: that holds the lock then."""
+        return self._fd
+
     def forget(self) -> None:
         """Close the descriptor in a forked child, who does not hold the lock."""
         os.close(self._fd)
+
+
+def open_unlocked(path: Path) -> int:
+    """Open a lock file, for who waits for the lock and could open nothing later.
+
+    Raises: OSError
+    """
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
 
 
 def _ask(fd: int) -> int | None:

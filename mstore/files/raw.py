@@ -6,13 +6,14 @@ by a recorder or by one that fails, for tests; nobody else may keep state here."
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mstore.base import blocking
+from mstore.base import blocking, clock, measure
 from mstore.base.errors import StorageFailed
 
 Buffer = Any
@@ -22,6 +23,8 @@ WRITE = os.O_RDWR | os.O_CLOEXEC
 CREATE = os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL
 REPLACE = os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_TRUNC
 _VECTOR = 512
+_LITTLE_BYTES = 64 << 10
+"""What is on disk in a moment, where disks are as they should be."""
 
 
 class System:
@@ -43,12 +46,26 @@ class System:
         os.ftruncate(fd, size)
 
     def sync(self, fd: int) -> None:
+        began = clock.steady()
         os.fdatasync(fd)
+        measure.observe(measure.SYNC, clock.steady() - began)
 
     def sync_directory(self, path: PathLike) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            began = clock.steady()
             os.fsync(fd)
+            measure.observe(measure.SYNC, clock.steady() - began)
+        finally:
+            os.close(fd)
+
+    def sync_filesystem(self, path: PathLike) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            library = ctypes.CDLL(None, use_errno=True)  # Python has no syncfs(2).
+            if library.syncfs(fd):
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
         finally:
             os.close(fd)
 
@@ -225,10 +242,16 @@ def truncate(fd: int, size: int) -> None:
         raise _failed("truncate", error) from error
 
 
-def sync(fd: int) -> None:
-    """Wait until all that was written to a file is on disk; other sessions run meanwhile."""
+def sync(fd: int, size_bytes: int | None = None) -> None:
+    """Wait until all that was written to a file is on disk; other sessions run meanwhile.
+
+    ``size_bytes`` tells how much that is about; None: who knows.
+    """
     try:
-        blocking.call(_system.sync, fd)
+        if size_bytes is not None and size_bytes <= _LITTLE_BYTES:
+            blocking.call_briefly(_system.sync, fd)
+        else:
+            blocking.call(_system.sync, fd)
     except OSError as error:
         raise _failed("sync", error) from error
 
@@ -239,6 +262,14 @@ def sync_directory(path: PathLike) -> None:
         blocking.call(_system.sync_directory, path)
     except OSError as error:
         raise _failed("sync a directory", error) from error
+
+
+def sync_filesystem(path: PathLike) -> None:
+    """Wait until all that was written to the file system of a directory is on disk."""
+    try:
+        blocking.call(_system.sync_filesystem, path)
+    except OSError as error:
+        raise _failed("write to disk", error) from error
 
 
 def rename(source: PathLike, target: PathLike) -> None:

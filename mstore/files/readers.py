@@ -2,7 +2,8 @@
 
 The table in memory has the \\Seen of one user only. The sets of all are needed by those who write an index:
 they are held as they are stored, beside what the journal has said since, and each is unfolded alone, when it
-is written, so that a thousand readers of a million messages cost little."""
+is written, so that a thousand readers of a million messages cost little. Behind the rows of its index a set
+goes on over the messages that are retained (``retained``), so that they can come back as they were."""
 
 from __future__ import annotations
 
@@ -43,9 +44,12 @@ def parse_bits(stored: bytes, rows: int) -> Bits:
 class ReaderSets:
     """The sets of all readers of one mailbox, from an index and from what its journals say."""
 
-    __slots__ = ("_said", "_stored")
+    __slots__ = ("_retained", "_rows", "_said", "_stored")
 
-    def __init__(self) -> None:
+    def __init__(self, rows: int = 0, retained: Array | None = None) -> None:
+        """``rows`` has the index that the sets come from, and then messages ``retained`` with these UIDs."""
+        self._rows = rows
+        self._retained = _NO_UIDS if retained is None else retained
         self._stored: dict[int, bytes] = {}
         self._said: dict[int, list[bytes]] = {}
 
@@ -63,7 +67,8 @@ class ReaderSets:
 
     def bits(self, reader: int, uids: Array) -> Bits:
         """Which of the rows with these UIDs a reader has seen; rows that an index has come first."""
-        bits = parse_bits(self._stored.get(reader, _NONE), len(uids))
+        bits = np.zeros(len(uids), np.bool_)
+        bits[: self._rows] = parse_bits(self._stored.get(reader, _NONE), self._rows)
         for payload in self._said.get(reader, ()):
             _, seen, count = SEEN_BY.unpack_from(payload)
             pairs = np.frombuffer(payload, "<u4", count * 2, SEEN_BY.size)
@@ -71,23 +76,37 @@ class ReaderSets:
             bits[rows] = bool(seen)
         return bits
 
-    def stored(self, uids: Array, live: Array | None) -> Iterator[tuple[int, bytes]]:
+    def of_retained(self, reader: int, uids: Array, bits: Bits, retained: Array) -> Bits:
+        """Which of the messages retained with these UIDs a reader had seen.
+
+        ``bits`` are those of the rows with ``uids``: of what was expunged since the index was written.
+        """
+        before = parse_bits(self._stored.get(reader, _NONE), self._rows + len(self._retained))[self._rows :]
+        found: Bits = np.isin(retained, self._retained[before]) | np.isin(retained, uids[bits])
+        return found
+
+    def stored(self, uids: Array, live: Array | None, retained: Array) -> Iterator[tuple[int, bytes]]:
         """Each reader's set as it is stored; ``live`` are the rows that go into the new index, if not all.
+
+        Behind them come the messages ``retained`` with these UIDs.
 
         Who has seen nothing of what is there has none.
         """
+        is_same = live is None and not len(retained) and not len(self._retained)
         for reader in self.readers():
-            if live is None and reader not in self._said:
+            if is_same and reader not in self._said:
                 yield reader, self._stored[reader]
                 continue
-            bits = self.bits(reader, uids)
-            if live is not None:
-                bits = bits[live]
+            all_bits = self.bits(reader, uids)
+            bits = all_bits if live is None else all_bits[live]
+            if len(retained):
+                bits = np.concatenate([bits, self.of_retained(reader, uids, all_bits, retained)])
             if bits.any():
                 yield reader, format_bits(bits)
 
 
 _NONE = zlib.compress(b"")
+_NO_UIDS: Array = np.empty(0, np.uint32)
 
 
 def format_entry(reader: int, offset: int, stored: bytes) -> bytes:

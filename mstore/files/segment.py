@@ -208,11 +208,13 @@ def every_segment(directory: Path) -> list[int]:
 class Segments:
     """The segments of one mailbox, with a few descriptors kept open."""
 
-    __slots__ = ("_fds", "_forgotten", "_pinned", "directory")
+    __slots__ = ("_fds", "_forgotten", "_pinned", "_read_only", "directory")
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._fds: dict[int, int] = {}
+        self._read_only: set[int] = set()
+        """Those last opened for reading alone."""
         self._pinned: dict[int, int] = {}
         self._forgotten: set[int] = set()
 
@@ -226,6 +228,10 @@ class Segments:
         return fd if fd is not None else self._keep(number, raw.open_best(self.path(number)))
 
     def _keep(self, number: int, fd: int) -> int:
+        if raw.is_writable(fd):
+            self._read_only.discard(number)
+        else:
+            self._read_only.add(number)
         for oldest in list(self._fds):
             if len(self._fds) < _MOST_OPEN:
                 break
@@ -240,7 +246,7 @@ class Segments:
         Raises: StorageFailed while somebody still reads by that one.
         """
         fd = self.fd(number)
-        if raw.is_writable(fd):
+        if number not in self._read_only:
             return fd
         if self._pinned.get(number):
             cause = OSError(errno.EROFS, os.strerror(errno.EROFS))
@@ -280,11 +286,12 @@ class Segments:
 
         A descriptor of a file that was removed or replaced meanwhile is given up.
         """
-        fd = self._fds.get(number)
-        if fd is not None and not self._pinned.get(number) and os.fstat(fd).st_nlink == 0:
-            raw.close(self._fds.pop(number))
         try:
-            return os.fstat(self.fd(number))
+            status = os.fstat(self.fd(number))
+            if status.st_nlink == 0 and not self._pinned.get(number):
+                raw.close(self._fds.pop(number))
+                status = os.fstat(self.fd(number))
+            return status
         except FileNotFoundError:
             return None
 

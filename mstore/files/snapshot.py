@@ -59,6 +59,8 @@ class Snapshot:
         """How many of messages 1 to ``count`` have a UID below this one."""
         uids = self.columns.full.uid
         if self.identity:
+            if not count or uids.item(count - 1) < uid:
+                return count
             return int(uids[:count].searchsorted(np.uint32(min(uid, 0xFFFFFFFF))))
         row = uids[: self.columns.count].searchsorted(np.uint32(min(uid, 0xFFFFFFFF)))
         return int(self.rows(count).searchsorted(np.int32(row)))
@@ -76,6 +78,12 @@ class Snapshot:
         rows = self._rows[:count]
         at = int(rows.searchsorted(np.int32(row)))
         return at if at < count and rows.item(at) == row else -1
+
+    def find(self, uid: int, count: int) -> int:
+        """The place (from 0) of a UID among messages 1 to ``count``, -1 when none of them has it."""
+        uids = self.uids(count)
+        at = int(uids.searchsorted(np.uint32(uid)))
+        return at if at < count and uids.item(at) == uid else -1
 
     def grow(self, count: int) -> None:
         """Take in so many rows that were just added to the columns: a snapshot that follows every change."""
