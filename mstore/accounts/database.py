@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from mstore.accounts.apppasswords import TABLES as APP_TABLES
 from mstore.base import blocking
 from mstore.base.errors import Corrupt, Exists, Unavailable
 
@@ -85,7 +86,7 @@ ACCOUNTS = Schema(
 PASSWORDS = Schema(
     "passwords/passwords.db",
     0x4D535057,  # "MSPW"
-    1,
+    2,
     """
     CREATE TABLE password (
         account_id TEXT PRIMARY KEY, verifier TEXT NOT NULL, setting TEXT NOT NULL, secret BLOB,
@@ -97,10 +98,9 @@ PASSWORDS = Schema(
         salt BLOB NOT NULL, iterations INTEGER NOT NULL, stored_key BLOB NOT NULL, server_key BLOB NOT NULL,
         PRIMARY KEY (account_id, hash)
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE app_password (
-        account_id TEXT NOT NULL, label TEXT NOT NULL, digest BLOB NOT NULL, services TEXT NOT NULL,
-        created_s INTEGER NOT NULL, used_day INTEGER, PRIMARY KEY (account_id, label)
-    ) STRICT, WITHOUT ROWID;
+    """
+    + APP_TABLES
+    + """
     CREATE TABLE site (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
     """,
     journal=WAL,

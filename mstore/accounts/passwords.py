@@ -3,7 +3,7 @@ administrator open.
 
 Passwords themselves are kept only where a mechanism that is enabled cannot do without (``keys.py``). An app
 password is one of several that an account may have besides its own, each for a program or a device, known by
-its label; of it a keyed digest is kept.
+its label (``apppasswords.py``).
 """
 
 from __future__ import annotations
@@ -12,33 +12,18 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from mstore.accounts.apppasswords import AppKeys, AppPassword, add_app, read_apps, write_app_keys
 from mstore.accounts.database import PASSWORDS
 from mstore.accounts.keys import Keys, ScramKeys
 from mstore.accounts.vault import Vault
 from mstore.accounts.verifier import setting_of
-from mstore.base.errors import Exists, LimitReached, NotFound
+from mstore.base.errors import NotFound
 from mstore.base.ids import AccountId
 
 KEPT_ANSWERS = 20_000
 SITE_KEY_BYTES = 32
-MAX_APP_PASSWORDS = 50
-DAY_S = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class AppPassword:
-    """One app password of an account, as it is kept."""
-
-    label: str
-    digest: bytes = field(repr=False)
-    services: tuple[str, ...]
-    """The only services it is for; empty: all."""
-    created_s: int
-    used_day: int | None
-    """The day (since 1970, UTC) when it was last used; nothing finer is kept."""
 
 
 class Passwords:
@@ -126,11 +111,13 @@ class Passwords:
         Durable: the removal.
         Raises: Unavailable, Corrupt.
         """
-        query = "SELECT 1 FROM password WHERE secret IS NOT NULL LIMIT 1"
-        if not self._vault.read(lambda c: c.execute(query).fetchall()):
-            return 0
-        change = "UPDATE password SET secret = NULL WHERE secret IS NOT NULL"
-        return self._vault.write(lambda c: c.execute(change).rowcount)
+        dropped = 0
+        for table in ("password", "app_password"):
+            query = f"SELECT 1 FROM {table} WHERE secret IS NOT NULL LIMIT 1"
+            if self._vault.read(lambda c, query=query: c.execute(query).fetchall()):  # type: ignore[misc]
+                change = f"UPDATE {table} SET secret = NULL WHERE secret IS NOT NULL"
+                dropped += self._vault.write(lambda c, change=change: c.execute(change).rowcount)  # type: ignore[misc]
+        return dropped
 
     def remove(self, account_id: AccountId) -> None:
         """Forget everything that could let somebody into an account.
@@ -140,7 +127,7 @@ class Passwords:
         """
 
         def change(connection: sqlite3.Connection) -> None:
-            for table in ("scram", "password", "app_password"):
+            for table in ("scram", "password", "app_scram", "app_password"):
                 connection.execute(f"DELETE FROM {table} WHERE account_id = ?", (account_id,))
 
         self._vault.write(change)
@@ -198,39 +185,32 @@ class Passwords:
             return self._kept_apps[account_id]
         except KeyError:
             pass
-        query = (
-            "SELECT label, digest, services, created_s, used_day FROM app_password"
-            " WHERE account_id = ? ORDER BY label"
-        )
-        rows = self._vault.read(lambda c: c.execute(query, (account_id,)).fetchall())
-        found = tuple(
-            AppPassword(label, digest, tuple(services.split()), created_s, used_day)
-            for label, digest, services, created_s, used_day in rows
-        )
-        self._kept_apps[account_id] = found
+        found = self._kept_apps[account_id] = self._vault.read(lambda c: read_apps(c, account_id))
         return found
 
-    def add_app(self, account_id: AccountId, label: str, digest: bytes, services: tuple[str, ...]) -> None:
-        """Keep the digest of a new app password.
+    def add_app(
+        self,
+        account_id: AccountId,
+        label: str,
+        digest: bytes,
+        services: tuple[str, ...],
+        keys: AppKeys | None = None,
+    ) -> None:
+        """Keep the digest and the keys of a new app password.
 
         Durable: the app password.
         Raises: Exists when the label is taken, LimitReached, Unavailable, Corrupt.
         """
+        made = keys or AppKeys()
+        self._vault.write(lambda c: add_app(c, account_id, label, digest, services, made))
 
-        def change(connection: sqlite3.Connection) -> None:
-            query = "SELECT label FROM app_password WHERE account_id = ?"
-            labels = [found for (found,) in connection.execute(query, (account_id,))]
-            if label in labels:
-                raise Exists(f"there is an app password {label} already")
-            if len(labels) >= MAX_APP_PASSWORDS:
-                raise LimitReached(f"an account cannot have more than {MAX_APP_PASSWORDS} app passwords")
-            connection.execute(
-                "INSERT INTO app_password (account_id, label, digest, services, created_s)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (account_id, label, digest, " ".join(services), int(time.time())),
-            )
+    def replace_app_keys(self, account_id: AccountId, app: AppPassword, keys: AppKeys) -> None:
+        """Keep better keys of the same app password; nothing when it is not there any more.
 
-        self._vault.write(change)
+        Durable: the keys.
+        Raises: Unavailable, Corrupt.
+        """
+        self._vault.write(lambda c: write_app_keys(c, account_id, app.label, app.digest, keys))
 
     def remove_app(self, account_id: AccountId, label: str) -> None:
         """Let an app password count no more.

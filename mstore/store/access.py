@@ -21,10 +21,11 @@ from mstore.base.ids import AccountId
 from mstore.store import names, spaces
 from mstore.store.account import Account
 from mstore.store.acl import ANONYMOUS, EMPTY, USER, Acl, Who, effective
+from mstore.store.change import MailboxStatus
 from mstore.store.names import INBOX
 from mstore.store.namestate import MailboxEntry
 from mstore.store.people import Opener, People, Person, find_identifier, show_identifier
-from mstore.store.place import Opened, Place, check_rights, no_mailbox
+from mstore.store.place import Opened, Place, check_rights, may_not_create, no_mailbox
 from mstore.store.rights import (
     ADMINISTRATOR,
     ALL,
@@ -242,7 +243,7 @@ class Access:
 
         Raises: NotFound, also for a name that cannot be selected; Denied; Corrupt.
         """
-        if self._id is not None and not name.startswith(_ELSEWHERE):
+        if self._id is not None and not name.startswith(spaces.ELSEWHERE):
             entry = self._own_names().get(name)
             if entry is not None and self._has_all(entry.acl, self._id):
                 account = self.account
@@ -253,6 +254,26 @@ class Access:
         mailbox = place.account.open_entry(place.entry, None if place.personal else self._id)
         account, rights = place.account, place.rights
         return Opened(self, mailbox, place.name, account, place.entry, place.owner, rights, place.personal)
+
+    def status(self, name: str, listed: MailboxEntry | None = None) -> tuple[MailboxEntry, MailboxStatus]:
+        """The totals of a mailbox, for a user who may read it; ``listed``: as a listing just has it.
+
+        Nothing is opened while nothing changes. Raises: as ``open``.
+        """
+        if self._id is not None and not name.startswith(spaces.ELSEWHERE):
+            entry = self._own_names().get(name) if listed is None else listed
+            if entry is not None and self._has_all(entry.acl, self._id):
+                return entry, self.account.status(entry)
+        place = self.place(name, "r")
+        assert place.entry is not None
+        return place.entry, place.account.status(place.entry, None if place.personal else self._id)
+
+    def known(self, listed: Mapping[str, MailboxEntry]) -> Mapping[str, MailboxStatus]:
+        """The totals of those of a listing's mailboxes, his own, that need not be opened for them."""
+        if self._id is None:
+            return {}
+        here = {n: e for n, e in listed.items() if not e.acl and not n.startswith(spaces.ELSEWHERE)}
+        return self.account.known(here)
 
     def place_to_post(self, name: str) -> Place:
         """The mailbox that mail addressed to it goes to: needs ``p`` (RFC 4314 §2.1 "post").
@@ -399,7 +420,7 @@ class Access:
         Raises: NotFound, Denied.
         """
         place = self.place(name, "a")
-        acl = _acl_of(place)
+        acl = place.acl
         shown = []
         if place.space is not Space.SHARED:
             own = acl.get(USER + place.person.id)
@@ -523,7 +544,7 @@ class Access:
         above = next((s for s in reversed(names.superiors(place.inner)) if s in entries), None)
         acl = EMPTY if above is None else entries[above].acl
         if "k" not in self._rights_in(acl, place.owner):
-            raise _may_not_create(place.name)
+            raise may_not_create(place.name)
         check_uses(entries, uses, place.inner, place.personal)
 
     def _owner_of(self, full: FullName, new: bool) -> Person:
@@ -556,7 +577,7 @@ class Access:
         except (Invalid, NotFound):
             if self.is_administrator:
                 raise
-            raise _may_not_create(str(full)) from None
+            raise may_not_create(str(full)) from None
         self._check_create(place, place.account.mailboxes())
         if place.owner is not None:
             spaces.check_personal(place.inner)
@@ -576,15 +597,3 @@ class Access:
                     raise
 
         return note
-
-
-_ELSEWHERE = (spaces.OTHERS, spaces.SHARED)
-"""How names begin that may be those of other namespaces."""
-
-
-def _may_not_create(name: str) -> Denied:
-    return Denied(f"you may not create {name}")
-
-
-def _acl_of(place: Place) -> Acl:
-    return EMPTY if place.entry is None else place.entry.acl

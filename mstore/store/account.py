@@ -19,19 +19,21 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mstore.base.errors import Busy, Corrupt, Denied, Exists, Invalid, LimitReached, MStoreError, NotFound
-from mstore.base.ids import AccountId, MailboxId
+from mstore.base.ids import AccountId
 from mstore.files import raw
 from mstore.files.lock import DEADLINE_S, RANK_ACCOUNT, RANK_MAILDROP, Lock
+from mstore.store import directory as directories
 from mstore.store import names, namespace, namestate
 from mstore.store.acl import Acl, all_grantees
 from mstore.store.annotation import Changes, Subject, check_room, records_for
 from mstore.store.catalog import Catalog
-from mstore.store.copy import move
-from mstore.store.directory import gone, is_abandoned, is_mailbox_id, remove_mailbox, remove_trash
+from mstore.store.change import MailboxStatus
+from mstore.store.directory import TRASH, gone
+from mstore.store.inbox import rename_inbox
 from mstore.store.mailbox import Mailbox
 from mstore.store.maildrop import LOCK_FILE, Maildrop
 from mstore.store.names import INBOX
-from mstore.store.namestate import MailboxEntry, Record
+from mstore.store.namestate import MailboxEntry, NameState, Record
 from mstore.store.pool import Pool
 from mstore.store.quota import Limits, Usage
 from mstore.store.specialuse import DEFAULTS, holder
@@ -59,6 +61,7 @@ class Account:
         self._lock = Lock(path / "lock", RANK_ACCOUNT, account_id)
         self._maildrop_lock = Lock(path / LOCK_FILE, RANK_MAILDROP, account_id)
         self._pool = pool
+        self.lifetimes = pool.lifetimes
         self._quota = pool.quota(self._directory)
         self._listed_serial = -1
         self._listing: Mapping[str, MailboxEntry] = MappingProxyType({})
@@ -105,29 +108,45 @@ class Account:
 
         Raises: NotFound, Corrupt.
         """
-        if entry.no_select:
-            raise NotFound(f"{entry.name} is only a name for what lies beneath it")
         try:
-            return self._pool.open(f"{self._directory}/{entry.id}", reader, self._quota)
+            return self._pool.open(self._path_of(entry), reader, self._quota, entry)
         except NotFound as error:
             raise gone(self._directory, str(error)) from None
+
+    def status(self, entry: MailboxEntry, reader: AccountId | None = None) -> MailboxStatus:
+        """The totals of the mailbox that an entry leads to, as they are now, for its owner or a reader.
+
+        Nothing is opened while nothing changes. Raises: as ``open_entry``.
+        """
+        try:
+            return self._pool.status(self._path_of(entry), reader, self._quota, entry)
+        except NotFound as error:
+            raise gone(self._directory, str(error)) from None
+
+    def known(self, entries: Mapping[str, MailboxEntry]) -> dict[str, MailboxStatus]:
+        """The same, by name, of those of many that need not be opened now, for their owner."""
+        head = f"{self._directory}/"
+        return self._pool.known({name: head + e.id for name, e in entries.items() if not e.no_select})
+
+    def _path_of(self, entry: MailboxEntry) -> str:
+        if entry.no_select:
+            raise NotFound(f"{entry.name} is only a name for what lies beneath it")
+        return f"{self._directory}/{entry.id}"
 
     def pop3_lock(self) -> Maildrop:
         """Exclusive access to the maildrop over all processes (RFC 1939 §4); never waits.
 
-        Raises: Busy when another session has it.
+        Raises: Busy when another session has it, NotFound, Moved, StorageFailed.
         """
         lock = self._maildrop_lock
         if lock.is_held:
             raise Busy("the maildrop is in use by another session")
-        try:
-            lock.acquire(0)
-        except NotFound:
+        with directories.needed(self._directory):
             try:
+                lock.acquire(0)
+            except NotFound:
                 raw.close(raw.open_file(lock.path, raw.WRITE | os.O_CREAT))
-            except FileNotFoundError:
-                raise gone(self._directory, "the account has no mail directory") from None
-            lock.acquire(0)
+                lock.acquire(0)
         return Maildrop(lock, self._directory)
 
     # -- quota
@@ -159,20 +178,38 @@ class Account:
 
     # -- changing
 
-    def create(self, name: str, special_use: str | None = None, permit: Permit = _permit_all) -> MailboxEntry:
+    def create(
+        self,
+        name: str,
+        special_use: str | None = None,
+        permit: Permit = _permit_all,
+        uid_validity: int | None = None,
+        least_modseq: int = 0,
+    ) -> MailboxEntry:
         """Make a mailbox, and those above it that are missing.
 
         RFC 3501 §6.3.3. Each gets the access control list of the nearest level above it (RFC 4314 §4).
         ``permit`` here and below sees the names as they are when the lock is held, and may raise.
+        With a ``uid_validity`` (of an import or a restore) it has that one; what never held a message is
+        made anew for it, as INBOX, or gives it up. HIGHESTMODSEQ begins at ``least_modseq``.
         Durable: the mailbox.
         Raises: Exists, Invalid, LimitReached, Busy, StorageFailed.
         """
         name = names.normalize_new(name)
         with self._changing():
-            permit(self._catalog.state.entries)
-            wanted = namespace.names_to_create(self._catalog.state.entries, name)
-            made = self._make(wanted, special_use)
+            entries = self._catalog.state.entries
+            permit(entries)
+            if uid_validity is not None:
+                same = namespace.find_uid_validity(entries, name, uid_validity)
+                if same is not None:
+                    self._remake(same)
+                    entries = self._catalog.state.entries
+                if name in entries and not entries[name].no_select:
+                    return self._remake(entries[name], uid_validity, least_modseq)
+            wanted = namespace.names_to_create(entries, name)
+            made = self._make(wanted, special_use, uid_validity, least_modseq)
             self._catalog.commit([namestate.name_set(entry) for entry in made])
+        self._tell("created", *wanted)
         return made[-1]
 
     def furnish(self) -> None:
@@ -199,6 +236,7 @@ class Account:
                     records.append(namestate.name_set(replace(there[name], special_use=use)))
                     records.append(namestate.subscribed(name))
             self._catalog.commit(records)
+        self._tell("created", *(name for name, _ in wanted))
 
     def annotations(self, subject: Subject) -> Mapping[str, bytes]:
         """The annotations that the account keeps about something."""
@@ -219,8 +257,23 @@ class Account:
         Durable: the annotations, all or none.
         Raises: NotFound, UseRefused, TooMany, Busy, StorageFailed.
         """
+        self.change(lambda state: records_for(state, subject, changes, entry))
+
+    def state(self) -> NameState:
+        """All that the catalog says, as of one moment.
+
+        Raises: NotFound when the account was removed, Moved, Corrupt.
+        """
+        self._follow()
+        return self._catalog.state.copy()
+
+    def change(self, make: Callable[[NameState], list[Record]]) -> None:
+        """Make the changes that ``make`` finds, all or none; it sees the names as they are under the lock.
+
+        Durable: the changes. Raises: Busy, StorageFailed, what ``make`` raises.
+        """
         with self._changing():
-            records = records_for(self._catalog.state, subject, changes, entry)
+            records = make(self._catalog.state)
             if records:
                 self._catalog.commit(records)
 
@@ -234,6 +287,8 @@ class Account:
         with self._changing():
             permit(self._catalog.state.entries)
             plan = namespace.plan_delete(self._catalog.state.entries, name)
+            if self.lifetimes.retain_s and not plan.entry.no_select:
+                directories.note_deletion(self.path / plan.entry.id, name, plan.entry.uid_validity)
             records = [namestate.name_removed(name, plan.entry.id)]
             records += [namestate.name_removed(other) for other in plan.removed if other != name]
             if plan.kept is not None:
@@ -242,6 +297,7 @@ class Account:
             if not plan.entry.no_select:
                 self._quota.forget(plan.entry.id)
                 self._sweep()
+        self._tell("deleted", name)
 
     def rename(self, old: str, new: str, permit: Permit = _permit_all) -> None:
         """Give a mailbox and all beneath it another name; INBOX instead gives its messages to a new mailbox.
@@ -252,7 +308,7 @@ class Account:
         old = names.normalize(old)
         new = names.normalize_new(new)
         if old == INBOX:
-            self._rename_inbox(new, permit)
+            rename_inbox(self, new, permit)
             return
         with self._changing():
             permit(self._catalog.state.entries)
@@ -262,6 +318,7 @@ class Account:
             records += [namestate.name_set(entry) for entry in self._make(plan.made)]
             records += [namestate.name_set(entry) for _, entry in plan.moved]
             self._catalog.commit(records)
+        self._tell("renamed", old, new=new)
 
     def subscribe(self, name: str) -> None:
         """Add a name to the subscriptions; there need not be such a mailbox.
@@ -277,6 +334,7 @@ class Account:
             if len(subscriptions) >= namespace.MAX_SUBSCRIPTIONS:
                 raise LimitReached(f"there cannot be more than {namespace.MAX_SUBSCRIPTIONS} subscriptions")
             self._catalog.commit([namestate.subscribed(name)])
+        self._tell("subscribed", name)
 
     def unsubscribe(self, name: str) -> None:
         """Take a name off the subscriptions.
@@ -289,6 +347,7 @@ class Account:
             if name not in self._catalog.state.subscriptions:
                 raise NotFound(f"{name} is not subscribed")
             self._catalog.commit([namestate.unsubscribed(name)])
+        self._tell("unsubscribed", name)
 
     def change_acl(
         self,
@@ -320,6 +379,23 @@ class Account:
             self._catalog.commit([namestate.name_set(replace(entry, acl=acl))])
             if entry.acl.grantees() - acl.grantees():
                 note(self._grantees(), True)
+        if self._pool.auditor is not None:
+            self._pool.auditor.tell_acl(self.id, name, entry.acl, acl)
+
+    def set_days(self, name: str, days: int | None) -> MailboxEntry:
+        """Say how many days messages stay in a mailbox: 0 for ever, None as the rules for all say.
+
+        Locks: takes the account's lock. Durable: the days. Raises: NotFound, Busy, StorageFailed.
+        """
+        name = names.normalize(name)
+        with self._changing():
+            entry = self._catalog.state.entries.get(name)
+            if entry is None or entry.no_select:
+                raise NotFound(f"there is no mailbox {name}")
+            if entry.days != days:
+                entry = replace(entry, days=days)
+                self._catalog.commit([namestate.name_set(entry)])
+            return entry
 
     def note_grants(self, note: Callable[[frozenset[str], bool], None]) -> None:
         """Tell ``note`` to whom the account's lists give something.
@@ -340,23 +416,30 @@ class Account:
 
     # -- within
 
+    def _tell(self, kind: str, *names: str, **pairs: object) -> None:
+        """Let the log know what was done to mailboxes, where it wants to."""
+        if self._pool.auditor is not None:
+            for name in names:
+                self._pool.auditor.tell_names(self.id, kind, name, **pairs)
+
     def found(self) -> None:
         """Make the account's directory complete: its lock, its catalog and its INBOX.
 
         Locks: takes the account's lock. Durable: the account.
-        Raises: Corrupt when there are mailboxes but no catalog, StorageFailed.
+        Raises: Corrupt when there are mailboxes but no catalog, NotFound, Moved, StorageFailed.
         """
-        raw.close(raw.open_file(self.path / "lock", raw.WRITE | os.O_CREAT))
-        with self._lock.hold():
-            try:
-                self._catalog.settle()
-            except NotFound:
-                _check_empty(self.path)
-                self._catalog.create([namestate.validity_used(int(time.time()) - 1)])
-                self._catalog.refresh()
-            if INBOX not in self._catalog.state.entries:
-                made = self._make([INBOX])
-                self._catalog.commit([namestate.name_set(entry) for entry in made])
+        with directories.needed(self._directory):
+            raw.close(raw.open_file(self.path / "lock", raw.WRITE | os.O_CREAT))
+            with self._lock.hold():
+                try:
+                    self._catalog.settle()
+                except NotFound:
+                    directories.check_empty(self.path)
+                    self._catalog.create([namestate.validity_used(int(time.time()) - 1)])
+                    self._catalog.refresh()
+                if INBOX not in self._catalog.state.entries:
+                    made = self._make([INBOX])
+                    self._catalog.commit([namestate.name_set(entry) for entry in made])
 
     def is_founded(self) -> bool:
         """Whether the account has its catalog and its INBOX."""
@@ -375,7 +458,8 @@ class Account:
                 if self._catalog.is_damaged():  # what has no name now may have one behind the damage
                     raise Corrupt("the catalog is damaged in the middle; no change is made to it")
                 self._is_tidy = True
-                self._remove_abandoned()
+                named = {entry.id for entry in self._catalog.state.entries.values()}
+                directories.remove_abandoned(self.path, named | self._catalog.state.doomed)
                 self._sweep()
             try:
                 yield
@@ -396,8 +480,16 @@ class Account:
         finally:
             self._lock.release()
 
-    def _make(self, wanted: Sequence[str], special_use: str | None = None) -> list[MailboxEntry]:
+    def _make(
+        self,
+        wanted: Sequence[str],
+        special_use: str | None = None,
+        uid_validity: int | None = None,
+        least_modseq: int = 0,
+    ) -> list[MailboxEntry]:
         """Make the directories of new mailboxes; nothing leads to them until the catalog does.
+
+        The last one has the special use, the UIDVALIDITY and the HIGHESTMODSEQ that are given.
 
         Locks: the account's lock is held. Durable: the directories.
         """
@@ -405,74 +497,65 @@ class Account:
         made = []
         for name in wanted:
             mailbox_id = namestate.format_id(secrets.randbits(64) or 1)
-            last = max(last + 1, int(time.time()))
-            if last >= 1 << 32:
+            is_kept = uid_validity is not None and name is wanted[-1]
+            if not is_kept:
+                last = max(last + 1, int(time.time()))
+                last += last == uid_validity
+            own = uid_validity if uid_validity is not None and is_kept else last
+            if own >= 1 << 32:
                 raise LimitReached("no UIDVALIDITY is left to give")
-            Mailbox.create(self.path / mailbox_id, last).close()
+            modseq = least_modseq if is_kept else 0
+            Mailbox.create(self.path / mailbox_id, own, least_modseq=modseq).close()
             acl = namespace.inherited_acl(self._catalog.state.entries, name)
-            made.append(MailboxEntry(name, mailbox_id, last, acl=acl))
+            made.append(MailboxEntry(name, mailbox_id, own, acl=acl))
         if made and special_use is not None:
             made[-1] = replace(made[-1], special_use=special_use)
         return made
 
-    def _rename_inbox(self, new: str, permit: Permit) -> None:
-        """Move what is in INBOX now into a new mailbox; INBOX itself stays, with its UIDVALIDITY."""
-        inbox = self.open(INBOX)
+    def _remake(self, entry: MailboxEntry, uid_validity: int | None = None, modseq: int = 0) -> MailboxEntry:
+        """Put a mailbox with this UIDVALIDITY, or a new one, in the place of one that never held a message.
+
+        The old directory goes out of the way while its lock is held, so that nobody can append to it any
+        more. Until then no record dooms it: what a crash leaves of it is removed only if it is empty still.
+        Locks: the account's lock is held; takes the mailbox's. Durable: the mailbox.
+        Raises: Exists when it was used, Busy, Corrupt, StorageFailed.
+        """
+        old = self.open_entry(entry)
+        trash = self.path / (TRASH + entry.id)
         try:
-            made = self.create(new, permit=permit)
-            try:
-                self._copy_annotations(INBOX, made.name)
-                self._fill(made, inbox)
-            except MStoreError:
-                self._take_back(made)
-                raise
+            with old.transaction() as tx:
+                tx.frames()  # adopts what a dead writer has left
+                if old.uid_next != 1:
+                    raise Exists(
+                        f"{entry.name}, UIDVALIDITY {entry.uid_validity}, exists already, and was used"
+                    )
+                if entry.uid_validity == uid_validity and old.highest_modseq >= modseq:
+                    return entry
+                (made,) = self._make([entry.name], entry.special_use, uid_validity, modseq)
+                made = replace(made, acl=entry.acl, attributes=entry.attributes, days=entry.days)
+                self._catalog.commit(self._catalog.state.remade(entry, made))
+                raw.rename(old.path, trash)
         finally:
-            inbox.release()
-
-    def _fill(self, made: MailboxEntry, inbox: Mailbox) -> None:
-        target = self.open_entry(made)
-        try:
-            move(inbox.view().rows, inbox, target)
-        finally:
-            target.release()
-
-    def _take_back(self, made: MailboxEntry) -> None:
-        """Remove a mailbox again that was made in vain, if nothing has come into it and the disk lets us."""
-        try:
-            target = self.open_entry(made)
-            try:
-                target.refresh()
-                is_empty = not target.status().messages
-            finally:
-                target.release()
-            if is_empty and self.entry(made.name).id == made.id:
-                self.delete(made.name)
-        except MStoreError:
-            pass  # what is told is why it was made in vain
-
-    def _copy_annotations(self, old: str, new: str) -> None:
-        """RFC 5464 §4.1: INBOX keeps its annotations, and the mailbox its messages went to has them too."""
-        with self._changing():
-            state = self._catalog.state
-            source, target = state.entries.get(old), state.entries.get(new)
-            if source is not None and target is not None:
-                values = state.annotations.get((0, int(source.id, 16)), {})
-                records = [namestate.annotated(0, int(target.id, 16), *pair) for pair in values.items()]
-                if records:
-                    self._catalog.commit(records)
+            old.release()
+        self._pool.forget(old.path)
+        self._quota.forget(entry.id)
+        directories.remove_tree(trash)
+        return made
 
     def _grantees(self) -> frozenset[str]:
         return all_grantees(entry.acl for entry in self._catalog.state.entries.values())
 
     def _sweep(self) -> None:
-        """Remove the directories of deleted mailboxes; one that is busy is left for the next time.
+        """Remove the directories of deleted mailboxes, those that are retained when their time is over; one
+        that is busy is left for the next time.
 
         Locks: the account's lock is held; takes each mailbox's.
         """
+        directories.remove_deleted(self.path, self.lifetimes.retain_s)
         records: list[Record] = []
         for mailbox_id in sorted(self._catalog.state.doomed):
             try:
-                remove_mailbox(self.path, mailbox_id)
+                directories.remove_mailbox(self.path, mailbox_id, bool(self.lifetimes.retain_s))
                 self._pool.forget(self.path / mailbox_id)
                 self._quota.forget(mailbox_id)
             except Busy:
@@ -482,17 +565,6 @@ class Account:
         if records:
             raw.sync_directory(self.path)  # once the catalog has forgotten it, it must not come back
             self._catalog.commit(records)
-
-    def _remove_abandoned(self) -> None:
-        """Remove half-made mailboxes and half-removed ones, which a crash has left.
-
-        Locks: the account's lock is held, so nobody is making or removing any just now.
-        """
-        named = {entry.id for entry in self._catalog.state.entries.values()}
-        remove_trash(self.path)
-        for mailbox_id in raw.list_directory(self.path):
-            if MailboxId(mailbox_id) not in named and is_abandoned(self.path / mailbox_id):
-                remove_mailbox(self.path, MailboxId(mailbox_id))
 
     def _follow(self) -> None:
         catalog = self._catalog
@@ -519,12 +591,3 @@ class Account:
                 self._catalog.settle()
         except (MStoreError, AssertionError):
             pass  # who holds the lock sees to it; or it is we, higher up in the order of locks
-
-
-def _check_empty(path: Path) -> None:
-    """Pass a directory that an account may be begun in: one that holds no mailbox.
-
-    Raises: Corrupt.
-    """
-    if any(is_mailbox_id(name) for name in raw.list_directory(path)):
-        raise Corrupt(f"the account {path.name} holds mailboxes, but its catalog is missing")

@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mstore.base import blocking
 from mstore.base.errors import OverQuota
 from mstore.base.ids import Uid
-from mstore.mail.summary import Summary
-from mstore.store.derived import summary_of
+from mstore.files.blob import format_blob, readdress
+from mstore.mail.structure import read_message_id
+from mstore.mail.summary import ENVELOPE, Summary
+from mstore.store.acts import current
+from mstore.store.derived import BLOB_VERSION, MOST_BLOB_BYTES, summary_of
 from mstore.store.quota import Uncounted, again
 
 if TYPE_CHECKING:
@@ -52,8 +55,13 @@ class NewMessage:
     """System flags, bits 0 to 4."""
     keywords: tuple[bytes, ...] = ()
     email_id: int = field(default_factory=lambda: int.from_bytes(os.urandom(8), "little"))
+    uid: Uid | None = None
+    """The UID it is to keep, of an import or a restore: not below UIDNEXT, ascending; None: the next."""
+    save_date: int | None = None
+    """When it came into the mailbox, seconds since 1970; None: now."""
     _summary: Summary | None = None
     _crc: int = -1
+    _blob: bytes | None = None
 
     @property
     def size(self) -> int:
@@ -82,8 +90,9 @@ class NewMessage:
 
     @property
     def summary(self) -> Summary:
-        self.prepare()
-        assert self._summary is not None
+        if self._summary is None:
+            self.prepare()
+            assert self._summary is not None
         return self._summary
 
     @property
@@ -94,6 +103,19 @@ class NewMessage:
     @property
     def header_length(self) -> int:
         return self.summary.header_length
+
+    @property
+    def message_id(self) -> bytes | None:
+        """Its Message-ID, as its envelope has it."""
+        return read_message_id(self.summary.slots[ENVELOPE])
+
+    def blob(self, uid: int) -> bytes:
+        """What ``derived`` keeps of it under this UID; empty when that is too much."""
+        if self._blob is None:
+            blob = format_blob(uid, BLOB_VERSION, self.summary.slots)
+            self._blob = blob if len(blob) <= MOST_BLOB_BYTES else b""
+            return self._blob
+        return readdress(self._blob, uid) if self._blob else b""
 
     @property
     def slots(self) -> Sequence[bytes]:
@@ -111,7 +133,7 @@ def append(
     ``over_quota`` adds them whatever the account may hold. They are \\Recent to the ``claimant``, a session
     that has the mailbox selected, if it claims such.
     Locks: takes the mailbox lock. Durable: the messages.
-    Raises: OverQuota, StorageFailed, Busy, NotFound, LimitReached, Invalid for a keyword.
+    Raises: OverQuota, StorageFailed, Busy, NotFound, LimitReached, Invalid for a keyword or a UID.
     """
     if not messages:
         return []
@@ -120,15 +142,15 @@ def append(
     try:
         return mailbox.arrivals.submit(messages, over_quota, claimant)
     except (OverQuota, Uncounted) as refusal:
-        return again(
-            mailbox.quota, refusal, lambda: mailbox.arrivals.submit(messages, over_quota, claimant)
-        )
+        return again(mailbox.quota, refusal, lambda: mailbox.arrivals.submit(messages, over_quota, claimant))
 
 
 class _Request:
-    __slots__ = ("claimant", "error", "event", "messages", "over_quota", "promoted", "size", "uids")
+    __slots__ = ("actor", "claimant", "error", "event", "messages", "over_quota", "promoted", "size", "uids")
 
     def __init__(self, messages: Sequence[NewMessage], over_quota: bool, claimant: View | None) -> None:
+        self.actor = current()
+        """Who asks for it, whoever leads the round."""
         self.messages = messages
         self.over_quota = over_quota
         self.claimant = claimant if claimant is not None and claimant.claims else None
@@ -142,7 +164,7 @@ class _Request:
 def _add(tx: Transaction, request: _Request) -> list[Uid] | None:
     """Write one's messages; who is refused by the quota leaves nothing, and the others go on."""
     try:
-        return tx.append(request.messages, request.over_quota)
+        return tx.append(request.messages, request.over_quota, request.actor)
     except (OverQuota, Uncounted) as refusal:
         request.error = refusal
         return None
@@ -175,10 +197,10 @@ class Arrivals:
         """Append messages, in a round of one's own or in somebody else's."""
         request = _Request(messages, over_quota, claimant)
         with self._guard:
-            self._queue.append(request)
             follows, self._leading = self._leading, True
             if follows:
                 request.event = blocking.make_event()
+                self._queue.append(request)
         if request.event is not None:
             try:
                 request.event.wait()
@@ -199,9 +221,8 @@ class Arrivals:
             try:
                 with self._mailbox.transaction() as tx:
                     taken = self._take(mine)
-                    first = self._mailbox.first_recent_uid
                     found = [(request, _add(tx, request)) for request in taken]
-                    claims = _claims(found, first)
+                    claims = _claims(found, self._mailbox.first_recent_uid)
                     if claims:
                         tx.move_recent(claims[-1][2])
                 for request, uids in found:
@@ -212,21 +233,23 @@ class Arrivals:
                 if taken:
                     self._one_by_one([request for request in taken if request.error is None], error)
                 else:
-                    taken = self._refuse(error)
+                    taken = self._refuse(mine, error)
         except BaseException:
             # this session alone is being ended: the others go on without it
             with self._guard:
                 self._queue[:0] = [
-                    request for request in taken if request.uids is None and request.error is None
+                    request
+                    for request in taken
+                    if request is not mine and request.uids is None and request.error is None
                 ]
             raise
         finally:
             self._end_round(mine, taken)
 
-    def _refuse(self, error: Exception) -> list[_Request]:
+    def _refuse(self, mine: _Request, error: Exception) -> list[_Request]:
         """The mailbox cannot be written to just now: all who wait are told, having waited long enough."""
         with self._guard:
-            refused, self._queue = self._queue, []
+            refused, self._queue = [mine, *self._queue], []
         for request in refused:
             request.error = error
         return refused
@@ -239,7 +262,7 @@ class Arrivals:
         for request in requests:
             try:
                 with self._mailbox.transaction() as tx:
-                    uids = tx.append(request.messages, request.over_quota)
+                    uids = tx.append(request.messages, request.over_quota, request.actor)
                 request.uids = uids
             except Exception as own:
                 request.error = own
@@ -254,23 +277,23 @@ class Arrivals:
                 self._queue.remove(request)
 
     def _take(self, mine: _Request) -> list[_Request]:
+        taken, size = [mine], mine.size
         with self._guard:
-            self._queue.remove(mine)
-            taken, size = [mine], mine.size
             while self._queue and size + self._queue[0].size <= _MOST_ROUND_BYTES:
                 size += self._queue[0].size
                 taken.append(self._queue.pop(0))
-            return taken
+        return taken
 
     def _end_round(self, mine: _Request, taken: list[_Request]) -> None:
+        """Wake those who are done, and the next leader, who waits in the queue no more."""
         with self._guard:
-            if mine in self._queue:
-                self._queue.remove(mine)
-            leader = self._queue[0] if self._queue else None
+            leader = self._queue.pop(0) if self._queue else None
             self._leading = leader is not None
             if leader is not None:
                 leader.promoted = True
-        for request in [*taken, *([leader] if leader else [])]:
-            done = request is leader or request.uids is not None or request.error is not None
+        if leader is not None and leader.event is not None:
+            leader.event.set()
+        for request in taken:
+            done = request.uids is not None or request.error is not None
             if done and request is not mine and request.event is not None:
                 request.event.set()

@@ -14,6 +14,8 @@ it.
 8. Flag bits in use have a keyword; keywords are distinct; the recent mark is not above UIDNEXT.
 9. A blob of ``derived`` is sound or counts as absent; it is never another message's.
 10. What is dead in the segments is no more than the table says, so that it is given back in time.
+11. Each retained message is no live one, its UID is below UIDNEXT, and it has its frame, unless the segment
+   was given back; the generation before tells of it as well.
 """
 
 from __future__ import annotations
@@ -83,6 +85,7 @@ def check_mailbox(path: Path, messages: bool = True, uid_validity: int | None = 
                 report(f"its UIDVALIDITY is {index.uid_validity}, not {uid_validity}")
             _check_rows(index, report)
             _check_segments(index, segments, messages, report)
+            _check_retained(index, segments, report)
             _check_derived(path, index, report)
     except NotFound as error:
         report(str(error))
@@ -175,6 +178,9 @@ def _compare(older: Index, newer: Index, report: Report) -> None:
     rows, others = older.live_rows(), newer.live_rows()
     if _seen_by(older) != _seen_by(newer):
         report("what readers have seen differs from what the generation before gives")
+    assert older.retained is not None and newer.retained is not None
+    if not np.isin(newer.retained.entries()["uid"], older.retained.entries()["uid"]).all():
+        report("a message is retained that is not so in what the generation before gives")
     if len(rows) == len(others):
         for column in COLUMNS:
             if column.name == "derived":
@@ -270,6 +276,26 @@ def _check_frame(
     elif messages and not is_whole(fd, frame):
         report(f"the message of UID {uid} is damaged in {segment_name(number)}")
     return end
+
+
+def _check_retained(index: Index, segments: Segments, report: Report) -> None:
+    assert index.retained is not None
+    entries = index.retained.entries()
+    uids = entries["uid"]
+    if len(uids) and not (uids[1:] > uids[:-1]).all():
+        report("the UIDs of retained messages do not ascend")
+    if len(uids) and uids.item(-1) >= index.uid_next:
+        report(f"UIDNEXT {index.uid_next} is not above the retained UID {uids.item(-1)}")
+    if np.isin(uids, index.columns.uid[index.live_rows()]).any():
+        report("a retained message is live")
+    for entry in entries:
+        uid, number, begin = int(entry["uid"]), int(entry["segment"]), int(entry["offset"]) - HEADER_BYTES
+        if not segments.exists(number):
+            continue
+        frame = parse_frame(raw.pread(segments.fd(number), HEADER_BYTES, begin), number, begin)
+        wanted = (uid, entry["size"], entry["email_id"])
+        if frame is None or (frame.uid, frame.length, frame.email_id) != wanted:
+            report(f"the retained message {uid} has no frame at byte {begin} of {segment_name(number)}")
 
 
 def _check_derived(path: Path, index: Index, report: Report) -> None:

@@ -4,7 +4,8 @@
 2. Every name is in its canonical form and has its superiors; INBOX is there and can be selected; a name that
    cannot be selected has others beneath it.
 3. Each name leads to a mailbox of its own, with the UIDVALIDITY that the catalog says, none twice.
-4. Every directory is a mailbox that a name leads to, except those marked for removal.
+4. Every directory is a mailbox that a name leads to, except those marked for removal, and deleted ones that
+   are retained.
 5. Each mailbox keeps its own invariants (``check``), and so does the usage file (``checkquota``).
 
 Nothing is changed. What looks wrong while others write is looked at again under the lock.
@@ -24,7 +25,7 @@ from mstore.store import names, namespace
 from mstore.store.catalog import Catalog
 from mstore.store.check import Problem, check_mailbox
 from mstore.store.checkquota import check_quota
-from mstore.store.directory import TRASH, is_abandoned, is_mailbox_id
+from mstore.store.directory import DELETED, TRASH, is_abandoned, is_mailbox_id
 from mstore.store.maildrop import LAST_FILE, LOCK_FILE
 from mstore.store.names import INBOX
 from mstore.store.namestate import MailboxEntry, NameState
@@ -124,6 +125,8 @@ def _wrong_files(
     by_id = {entry.id: entry for entry in selectable}
     for name in files:
         if name in _FILES or name in by_id:
+            continue
+        if name.startswith(DELETED):
             continue
         if name.startswith(TRASH):
             yield name, "a removal was interrupted"

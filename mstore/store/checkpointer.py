@@ -14,8 +14,11 @@ from mstore.base.errors import Corrupt
 from mstore.files import journal as journals
 from mstore.files import raw
 from mstore.files.checkpoint import write_index
+from mstore.files.index import Index
 from mstore.files.journal import START, Journal, JournalInfo
+from mstore.files.segment import every_segment
 from mstore.store import generation
+from mstore.store.diskuse import retained_since
 
 if TYPE_CHECKING:
     from mstore.store.mailbox import Mailbox
@@ -50,7 +53,7 @@ def _remove(*paths: Path) -> None:
 def _checkpoint(mailbox: Mailbox, index: Path, journal: Path) -> bool:
     before = mailbox.journal.info.generation
     try:
-        table, old = generation.load(mailbox.path, patient=True)
+        table, old = generation.load(mailbox.path, patient=True, retains=bool(mailbox.retain_s))
     except Corrupt:
         with mailbox.transaction() as tx:
             if mailbox.journal.info.generation == before:
@@ -58,6 +61,7 @@ def _checkpoint(mailbox: Mailbox, index: Path, journal: Path) -> bool:
         return True
     number = old.info.generation + 1
     try:
+        _forget_retained(table, mailbox)
         write_index(index, table, number, last_use=True)
         info = JournalInfo(table.uid_validity, number, table.highest_modseq, raw.boot_id(), old.end)
         del table
@@ -81,6 +85,13 @@ def _checkpoint(mailbox: Mailbox, index: Path, journal: Path) -> bool:
         old.close()
     generation.remove_old(mailbox.path, number - 1)
     return True
+
+
+def _forget_retained(table: Index, mailbox: Mailbox) -> None:
+    """Leave out of the record of retained messages those whose time is over, or whose bytes are gone."""
+    if table.retained:
+        before_ms, now_ms = retained_since(mailbox.retain_s), retained_since(0)
+        table.retained.drop(before_ms, now_ms, every_segment(mailbox.path))
 
 
 class _Carrier:

@@ -2,9 +2,10 @@
 
 What is live in the segments chosen (the victims) is copied into a packed segment without the writers' lock; a
 record in the journal then says where it lies now; only after that are the victims removed, with whatever else
-no row refers to (``sweep``). One who keeps up a mailbox excludes the others by the upkeep lock; the writers'
-lock is held for short moments only. Wherever it is stopped, nothing is lost: until the record is on disk the
-victims are in use, and a packed segment that no row refers to is swept by the next.
+no row refers to (``sweep``). Expunged messages that are retained for now are kept like live ones
+(``holdings``). One who keeps up a mailbox excludes the others by the upkeep lock; the writers' lock is held
+for short moments only. Wherever it is stopped, nothing is lost: until the record is on disk the victims are
+in use, and a packed segment that no row refers to is swept by the next.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import numpy.typing as npt
 
 from mstore.base import blocking
 from mstore.base.errors import StorageFailed
-from mstore.base.flags import TOMBSTONE
 from mstore.files import journal as journals
 from mstore.files import raw
 from mstore.files.index import Index
@@ -37,12 +37,12 @@ from mstore.files.segment import (
     packed_numbers,
 )
 from mstore.store import compactderived
-from mstore.store.diskuse import LEAST_DEAD_BYTES, Use, dead_bytes, measure
+from mstore.store.diskuse import LEAST_DEAD_BYTES, Use, dead_bytes
+from mstore.store.holdings import Holdings, open_holdings
 
 if TYPE_CHECKING:
     from mstore.store.mailbox import Mailbox
 
-_TOMB = np.uint64(TOMBSTONE)
 _MOST_VICTIMS = 64
 _MOST_ROWS = 65536
 _SMALL_BYTES = ROLL_BYTES // 4
@@ -53,7 +53,7 @@ _MOST_HELD_S = 0.01
 
 
 class Batch(NamedTuple):
-    """The live messages of the victims of one pass, in the order of their UIDs."""
+    """The messages to be kept of the victims of one pass, in the order of their UIDs."""
 
     uids: npt.NDArray[np.uint32]
     segments: npt.NDArray[Any]
@@ -63,102 +63,106 @@ class Batch(NamedTuple):
     """Of the frames."""
 
 
-def compact(mailbox: Mailbox, thorough: bool = False, deadline_s: float = DEADLINE_S) -> int:
+def compact(
+    mailbox: Mailbox, thorough: bool = False, deadline_s: float = DEADLINE_S, retain_s: int | None = None
+) -> int:
     """Give back what is dead, ``thorough``: all of it, else until little is left; gives the bytes given back.
+
+    What was expunged less than ``retain_s`` ago (None: what the mailbox is set to) is kept.
 
     Locks: takes the upkeep lock for one packed segment at a time, and the mailbox lock for moments.
     Durable: where the messages lie now, before anything is removed.
     Raises: Busy when somebody else keeps the mailbox up, NotFound, StorageFailed, Corrupt.
     """
     goal = 0 if thorough else max(LEAST_DEAD_BYTES // 2, mailbox.index.size_bytes // 8)
+    retain_s = mailbox.retain_s if retain_s is None else retain_s
     given, is_more = 0, True
     try:
         left = set(every_segment(mailbox.path))  # each but once, or it might never end beside a busy writer
     except FileNotFoundError:
         raise mailbox.gone() from None
     while is_more:
-        freed, is_more = _pass(mailbox, goal, left, deadline_s)
+        freed, is_more = _pass(mailbox, goal, left, deadline_s, retain_s)
         given += freed
         blocking.breathe()
-    with mailbox.upkeep.hold(deadline_s):
+    with mailbox.keeping_up(deadline_s):
         return given + compactderived.rewrite(mailbox)
 
 
-def _pass(mailbox: Mailbox, goal: int, left: set[int], deadline_s: float) -> tuple[int, bool]:
+def _pass(
+    mailbox: Mailbox, goal: int, left: set[int], deadline_s: float, retain_s: int = 0
+) -> tuple[int, bool]:
     """Empty some of the segments ``left`` into one packed segment, and sweep.
 
     Gives the bytes freed, and whether to go on.
     """
-    with mailbox.upkeep.hold(deadline_s):
+    with mailbox.keeping_up(deadline_s):
         mailbox.refresh()
         if mailbox.deleted:
             raise mailbox.gone()
-        uses = blocking.call(measure, mailbox.path, mailbox.index)
-        index, chosen = mailbox.index, [use for number, use in uses.items() if number in left]
-        spare = 2 * index.size_bytes + ROLL_BYTES - sum(use.size for use in uses.values())
-        victims = choose(chosen, index, goal, min(ROLL_BYTES, max(ROLL_BYTES // 8, spare)))
-        left.difference_update(victims)
-        if mailbox.index.tail_segment in victims:
-            with mailbox.transaction() as tx:
-                tx.frames().close_tail()
-        size = 0
-        if victims:
-            batch = _gather(mailbox, victims)
-            if len(batch.uids):
-                number, size = _pack(mailbox, batch)
-                _publish(mailbox, batch, number, size)
-        removed = sweep(mailbox)
+        with open_holdings(mailbox, retain_s) as holdings:
+            uses = blocking.call(holdings.measure)
+            chosen = [use for number, use in uses.items() if number in left]
+            spare = ROLL_BYTES + sum(2 * use.message_bytes - use.size for use in uses.values())
+            room = min(ROLL_BYTES, max(ROLL_BYTES // 8, spare))
+            victims = choose(chosen, holdings.table, goal, room)
+            left.difference_update(victims)
+            if mailbox.index.tail_segment in victims:
+                with mailbox.transaction() as tx:
+                    tx.frames().close_tail()
+            size = 0
+            if victims:
+                batch = _gather(mailbox, holdings, victims)
+                if len(batch.uids):
+                    number, size = _pack(mailbox, batch)
+                    _publish(mailbox, holdings, batch, number, size)
+            removed = sweep(mailbox, holdings)
         return sum(removed.values()) - size, any(number in removed for number in victims)
 
 
 def choose(uses: list[Use], index: Index, goal: int, room: int) -> list[int]:
     """The victims of one pass: those with the largest part dead, until no more than ``goal`` is left.
 
-    What is live in them is no more than ``room``: as much as the disk may hold besides until the victims are
+    What is to be kept of them is no more than ``room``: as much as the disk may hold besides until they are
     gone. Small packed segments are taken along where they fit.
     """
     known = [use for use in uses if use.number < index.packed_next]
-    left = sum(use.dead_bytes for use in known)
+    left = sum(use.spare_bytes for use in known)
     victims: list[int] = []
     live = rows = copied = 0
-    wasteful = [use for use in known if use.dead_bytes]
-    for use in sorted(wasteful, key=lambda use: use.live_bytes / use.size):
+    wasteful = [use for use in known if use.spare_bytes]
+    for use in sorted(wasteful, key=lambda use: use.kept_bytes / use.size):
         if left <= goal:
             break
-        if use.rows:
-            fits = live + use.live_bytes <= room and rows + use.rows <= _MOST_ROWS
+        if use.kept:
+            fits = live + use.kept_bytes <= room and rows + use.kept <= _MOST_ROWS
             if copied and not (fits and copied < _MOST_VICTIMS):
                 break
-            live, rows, copied = live + use.live_bytes, rows + use.rows, copied + 1
-        left -= use.dead_bytes
+            live, rows, copied = live + use.kept_bytes, rows + use.kept, copied + 1
+        left -= use.spare_bytes
         victims.append(use.number)
     if not copied:
         return victims
-    for use in sorted(known, key=lambda use: use.live_bytes):
+    for use in sorted(known, key=lambda use: use.kept_bytes):
         if use.number < PACKED or use.number in victims or copied >= _MOST_VICTIMS:
             continue
-        if use.size > _SMALL_BYTES or live + use.live_bytes > room or rows + use.rows > _MOST_ROWS:
+        if use.size > _SMALL_BYTES or live + use.kept_bytes > room or rows + use.kept > _MOST_ROWS:
             break
-        live, rows, copied = live + use.live_bytes, rows + use.rows, copied + 1
+        live, rows, copied = live + use.kept_bytes, rows + use.kept, copied + 1
         victims.append(use.number)
     return victims
 
 
-def _gather(mailbox: Mailbox, victims: list[int]) -> Batch:
-    """What is live in the victims, but for those that are shorter than they should be: they stay."""
-    columns = mailbox.index.columns
-    rows = np.flatnonzero(blocking.call(np.isin, columns.segment, np.array(victims, np.uint32)))
-    rows = rows[columns.flags[rows] & _TOMB == 0]
-    segments = columns.segment[rows]
-    begins = columns.offset[rows].astype(np.int64) - HEADER_BYTES
-    sizes = columns.size[rows].astype(np.int64) + HEADER_BYTES
-    keep = np.ones(len(rows), np.bool_)
+def _gather(mailbox: Mailbox, holdings: Holdings, victims: list[int]) -> Batch:
+    """What is to be kept of the victims, but for those that are shorter than they should be: they stay."""
+    uids, segments, begins, sizes = blocking.call(holdings.gather, np.array(victims, np.uint32))
+    keep = np.ones(len(uids), np.bool_)
     for number in np.unique(segments).tolist():
         status = mailbox.segments.status(number)
         mine = segments == number
         if status is None or int((begins + sizes)[mine].max()) > status.st_size:
             keep &= ~mine
-    return Batch(columns.uid[rows][keep], segments[keep], begins[keep], sizes[keep])
+    return Batch(uids[keep], segments[keep], begins[keep], sizes[keep])
 
 
 # -- copying, without the writers' lock
@@ -176,10 +180,7 @@ def _pack(mailbox: Mailbox, batch: Batch) -> tuple[int, int]:
     info = SegmentInfo(number, mailbox.uid_validity, index.uid_next, mailbox.number)
     size = HEADER_BYTES + int(batch.sizes.sum())
     pinned: dict[int, int] = {}
-    try:
-        fd = raw.open_file(passing, raw.REPLACE)
-    except FileNotFoundError:
-        raise mailbox.gone() from None
+    fd = raw.open_file(passing, raw.REPLACE)
     try:
         for segment in np.unique(batch.segments).tolist():
             pinned[segment] = mailbox.segments.pin(segment)
@@ -194,9 +195,6 @@ def _pack(mailbox: Mailbox, batch: Batch) -> tuple[int, int]:
             blocking.breathe()
         _verify(pinned, fd, batch)
         raw.sync(fd)
-    except FileNotFoundError:
-        raw.unlink(passing)
-        raise mailbox.gone() from None
     except BaseException:
         raw.unlink(passing)
         raise
@@ -299,32 +297,26 @@ def _compare(source: int, target: int, source_at: int, target_at: int, count: in
 # -- under the writers' lock, for moments
 
 
-def _publish(mailbox: Mailbox, batch: Batch, number: int, size: int) -> None:
-    """Say where the messages lie now, but for those that were expunged meanwhile.
+def _publish(mailbox: Mailbox, holdings: Holdings, batch: Batch, number: int, size: int) -> None:
+    """Say where the messages lie now, but for those that are not to be kept any more.
 
     Durable: the record, before anybody follows it.
     """
     with mailbox.transaction() as tx:
-        index = mailbox.index
-        full, rows = index.columns.full, index.rows_of_uids(batch.uids)
-        places = np.flatnonzero(rows >= 0)
-        rows = rows[places]
-        same = full.flags[rows] & _TOMB == 0
-        same &= full.segment[rows] == batch.segments[places]
-        same &= full.offset[rows].astype(np.int64) == batch.begins[places] + HEADER_BYTES
-        places = places[same]
+        holdings.follow()
+        places = np.flatnonzero(holdings.still_there(batch.uids, batch.segments, batch.begins))
         if not len(places):
             return
         offsets = (_offsets(batch)[places] + HEADER_BYTES).astype(np.uint64)
         # the old copies are dead from now on, and so is what lies in the new segment for nobody
-        dead = index.dead_bytes + size - HEADER_BYTES
+        dead = mailbox.index.dead_bytes + size - HEADER_BYTES
         tx.add(journals.relocated(number, batch.uids[places], offsets, dead))
     mailbox.forget_moved()
 
 
-def sweep(mailbox: Mailbox) -> dict[int, int]:
-    """Remove the segments that no row refers to, and what those who died at upkeep have left; gives the
-    numbers and sizes of the segments.
+def sweep(mailbox: Mailbox, holdings: Holdings) -> dict[int, int]:
+    """Remove the segments that nothing to be kept lies in, and what those who died at upkeep have left; gives
+    the numbers and sizes of the segments.
 
     Locks: the upkeep lock is held; takes the mailbox lock, for a moment at a time.
     """
@@ -333,12 +325,13 @@ def sweep(mailbox: Mailbox) -> dict[int, int]:
     while not finished:
         with mailbox.transaction() as tx:
             index = mailbox.index
+            holdings.follow()
             _remove_passing(mailbox)
-            uses = measure(mailbox.path, index)
+            uses = holdings.measure()
             orphans = [
                 use.number
                 for use in uses.values()
-                if not use.rows and (use.number >= PACKED or use.number < index.tail_segment)
+                if not use.kept and (use.number >= PACKED or use.number < index.tail_segment)
             ]
             if orphans and mailbox.segments.status(index.tail_segment) is None:
                 tx.frames().close_tail()  # as after a rebuild; the header of one that stays tells UIDNEXT

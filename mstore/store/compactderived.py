@@ -44,10 +44,7 @@ def rewrite(mailbox: Mailbox) -> int:
     index = mailbox.index
     rows = _with_blobs(index)
     uids, before = index.columns.uid[rows], index.columns.derived[rows]
-    try:
-        fd = raw.open_file(passing, raw.REPLACE)
-    except FileNotFoundError:
-        raise mailbox.gone() from None
+    fd = raw.open_file(passing, raw.REPLACE)
     try:
         raw.pwrite(fd, FILE_HEADER, 0)
         after, end = _copy(mailbox, fd, uids, DERIVED.size)
@@ -113,16 +110,18 @@ def _copy(
 ) -> tuple[npt.NDArray[np.uint64], int]:
     """Write the blobs of messages from ``end`` on; gives where each is, 0 for none, and the new end."""
     after = np.zeros(len(uids), np.uint64)
+
+    def put(block: raw.Buffer) -> int:
+        nonlocal end
+        at, end = end, end + len(block)
+        raw.pwrite(fd, block, at)
+        return at
+
     for start in range(0, len(uids), _WINDOW_ROWS):
         window = uids[start : start + _WINDOW_ROWS]
         rows = mailbox.index.rows_of_uids(window)
         known = np.flatnonzero(rows >= 0)
-        blobs = derived.copy_blobs(mailbox, rows[known], window[known])
-        sizes = np.array([len(blob) for blob in blobs], np.int64)
-        places = np.cumsum(sizes) - sizes + end
-        after[start + known] = np.where(sizes > 0, places, 0)
-        raw.pwrite(fd, b"".join(blobs), end)
-        end += int(sizes.sum())
+        after[start + known] = derived.copy_blobs(mailbox, rows[known], window[known], put)
         blocking.breathe()
     return after, end
 

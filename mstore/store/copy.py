@@ -1,19 +1,21 @@
-"""Copying and moving messages between mailboxes: frames of their own, their bytes copied by the kernel.
+"""Copying and moving messages between mailboxes: the copies are frames of their own.
 
-Neighbouring frames are copied in one call, headers included, and get their new headers; where the
-file system can, the bytes are shared. What was computed from the messages is copied too. A copy keeps flags,
-keywords, internal date and EMAILID; it is adopted as a whole or not at all. A move expunges its source once
-the copy is durable, under the locks of both mailboxes, so that two moves of one message cannot both succeed.
+Neighbouring frames are copied in one stretch: small ones through memory, with new headers in their places,
+large ones by the kernel, and get theirs afterwards. The headers are made from the table, all at once; the old
+ones tell the checksums of the messages alone. What was computed from the messages is copied too. A copy
+keeps flags, keywords, internal date and EMAILID; it is adopted as a whole or not at all. A move expunges its
+source once the copy is durable, under the locks of both mailboxes, so that two moves of one message cannot
+both succeed.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +25,14 @@ from mstore.base.errors import Corrupt, OverQuota
 from mstore.base.flags import FIRST_KEYWORD_BIT, SEEN, TOMBSTONE, USER_BITS
 from mstore.base.ids import Uid
 from mstore.files import raw
+from mstore.files.checksums import crc32_added, crc32_each
 from mstore.files.column import Array
-from mstore.files.layout import FIRST_IN_GROUP, FRAME, LAST_IN_GROUP
+from mstore.files.layout import FIRST_IN_GROUP, FRAME, FRAME_MAGIC, LAST_IN_GROUP
 from mstore.files.segment import HEADER_BYTES, ROLL_BYTES
 from mstore.store import derived, reader
 from mstore.store.quota import Uncounted, again
+from mstore.store.room import PIECE_BYTES, Room, room
+from mstore.store.transaction import ascending
 
 if TYPE_CHECKING:
     from mstore.store.frames import FrameWriter
@@ -35,30 +40,58 @@ if TYPE_CHECKING:
     from mstore.store.transaction import Transaction
 
 _TOMB, _SEEN = np.uint64(TOMBSTONE), np.uint64(SEEN)
-_WINDOW_BYTES = 1 << 20
 _WINDOW_ROWS = 1000
-_NEAR_BYTES = 8 << 10
-"""Reading so much more costs less than another call."""
+_NEAR_BYTES = 64 << 10
+"""Frames so long on the average are copied through memory: that costs less than a call for each header."""
+_HEADER = np.dtype(f"V{HEADER_BYTES}")
+_FRAME = FRAME.dtype
+_COVERED_AT = 8
+"""The checksum of a header is of the bytes from here on."""
+_CRC_AT = FRAME.offset_of("message_crc")
 _KEPT = ("internal_date", "sent_date", "email_id", "size", "header_length", "sent_zone", "thread_id")
 _NO_ROWS: npt.NDArray[Any] = np.empty(0, np.int64)
-Pairs = list[tuple[Uid, Uid]]
 
 
-def copy(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox, mask: int = USER_BITS) -> Pairs:
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The UIDs of messages there and here, pair by pair, in order."""
+
+    there: npt.NDArray[Any]
+    here: npt.NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.here)
+
+    def __iter__(self) -> Iterator[tuple[Uid, Uid]]:
+        return zip(self.there.tolist(), self.here.tolist(), strict=True)
+
+
+_NO_PAIRS = Pairs(np.empty(0, np.uint32), np.empty(0, np.uint32))
+
+
+def copy(
+    rows: npt.NDArray[Any],
+    source: Mailbox,
+    target: Mailbox,
+    mask: int = USER_BITS,
+    besides: Callable[[Transaction, Pairs], object] = lambda tx, pairs: None,
+) -> Pairs:
     """Copy messages into a mailbox, all or none; gives the UIDs there and here, in order (RFC 4315 §3).
 
     Flags outside ``mask`` are not kept. A message expunged meanwhile, but not yet told to the session, is
-    copied all the same as long as its bytes are there.
+    copied all the same as long as its bytes are there. ``besides`` adds to the transaction.
     Locks: takes the target's. Durable: the copies.
     Raises: OverQuota, StorageFailed, Busy, NotFound, LimitReached, Corrupt, Expunged.
     """
-    rows = np.unique(np.asarray(rows)).astype(np.int64)
+    rows = ascending(rows)
     if not len(rows):
-        return []
+        return _NO_PAIRS
 
     def attempt() -> Pairs:
         with target.transaction() as tx:
-            return _copy_rows(tx, rows, source, mask)
+            pairs = _copy_rows(tx, rows, source, mask)
+            besides(tx, pairs)
+            return pairs
 
     try:
         return attempt()
@@ -74,7 +107,7 @@ def move(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox, mask: int = U
     both mailboxes.
     Raises: OverQuota, StorageFailed, Busy, NotFound, LimitReached, Corrupt, Expunged.
     """
-    rows = np.unique(np.asarray(rows)).astype(np.int64)
+    rows = ascending(rows)
     try:
         return _move(rows, source, target, mask)
     except (OverQuota, Uncounted) as refusal:
@@ -86,22 +119,24 @@ def _move(rows: npt.NDArray[Any], source: Mailbox, target: Mailbox, mask: int) -
         with source.transaction() as tx:
             rows = _alive(rows, source)
             if not len(rows):
-                return []
+                return _NO_PAIRS
             pairs = _copy_rows(tx, rows, source, mask, over_quota=True)
-            tx.expunge(rows)
+            tx.expunge(rows, moved=True)
+            tx.note_moved(tx)
             return pairs
     with ExitStack() as stack:
         by_id = sorted((source, target), key=lambda mailbox: mailbox.lock.place)
         transactions = {mailbox: stack.enter_context(mailbox.transaction()) for mailbox in by_id}
         rows = _alive(rows, source)
         if not len(rows):
-            return []
+            return _NO_PAIRS
         if source.quota is target.quota:
             transactions[source].announce(losing=True)
         pairs = _copy_rows(transactions[target], rows, source, mask, over_quota=source.quota is target.quota)
         transactions[target].commit()
-        transactions[source].expunge(rows)
+        transactions[source].expunge(rows, moved=True)
         transactions[source].commit()
+        transactions[source].note_moved(transactions[target])
         return pairs
 
 
@@ -136,12 +171,12 @@ def _copy_rows(
         "offset": np.zeros(count, np.uint64),
     }
     _copy_frames(frames, source, rows, arrays)
-    old = cast("list[Uid]", full.uid[rows].tolist())
-    new = cast("list[Uid]", uids.tolist())
-    arrays["derived"] = _copy_blobs(frames, source, rows, uids)
+    old = full.uid[rows]
+    arrays["derived"] = derived.copy_blobs(source, rows, uids, frames.add_block)
     frames.add_rows(arrays)
+    tx.note_copied(uids, source, rows)
     tx.see_new(seen)
-    return list(zip(old, new, strict=True))
+    return Pairs(old, uids)
 
 
 def _translate(tx: Transaction, flags: Array, source: Mailbox) -> Array:
@@ -160,22 +195,24 @@ def _translate(tx: Transaction, flags: Array, source: Mailbox) -> Array:
 def _copy_frames(
     frames: FrameWriter, source: Mailbox, rows: npt.NDArray[Any], arrays: dict[str, Array]
 ) -> None:
-    """Copy the bytes, run by run, and lay new headers over the old ones.
+    """Copy the bytes, run by run, with new headers in the places of the old ones.
 
     The first header comes last: until then the group has no beginning, and nobody adopts any of it. Who finds
     that compaction has moved the messages goes on where they lie now.
     """
     last: list[tuple[int, bytes, int]] = []
+    headers = _make_headers(arrays)
     done = 0
-    while done < len(rows):
-        segment = 0
-        try:
-            for run, begin, end, segment in _runs(source, rows, arrays["size"], done):
-                last += _copy_run(frames, source, run, begin, end, segment, arrays)
-                done = run.stop
-                blocking.breathe()
-        except reader.Moved:
-            reader.follow(source, int(rows[done]), segment)
+    with room(int(arrays["size"].sum(dtype=np.uint64)) + len(rows) * HEADER_BYTES) as own:
+        while done < len(rows):
+            segment = 0
+            try:
+                for run, begin, end, segment in _runs(source, rows, arrays["size"], done):
+                    last += _copy_run(frames, source, run, begin, end, segment, arrays, headers, own)
+                    done = run.stop
+                    blocking.breathe()
+            except reader.Moved:
+                reader.follow(source, int(rows[done]), segment)
     for target, header, place in last:
         raw.pwrite(target, header, place)
 
@@ -194,7 +231,7 @@ def _runs(
     for start, run_end in itertools.pairwise(bounds):
         at = start
         while at < run_end:
-            room = int(begins[at]) + min(ROLL_BYTES // 2, _WINDOW_BYTES)
+            room = int(begins[at]) + min(ROLL_BYTES // 2, PIECE_BYTES)
             stop = max(at + 1, min(at + _WINDOW_ROWS, at + int(ends[at:run_end].searchsorted(room, "right"))))
             yield slice(at, stop), int(begins[at]), int(ends[stop - 1]), int(segments[at])
             at = stop
@@ -208,9 +245,10 @@ def _copy_run(
     end: int,
     segment: int,
     arrays: dict[str, Array],
+    headers: npt.NDArray[Any],
+    own: Room,
 ) -> list[tuple[int, bytes, int]]:
-    """One run of neighbouring frames: their bytes in one call, with new headers; gives what is to be written
-    when all else is."""
+    """One run of neighbouring frames, with new headers; gives what is to be written when all else is."""
     fd = reader.pin(source, segment)
     try:
         target, number, at = frames.reserve(end - begin)
@@ -219,48 +257,51 @@ def _copy_run(
         arrays["segment"][run] = number
         arrays["offset"][run] = shifts + at + HEADER_BYTES
         spared = HEADER_BYTES if run.start == 0 else 0
-        raw.copy_range(fd, target, end - begin - spared, begin + spared, at + spared)
-        new = _headers(_old_headers(fd, begin, end, shifts), run, arrays)
-        raw.pwrite_each(target, new[spared:], HEADER_BYTES, (shifts[bool(spared) :] + at).tolist())
-        return [(target, new[:HEADER_BYTES], at)] if spared else []
+        if end - begin <= len(shifts) * _NEAR_BYTES:
+            data = reader.read_into(fd, own.take(end - begin), begin)
+            if len(data) < end - begin:
+                raise Corrupt("a frame to be copied is cut short")
+            places: npt.NDArray[Any] = np.ndarray((len(data) - HEADER_BYTES + 1,), _HEADER, data, 0, (1,))
+            new = _complete(headers[run], places[shifts])
+            places[shifts] = new.view(_HEADER)
+            raw.pwrite(target, data[spared:], at + spared)
+        else:
+            raw.copy_range(fd, target, end - begin - spared, begin + spared, at + spared)
+            old = raw.pread_each(fd, HEADER_BYTES, (shifts + begin).tolist())
+            if len(old) < len(shifts) * HEADER_BYTES:
+                raise Corrupt("a frame to be copied is cut short")
+            new = _complete(headers[run], np.frombuffer(old, _HEADER))
+            rest = slice(bool(spared), None)
+            raw.pwrite_each(target, new[rest].tobytes(), HEADER_BYTES, (shifts[rest] + at).tolist())
+        return [(target, new[:1].tobytes(), at)] if spared else []
     finally:
         source.segments.unpin(segment)
 
 
-def _old_headers(fd: int, begin: int, end: int, shifts: npt.NDArray[np.int64]) -> bytes:
-    """The headers of neighbouring frames: small ones are read with what lies between, in one call."""
-    if end - begin > len(shifts) * _NEAR_BYTES:
-        return raw.pread_each(fd, HEADER_BYTES, (shifts + begin).tolist())
-    data = np.frombuffer(raw.pread(fd, end - begin, begin), np.uint8)
-    if len(data) < end - begin:
-        raise Corrupt("a frame to be copied is cut short")
-    headers: npt.NDArray[np.uint8] = data[shifts[:, None] + np.arange(HEADER_BYTES)]
-    return headers.tobytes()
+def _make_headers(arrays: dict[str, Array]) -> npt.NDArray[Any]:
+    """New frame headers, which lack the checksums of the messages yet."""
+    headers = np.zeros(len(arrays["uid"]), _FRAME)
+    headers["magic"], headers["length"] = FRAME_MAGIC, arrays["size"]
+    for name in ("flags", "internal_date", "email_id", "uid", "header_length", "save_date"):
+        headers[name] = arrays[name]
+    headers["place"] = np.arange(len(headers)) & 0xFFFF
+    headers["mark"][0] |= FIRST_IN_GROUP
+    headers["mark"][-1] |= LAST_IN_GROUP
+    headers["crc"] = crc32_each(_bytes(headers)[:, _COVERED_AT:])
+    return headers
 
 
-def _headers(old: bytes, run: slice, arrays: dict[str, Array]) -> bytes:
-    """New frame headers for old ones; the checksum of each message comes from the old one."""
-    data = bytearray(old)
-    headers = np.frombuffer(data, FRAME.dtype)
-    if len(headers) != run.stop - run.start or not (headers["length"] == arrays["size"][run]).all():
+def _complete(new: npt.NDArray[Any], old: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """These new frame headers with the checksums of the messages, which the old ones tell."""
+    old = old.view(_FRAME)
+    if not (old["length"] == new["length"]).all():
         raise Corrupt("a frame to be copied is not what the index says")
-    for name in ("flags", "uid", "save_date"):
-        headers[name] = arrays[name][run]
-    last = len(arrays["uid"]) - 1
-    places = np.arange(run.start, run.stop)
-    headers["place"] = places & 0xFFFF
-    headers["mark"] = (places == 0) * FIRST_IN_GROUP + (places == last) * LAST_IN_GROUP
-    view, crc32 = memoryview(data), zlib.crc32
-    headers["crc"] = [crc32(view[at + 8 : at + HEADER_BYTES]) for at in range(0, len(data), HEADER_BYTES)]
-    return bytes(data)
+    new = new.copy()
+    new["message_crc"] = old["message_crc"]
+    added = _bytes(new)[:, _CRC_AT : _CRC_AT + 4]
+    new["crc"] ^= crc32_added(added, _CRC_AT - _COVERED_AT, HEADER_BYTES - _COVERED_AT)
+    return new
 
 
-def _copy_blobs(
-    frames: FrameWriter, source: Mailbox, rows: npt.NDArray[Any], uids: npt.NDArray[Any]
-) -> npt.NDArray[Any]:
-    """Copy what was computed; where it is missing it is computed when it is asked for."""
-    offsets = np.zeros(len(rows), np.uint64)
-    for start in range(0, len(rows), _WINDOW_ROWS):
-        part = slice(start, start + _WINDOW_ROWS)
-        offsets[part] = frames.add_blobs(derived.copy_blobs(source, rows[part], uids[part]))
-    return offsets
+def _bytes(headers: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return headers.view(np.uint8).reshape(len(headers), HEADER_BYTES)

@@ -7,30 +7,34 @@ when it is not, or the disk is full, the answer is right all the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from mstore.base import blocking
 from mstore.base.errors import MStoreError
-from mstore.files.blob import Window, blob_size, format_blob, read_slots
+from mstore.files.blob import Window, format_blob, read_slots
 from mstore.files.layout import BLOB
+from mstore.files.raw import Buffer
 from mstore.mail.summary import Summary, summarize
-from mstore.store.reader import pread_soon
+from mstore.store.reader import pread_soon, read_into
+from mstore.store.room import PIECE_BYTES, Room, room
 
 if TYPE_CHECKING:
     from mstore.store.mailbox import Mailbox
 
-BLOB_VERSION = 4
+BLOB_VERSION = 5
 MOST_BLOB_BYTES = 4 << 20
-_WINDOW_BYTES = 1 << 20
+_WINDOW_BYTES = PIECE_BYTES
+FEW_ROWS = 64
+_FEW_BYTES = 256 << 10
 _ONE_BYTES = 4096
 _LAST_BYTES = 64 << 10
 _SOON_BYTES = 1 << 20
 _KEEP_BYTES = 8 << 20
 
-
+T = TypeVar("T")
 Take = Callable[[Window, npt.NDArray[Any], list[int]], None]
 """What is done with a window, the sound blobs in it and their places in the answer."""
 
@@ -43,20 +47,41 @@ def summary_of(buffer: Any) -> Summary:
 def read(mailbox: Mailbox, rows: npt.NDArray[Any], slots: Sequence[int]) -> list[list[bytes]]:
     """For each slot asked for the bytes of every row, in the order of the rows."""
     rows = np.asarray(rows)
-    if len(rows) == 1:
-        alone = _read_one(mailbox, rows.item(), slots)
-        if alone is not None:
-            return [[value] for value in alone]
+    few = _read_few(mailbox, rows, slots) if len(rows) <= FEW_ROWS else None
+    if few is not None:
+        return few
     result: list[list[bytes]] = [[b""] * len(rows) for _ in slots]
 
     def take(window: Window, good: npt.NDArray[Any], places: list[int]) -> None:
         for values, slot in zip(result, slots, strict=True):
-            _place(values, places, window.slot(slot, good))
+            put_at(values, places, window.slot(slot, good))
 
-    lost = _read_sound(mailbox, rows, take)
+    lost = take_sound(mailbox, rows, take)
     if len(lost):
         _compute(mailbox, rows, np.sort(lost), slots, result)
     return result
+
+
+def read_joined(
+    mailbox: Mailbox, rows: npt.NDArray[Any], slot: int, end: bytes
+) -> list[tuple[npt.NDArray[Any], bytes, npt.NDArray[np.int64]]]:
+    """A slot of every row, many behind one another with ``end`` behind each: which rows, their slots as one,
+    and where each begins."""
+    rows = np.asarray(rows)
+    found: list[tuple[npt.NDArray[Any], bytes, npt.NDArray[np.int64]]] = []
+
+    def take(window: Window, good: npt.NDArray[Any], places: list[int]) -> None:
+        if len(good):
+            found.append((rows[places], *window.joined(slot, good, end)))
+
+    lost = take_sound(mailbox, rows, take)
+    if len(lost):
+        made: list[list[bytes]] = [[b""] * len(rows)]
+        _compute(mailbox, rows, np.sort(lost), (slot,), made)
+        texts = [made[0][place] + end for place in lost.tolist()]
+        sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+        found.append((rows[lost], b"".join(texts), np.cumsum(sizes) - sizes))
+    return found
 
 
 def read_sound(mailbox: Mailbox, rows: npt.NDArray[Any], slot: int) -> list[bytes]:
@@ -64,41 +89,62 @@ def read_sound(mailbox: Mailbox, rows: npt.NDArray[Any], slot: int) -> list[byte
     found = [b""] * len(rows)
 
     def take(window: Window, good: npt.NDArray[Any], places: list[int]) -> None:
-        _place(found, places, window.slot(slot, good))
+        put_at(found, places, window.slot(slot, good))
 
-    _read_sound(mailbox, np.asarray(rows), take)
+    take_sound(mailbox, np.asarray(rows), take)
     return found
 
 
-def copy_blobs(mailbox: Mailbox, rows: npt.NDArray[Any], uids: npt.NDArray[Any]) -> list[bytes]:
-    """The blobs of rows, made out to other UIDs; empty where there is none that is sound."""
-    found = [b""] * len(rows)
+def copy_blobs(
+    mailbox: Mailbox,
+    rows: npt.NDArray[Any],
+    uids: npt.NDArray[Any],
+    put: Callable[[Buffer], int],
+) -> npt.NDArray[np.uint64]:
+    """Copy the blobs of rows, made out to other UIDs; gives the offset of each, 0 where there is none.
+
+    ``put`` writes many of them at once, and gives the offset of the first, or 0. Their sums are not looked
+    at: a copy of a damaged one is as damaged, and is found out when it is read.
+    """
+    offsets = np.zeros(len(rows), np.uint64)
 
     def take(window: Window, good: npt.NDArray[Any], places: list[int]) -> None:
-        _place(found, places, window.blobs(good, uids[places]))
+        if not places:
+            return
+        chosen = np.array(places)
+        block, starts = window.copies(good, uids[chosen])
+        at = put(block)
+        if at:
+            offsets[chosen] = (starts + at).astype(np.uint64)
 
-    _read_sound(mailbox, rows, take)
-    return found
+    take_sound(mailbox, rows, take, sums=False)
+    return offsets
 
 
-def _read_one(mailbox: Mailbox, row: int, slots: Sequence[int]) -> list[bytes] | None:
-    """The slots of one row, when its blob is sound and no larger than most."""
+def _read_few(mailbox: Mailbox, rows: npt.NDArray[Any], slots: Sequence[int]) -> list[list[bytes]] | None:
+    """The slots of a few rows, when their blobs lie close together, and all are sound and no larger than
+    most."""
     full = mailbox.index.columns.full
-    offset = full.derived.item(row)
-    fd = mailbox.derived_file.open() if offset else -1
+    offsets = full.derived[rows].tolist()
+    base = min(offsets, default=0)
+    count = max(offsets, default=0) + _ONE_BYTES - base
+    fd = mailbox.derived_file.open() if base and count <= _FEW_BYTES else -1
     if fd < 0:
         return None
     mailbox.derived_file.pins += 1
     try:
-        data = pread_soon(fd, _ONE_BYTES, offset)
+        data = pread_soon(fd, count, base)
     finally:
         mailbox.derived_file.pins -= 1
-    size = blob_size(data, full.uid.item(row), BLOB_VERSION)
-    return read_slots(bytes(data[:size]), slots) if 0 < size <= len(data) else None
+    places = [offset - base for offset in offsets]
+    return read_slots(data, places, full.uid[rows].tolist(), BLOB_VERSION, slots)
 
 
-def _read_sound(mailbox: Mailbox, rows: npt.NDArray[Any], take: Take) -> npt.NDArray[Any]:
-    """Hand what sound blobs there are to ``take``; the places of the others are returned."""
+def take_sound(mailbox: Mailbox, rows: npt.NDArray[Any], take: Take, sums: bool = True) -> npt.NDArray[Any]:
+    """Hand what sound blobs there are to ``take``; the places of the others are returned.
+
+    Without ``sums`` those count as sound that are so by their headers.
+    """
     full = mailbox.index.columns.full
     offsets = full.derived[rows].astype(np.int64)
     if (offsets[1:] < offsets[:-1]).any():
@@ -115,7 +161,9 @@ def _read_sound(mailbox: Mailbox, rows: npt.NDArray[Any], take: Take) -> npt.NDA
         return np.concatenate([*missing, order])
     mailbox.derived_file.pins += 1
     try:
-        missing += _read_windows(fd, offsets, full.uid[rows], order, take)
+        reach = int(offsets[order[-1]] - offsets[order[0]]) + _LAST_BYTES
+        with room(reach) as own:
+            missing += _read_windows(fd, offsets, full.uid[rows], order, take, own, sums)
     finally:
         mailbox.derived_file.pins -= 1
     return np.concatenate(missing)
@@ -127,6 +175,8 @@ def _read_windows(
     uids: npt.NDArray[Any],
     order: npt.NDArray[Any],
     take: Take,
+    own: Room,
+    sums: bool,
 ) -> list[npt.NDArray[Any]]:
     """Read the blobs in windows of the file; one that reaches beyond its window begins the next, larger
     one."""
@@ -138,8 +188,8 @@ def _read_windows(
         reach = max(done + 1, int(ordered.searchsorted(base + want - BLOB.size, "right")))
         count = want if want > _WINDOW_BYTES else min(want, int(ordered[reach - 1]) - base + _LAST_BYTES)
         chosen = order[done:reach]
-        data = bytes(pread_soon(fd, count, base))
-        window = Window(data, ordered[done:reach] - base, uids[chosen], BLOB_VERSION)
+        data = read_into(fd, own.take(count), base)
+        window = Window(data, ordered[done:reach] - base, uids[chosen], BLOB_VERSION, sums)
         cut = np.flatnonzero(window.within & ~window.whole)
         stop = int(cut[0]) if len(cut) and len(data) == count else len(chosen)
         if stop == 0 and want <= MOST_BLOB_BYTES:
@@ -154,7 +204,8 @@ def _read_windows(
     return missing
 
 
-def _place(values: list[bytes], places: list[int], found: list[bytes]) -> None:
+def put_at(values: list[T], places: list[int], found: list[T]) -> None:
+    """Put each into its place."""
     if places and places[-1] - places[0] + 1 == len(places) and places == sorted(places):
         values[places[0] : places[-1] + 1] = found
         return

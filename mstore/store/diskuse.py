@@ -1,12 +1,14 @@
 """What the segments of a mailbox hold: how much of each is in use, and what is dead.
 
 Dead is what no live row refers to: messages that were expunged, copies that compaction has left behind. The
-table keeps the sum (``dead_bytes``), so that a writer sees at once when a compaction is due.
+table keeps the sum (``dead_bytes``), and how much of it was expunged when, so that a writer sees at once when
+a compaction is due: what is retained for now is dead as well, but not to be had.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 from mstore.base.flags import TOMBSTONE
 from mstore.files.index import Index
+from mstore.files.retained import Entries
 from mstore.files.segment import HEADER_BYTES, PACKED, every_segment, segment_name
 
 LEAST_DEAD_BYTES = 8 << 20
@@ -31,20 +34,53 @@ class Use(NamedTuple):
     live_bytes: int
     """Frames that rows refer to, their headers included."""
     rows: int
+    retained_bytes: int = 0
+    """Frames of expunged messages that are retained for now, their headers included."""
+    retained: int = 0
 
     @property
     def dead_bytes(self) -> int:
         return max(0, self.size - HEADER_BYTES - self.live_bytes)
 
+    @property
+    def spare_bytes(self) -> int:
+        """What is dead and not retained."""
+        return max(0, self.dead_bytes - self.retained_bytes)
 
-def is_due(index: Index) -> bool:
-    """Whether so much is dead that a compaction is worth its while."""
-    return index.dead_bytes > max(LEAST_DEAD_BYTES, index.size_bytes // 2)
+    @property
+    def kept_bytes(self) -> int:
+        """What is live or retained."""
+        return self.live_bytes + self.retained_bytes
+
+    @property
+    def kept(self) -> int:
+        """How many messages that is."""
+        return self.rows + self.retained
+
+    @property
+    def message_bytes(self) -> int:
+        """The same bytes without the headers of frames."""
+        return self.kept_bytes - HEADER_BYTES * self.kept
 
 
-def measure(directory: Path, index: Index) -> dict[int, Use]:
-    """How the segments below the end of the tail, and the packed ones, are used by the rows of a table."""
+def retained_since(retain_s: int) -> int:
+    """What was expunged at this time (milliseconds since 1970) or later is retained."""
+    return int((time.time() - retain_s) * 1000)
+
+
+def is_due(index: Index, retain_s: int = 0) -> bool:
+    """Whether so much is dead, and not retained, that a compaction is worth its while."""
+    dead, most = index.dead_bytes, max(LEAST_DEAD_BYTES, index.size_bytes // 2)
+    if retain_s and dead > most:
+        dead -= index.retained_days.since(retained_since(retain_s))
+    return dead > most
+
+
+def measure(directory: Path, index: Index, retained: Entries | None = None) -> dict[int, Use]:
+    """How the segments below the end of the tail, and the packed ones, are used by the rows of a table, and
+    by what is ``retained``."""
     live = _live(index)
+    held = {} if retained is None else _retained(retained)
     uses = {}
     for number in every_segment(directory):
         if index.tail_segment < number < PACKED:
@@ -55,7 +91,7 @@ def measure(directory: Path, index: Index) -> dict[int, Use]:
             continue
         if number == index.tail_segment:
             size = min(size, index.tail_offset)
-        uses[number] = Use(number, size, *live.get(number, (0, 0)))
+        uses[number] = Use(number, size, *live.get(number, (0, 0)), *held.get(number, (0, 0)))
     return uses
 
 
@@ -80,6 +116,17 @@ def _live(index: Index) -> dict[int, tuple[int, int]]:
         number: (size, frames)
         for number, size, frames in zip(numbers.tolist(), held.tolist(), rows.tolist(), strict=True)
         if frames
+    }
+
+
+def _retained(entries: Entries) -> dict[int, tuple[int, int]]:
+    """Bytes and number of retained messages in each segment."""
+    numbers, place = np.unique(entries["segment"], return_inverse=True)
+    rows = np.bincount(place, minlength=len(numbers))
+    sizes = np.bincount(place, entries["size"], len(numbers)).astype(np.int64) + HEADER_BYTES * rows
+    return {
+        number: (size, count)
+        for number, size, count in zip(numbers.tolist(), sizes.tolist(), rows.tolist(), strict=True)
     }
 
 

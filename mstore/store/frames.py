@@ -14,17 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mstore.base import blocking
-from mstore.base.errors import LimitReached, StorageFailed
+from mstore.base.errors import Invalid, LimitReached, StorageFailed
 from mstore.base.flags import SEEN
 from mstore.base.ids import Uid
 from mstore.files import journal as journals
 from mstore.files import raw
-from mstore.files.blob import format_blob
 from mstore.files.column import format_rows
 from mstore.files.layout import APPENDED, ROW, TYPE_APPENDED
 from mstore.files.segment import HEADER_BYTES, ROLL_BYTES, SegmentInfo, format_frame, segment_numbers
 from mstore.store import recovery
-from mstore.store.derived import BLOB_VERSION, MOST_BLOB_BYTES
 
 if TYPE_CHECKING:
     from mstore.store.append import NewMessage
@@ -42,22 +40,23 @@ class FrameWriter:
         self._mailbox = tx.mailbox
         self._pinned: list[int] = []
         self._fds: list[int] = []
-        self._adopt()
-        index = self._mailbox.index
+        index, segments = self._mailbox.index, self._mailbox.segments
+        status = segments.status(index.tail_segment) if index.tail_segment else None
+        if status is None or status.st_size > index.tail_offset:
+            self._adopt()
+            status = segments.status(index.tail_segment) if index.tail_segment else None
         self.uid_next = index.uid_next
         self._segment, self._offset = index.tail_segment, index.tail_offset
         self._undo_at = (self._segment, self._offset)
-        if self._segment and self._mailbox.segments.status(self._segment) is not None:
+        if status is not None:
             self._use(self._segment)
         else:
             self._fd = -1
 
     def _adopt(self) -> None:
+        """Adopt or cut what stands behind the tail."""
         mailbox, index = self._mailbox, self._mailbox.index
         segments, tail = mailbox.segments, index.tail_segment
-        status = segments.status(tail) if tail else None
-        if status is not None and status.st_size <= index.tail_offset:
-            return
         left = [number for number in segment_numbers(mailbox.path) if number >= tail]
         for number in left:
             raw.sync(segments.fd_to_write(number))  # its author died before that, and visible means durable
@@ -111,6 +110,35 @@ class FrameWriter:
         self.uid_next = first + count
         return first
 
+    def _uids_for(self, messages: Sequence[NewMessage]) -> list[int]:
+        """The UIDs of new messages: the next ones, but for those that bring their own.
+
+        Raises: LimitReached; Invalid for a UID that is below the next.
+        """
+        uids, uid_next = [], self.uid_next
+        for message in messages:
+            uid = uid_next if message.uid is None else message.uid
+            if uid < uid_next:
+                raise Invalid(f"UID {uid} may have been used already: the next is {uid_next}")
+            if uid + 1 > _MOST_UID:
+                raise LimitReached("the mailbox has used up its UIDs")
+            uids.append(uid)
+            uid_next = uid + 1
+        self.uid_next = uid_next
+        return uids
+
+    def raise_uid_next(self, uid_next: int) -> None:
+        """Let no UID below this be given any more; the next segment's header tells it as well.
+
+        Raises: LimitReached.
+        """
+        if uid_next > _MOST_UID:
+            raise LimitReached("the mailbox would have no UID left")
+        if uid_next > self.uid_next:
+            self.uid_next = uid_next
+            self.close_tail()
+            self._tx.add(journals.uid_next_moved(uid_next))
+
     def add_messages(self, messages: Sequence[NewMessage]) -> list[Uid]:
         """Write frames for new messages, and their blobs; gives the UIDs."""
         now, count = int(time.time()), len(messages)
@@ -118,19 +146,20 @@ class FrameWriter:
             message.flags & 0x1F | (self._tx.keyword_bits(message.keywords) if message.keywords else 0)
             for message in messages
         ]
-        first = self.take_uids(count)
+        uids = self._uids_for(messages)
         seen = self._take_seen(bits)
         rows: list[tuple[Any, ...]] = []
         waiting: list[Any] = []
         waiting_at = waiting_bytes = 0
         waiting_fd = -1
-        blobs = self._blobs(messages, first)
+        blobs = self.add_blobs([message.blob(uid) for message, uid in zip(messages, uids, strict=True)])
         for place, message in enumerate(messages):
-            size, uid = message.size, first + place
+            size, uid, summary = message.size, uids[place], message.summary
+            save_date = now if message.save_date is None else message.save_date
             fd, segment, at = self.reserve(HEADER_BYTES + size)
             header = format_frame(
                 size, bits[place], message.internal_date, message.email_id, message.crc, uid,
-                message.header_length, place, count, now,
+                summary.header_length, place, count, save_date,
             )  # fmt: skip
             if waiting and (fd != waiting_fd or waiting_bytes + size > _BATCH_BYTES):
                 raw.pwritev(waiting_fd, waiting, waiting_at)
@@ -149,8 +178,8 @@ class FrameWriter:
                 (
                     bits[place],
                     message.internal_date,
-                    now,
-                    message.summary.sent_date,
+                    save_date,
+                    summary.sent_date,
                     at + HEADER_BYTES,
                     message.email_id,
                     blobs[place],
@@ -158,15 +187,15 @@ class FrameWriter:
                     uid,
                     size,
                     segment,
-                    message.header_length,
-                    message.summary.sent_zone_s,
+                    summary.header_length,
+                    summary.sent_zone_s,
                 )
             )
         if waiting:
             raw.pwritev(waiting_fd, waiting, waiting_at)
         self._tx.add((TYPE_APPENDED, 0, APPENDED.pack(count) + _format(rows)))
-        self._tx.see_new(np.array(seen, np.uint32) + np.uint32(first))
-        return [Uid(uid) for uid in range(first, first + count)]
+        self._tx.see_new(np.array([uids[place] for place in seen], np.uint32))
+        return [Uid(uid) for uid in uids]
 
     def _take_seen(self, bits: list[int]) -> list[int]:
         """Take \\Seen away where it is a reader's own, whose it is not in the frame; gives the places."""
@@ -183,10 +212,6 @@ class FrameWriter:
             at += len(chunk)
             blocking.breathe()
 
-    def _blobs(self, messages: Sequence[NewMessage], first: int) -> list[int]:
-        blobs = [format_blob(uid, BLOB_VERSION, message.slots) for uid, message in enumerate(messages, first)]
-        return self.add_blobs([blob if len(blob) <= MOST_BLOB_BYTES else b"" for blob in blobs])
-
     def add_blobs(self, blobs: Sequence[bytes]) -> list[int]:
         """Write blobs (empty: none) and give their offsets, all 0 when that failed: they can be made
         again."""
@@ -196,14 +221,23 @@ class FrameWriter:
             return [0] * len(blobs)
         return [offset if blob else 0 for offset, blob in zip(offsets, blobs, strict=True)]
 
+    def add_block(self, block: raw.Buffer) -> int:
+        """Write blobs that stand one behind the other; gives the offset of the first, 0 when that failed."""
+        try:
+            return self._mailbox.derived_file.append_block(block)
+        except StorageFailed:
+            return 0
+
     def add_rows(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
         """Publish rows whose frames the caller has written itself."""
         self._tx.add((TYPE_APPENDED, 0, APPENDED.pack(len(arrays["uid"])) + format_rows(arrays)))
 
     def sync(self) -> None:
         """Durable: all frames written. Other sessions run meanwhile."""
+        segment, offset = self._undo_at
+        size_bytes = self._offset - offset if segment == self._segment else None
         for fd in self._fds:
-            raw.sync(fd)
+            raw.sync(fd, size_bytes)
 
     def undo(self) -> None:
         """Cut what was written."""

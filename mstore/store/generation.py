@@ -13,9 +13,9 @@ from mstore.base.errors import Corrupt, NotFound, StorageFailed
 from mstore.files import journal as journals
 from mstore.files import raw
 from mstore.files.checkpoint import read_index, write_index
-from mstore.files.index import Index
+from mstore.files.index import ARRIVAL_BYTES, Index
 from mstore.files.journal import Group, Journal, JournalInfo, parse_group
-from mstore.files.layout import SEALED, TYPE_SEALED
+from mstore.files.layout import SEALED, TYPE_APPENDED, TYPE_RECENT, TYPE_SEALED
 
 if TYPE_CHECKING:
     from mstore.store.mailbox import Mailbox
@@ -55,11 +55,14 @@ def list_generations(directory: Path) -> tuple[set[int], set[int]]:
     return indexes, journal_numbers
 
 
-def load(directory: Path, reader: int | None = None, patient: bool = False) -> tuple[Index, Journal]:
+def load(
+    directory: Path, reader: int | None = None, patient: bool = False, retains: bool = True
+) -> tuple[Index, Journal]:
     """The table as of now, a reader's or the owner's, read without a lock, and the journal it goes on with.
 
-    A ``patient`` caller wants to write what it gets: the table keeps the sets of all readers, all of its
-    index was verified, and other sessions ran meanwhile. For all others this never waits.
+    A ``patient`` caller wants to write what it gets: the table keeps the sets of all readers and, if it
+    ``retains``, what it knows of expunged messages; all of its index was verified, and other sessions ran
+    meanwhile. For all others this never waits.
     Raises: NotFound, Corrupt when no generation can be read.
     """
     problem: Exception = Corrupt("the mailbox has no index")
@@ -67,7 +70,7 @@ def load(directory: Path, reader: int | None = None, patient: bool = False) -> t
         indexes, journal_numbers = list_generations(directory)
         for generation in sorted(indexes & journal_numbers, reverse=True):
             try:
-                return _load_from(directory, generation, max(journal_numbers), reader, patient)
+                return _load_from(directory, generation, max(journal_numbers), reader, patient, retains)
             except (Corrupt, FileNotFoundError) as error:
                 problem = error
         if not isinstance(problem, FileNotFoundError):
@@ -78,9 +81,11 @@ def load(directory: Path, reader: int | None = None, patient: bool = False) -> t
 
 
 def _load_from(
-    directory: Path, generation: int, newest: int, reader: int | None, patient: bool
+    directory: Path, generation: int, newest: int, reader: int | None, patient: bool, retains: bool
 ) -> tuple[Index, Journal]:
     index = read_index(index_path(directory, generation), patient, reader, patient)
+    if not retains:
+        index.retained = None
     journal = Journal(journal_path(directory, generation))
     try:
         if journal.info.uid_validity != index.uid_validity or journal.info.generation != generation:
@@ -131,16 +136,30 @@ def _follow_patiently(index: Index, journal: Journal) -> Following | None:
 
 
 def apply_groups(index: Index, groups: list[Group]) -> Following | None:
-    """Apply groups in order; gives where it goes on when the last one sealed the journal."""
+    """Apply groups in order; gives where it goes on when the last one sealed the journal.
+
+    Messages that were added one by one are added to the table together.
+    """
     following = None
+    arrivals: list[bytes] = []
+    modseqs: list[int] = []
     for group in groups:
         for kind, flags, payload in group.records:
+            if kind == TYPE_APPENDED and len(payload) == ARRIVAL_BYTES:
+                arrivals.append(payload)
+                modseqs.append(group.modseq)
+                continue
+            if arrivals and kind != TYPE_RECENT:  # that is not about rows
+                index.apply_arrivals(arrivals, modseqs)
+                arrivals, modseqs = [], []
             if kind == TYPE_SEALED:
                 following = Following(*SEALED.unpack_from(payload))
             else:
-                index.apply(kind, flags, payload, group.modseq)
+                index.apply(kind, flags, payload, group.modseq, group.time_ms)
         if group.modseq > index.highest_modseq:
             index.highest_modseq = group.modseq
+    if arrivals:
+        index.apply_arrivals(arrivals, modseqs)
     return following
 
 

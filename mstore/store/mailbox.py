@@ -7,9 +7,11 @@ messages stay readable for sessions not yet told. Descriptors are opened when ne
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +27,26 @@ from mstore.files.index import Index
 from mstore.files.journal import Journal
 from mstore.files.lock import DEADLINE_S, RANK_MAILBOX, RANK_UPKEEP, UPKEEP_BYTE, Lock
 from mstore.files.segment import Segments
-from mstore.store import checkpointer, compact, compactderived, derived, generation, reader, recovery
+from mstore.store import (
+    checkpointer,
+    compact,
+    compactderived,
+    derived,
+    generation,
+    headerfields,
+    reader,
+    recovery,
+)
 from mstore.store.append import Arrivals
 from mstore.store.change import MailboxStatus
 from mstore.store.directory import gone
 from mstore.store.diskuse import LEAST_DEAD_BYTES, is_due
+from mstore.store.orders import Orders
 from mstore.store.transaction import Transaction
 from mstore.store.view import View
 
 if TYPE_CHECKING:
+    from mstore.store.audit import Auditor
     from mstore.store.notify import Notifier
     from mstore.store.quota import Quota
 
@@ -42,6 +55,8 @@ CLAIM_S = 0.25
 """So long a session waits to be the only one to which new messages are \\Recent."""
 _MOST_TOMBSTONES = 1000
 _LEAST_TAIL_BYTES = 24 << 10
+_BULK_BYTES = 16 << 10
+_BULK_TAIL_BYTES = 512 << 10
 
 
 class Mailbox:
@@ -53,10 +68,12 @@ class Mailbox:
         notifier: Notifier | None = None,
         reader: AccountId | None = None,
         quota: Quota | None = None,
+        retain_s: int = 0,
     ) -> None:
         """Open a mailbox, recovering it first when the machine was restarted or files are damaged.
 
         With a ``reader`` all that is read and changed of \\Seen is that account's own; without, its owner's.
+        The bytes of messages expunged less than ``retain_s`` ago stay.
         Raises: NotFound, Corrupt, Busy, StorageFailed.
         """
         self.path = Path(path)
@@ -64,18 +81,29 @@ class Mailbox:
         self.reader = reader
         self.quota = quota
         """What its messages count against; None: nothing does."""
+        self.retain_s = retain_s
+        """So long the bytes of an expunged message are not given back."""
+        self.expired_at = -math.inf
+        """When it was last looked for messages that are to be expunged by a rule, on the monotonic clock."""
         self.reader_id = None if reader is None else int(reader, 16)
         self.users = 0
         self.on_idle: Callable[[Mailbox], None] | None = None
         """Called when the last user is gone; who sets it calls ``rest`` some day."""
+        self.on_claim: Callable[[Mailbox], None] | None = None
+        """Called when messages are taken as \\Recent that the journal does not say it of yet."""
+        self.auditor: Auditor | None = None
+        """Who is told what is done to its messages; None: nobody."""
         self.deleted = False
-        self.lock = Lock(self.path / "lock", RANK_MAILBOX, self.path.name)
+        lock_path = f"{self.path}/lock"
+        self.lock = Lock(lock_path, RANK_MAILBOX, self.path.name)
         self.lock.bind()  # an account may move away and come back: files open here would be others then
-        self.upkeep = Lock(self.path / "lock", RANK_UPKEEP, self.path.name, UPKEEP_BYTE)
+        self.upkeep = Lock(lock_path, RANK_UPKEEP, self.path.name, UPKEEP_BYTE)
         """One checkpoint or compaction at a time; held beside writers, and taken before their lock."""
         self.segments = Segments(self.path)
         self.derived_file = DerivedFile(self.path)
         self.arrivals = Arrivals(self)
+        self.orders = Orders()
+        """What is kept of the order of its messages."""
         self.applying = threading.Lock()
         """Held, without ever waiting inside, by who follows or extends the table."""
         self._notifier = notifier
@@ -84,13 +112,22 @@ class Mailbox:
         self._compact_above = 0
         """With no more than this dead, a compaction failed the last time."""
         self._recent_claimed = 0
-        self.index, self.journal = self._open()
+        try:
+            self.index, self.journal = self._open()
+        except BaseException:
+            self.segments.close()  # a recovery has read them
+            raise
         self._moves = self.index.moves
         self.checkpoint_at = self._checkpoint_mark()
 
     @classmethod
-    def create(cls, path: Path, uid_validity: int, notifier: Notifier | None = None) -> Mailbox:
+    def create(
+        cls, path: Path, uid_validity: int, notifier: Notifier | None = None, least_modseq: int = 0
+    ) -> Mailbox:
         """Make the directory of a new, empty mailbox and open it.
+
+        With a ``least_modseq`` it continues one that was lost: HIGHESTMODSEQ begins there, and what was
+        expunged before is not known.
 
         Durable: the mailbox. Raises: FileExistsError, StorageFailed.
         """
@@ -98,6 +135,9 @@ class Mailbox:
         raw.mkdir(path)
         raw.close(raw.open_file(path / "lock", raw.CREATE))
         index = Index(uid_validity)
+        if least_modseq:
+            index.highest_modseq = least_modseq
+            index.expunges.forget(least_modseq)
         generation.begin(path, index, 1)
         raw.sync_directory(path.parent)
         return cls(path, notifier)
@@ -107,14 +147,14 @@ class Mailbox:
             index, journal = self._load()
             if journal.info.boot == raw.boot_id():
                 return index, journal
+            journal.close()
         except Corrupt:
             journal = None
         try:
             with self.lock.hold():
-                if journal is not None:
-                    journal.close()
                 return self._recover()
-        except StorageFailed:
+        except (FileNotFoundError, StorageFailed) as error:
+            self.explain(error)
             if journal is None:
                 raise
             journal.reopen()
@@ -291,6 +331,15 @@ class Mailbox:
         """What to raise when the mailbox is not there any more, or not here."""
         return gone(self.path.parent, "the mailbox has been deleted")
 
+    def explain(self, error: MStoreError | FileNotFoundError) -> None:
+        """Raise what is behind an error that had to do with a file, if there is anything: that the mailbox is
+        not there any more, or not here, or that a file of it is missing."""
+        if not self.lock.is_same():
+            self.deleted = True
+            raise self.gone() from error
+        if isinstance(error, FileNotFoundError):
+            raise StorageFailed(f"{os.path.basename(error.filename or 'a file')} is missing") from error
+
     # -- what sessions use
 
     def view(self, recent: bool = False, tells_recent: bool = True) -> View:
@@ -317,6 +366,10 @@ class Mailbox:
         """Bytes of a message in pieces, so that a large one costs little memory."""
         return reader.chunks(self, row, offset, length)
 
+    def views(self, row: int, offset: int = 0, length: int | None = None) -> Iterator[memoryview]:
+        """Bytes of a message in pieces, each of which holds only until the next one is asked for."""
+        return reader.views(self, row, offset, length)
+
     def read_many(self, rows: npt.NDArray[Any], header_only: bool = False) -> Iterator[list[bytes]]:
         """The messages of ascending rows (or their headers), in windows of bounded size."""
         return reader.read_many(self, rows, header_only)
@@ -325,6 +378,17 @@ class Mailbox:
         """For each slot asked for the bytes of every row, in their order; missing ones are computed and
         kept."""
         return derived.read(self, rows, slots)
+
+    def derived_joined(
+        self, rows: npt.NDArray[Any], slot: int, end: bytes
+    ) -> list[tuple[npt.NDArray[Any], bytes, npt.NDArray[Any]]]:
+        """The bytes of a slot of every row, many behind one another with ``end`` behind each: which rows,
+        their slots as one, and where each begins."""
+        return derived.read_joined(self, rows, slot, end)
+
+    def header_fields(self, rows: npt.NDArray[Any], marks: bytes) -> headerfields.Picked:
+        """Fields of the headers of rows, out of those that are kept of each (``mail.kept.mark_numbers``)."""
+        return headerfields.read(self, rows, marks)
 
     def claim_recent(self) -> tuple[int, int]:
         """Take all messages that have been \\Recent to nobody yet for one session; gives their range of UIDs,
@@ -342,6 +406,8 @@ class Mailbox:
             return first, self.uid_next
         except (MStoreError, AssertionError):
             first, self._recent_claimed = self.first_recent_uid, self.uid_next
+            if self.on_claim is not None:
+                self.on_claim(self)
         if not self._flushing:
             self._flushing = True
             blocking.later(FLUSH_S, self.flush)
@@ -382,6 +448,27 @@ class Mailbox:
 
     # -- upkeep
 
+    @contextmanager
+    def keeping_up(self, deadline_s: float = DEADLINE_S) -> Iterator[None]:
+        """Hold the upkeep lock for the length of a ``with`` block.
+
+        Whoever deletes the mailbox, or moves its account, does not wait for that: unless the mailbox lock is
+        held as well, all files may be gone at any moment.
+        Raises: Busy, StorageFailed; NotFound and Moved, also in the place of what fails because of that.
+        """
+        try:
+            with self.upkeep.hold(deadline_s):
+                yield
+        except (FileNotFoundError, NotFound, StorageFailed) as error:
+            self.explain(error)
+            raise
+
+    def excuse(self, group_bytes: int) -> None:
+        """A group so long was written: a large one is applied about as fast as an index is read, so by itself
+        it is no reason to write one, while the journal is not long altogether."""
+        if group_bytes > _BULK_BYTES and self.checkpoint_at < _BULK_TAIL_BYTES:
+            self.checkpoint_at = min(self.checkpoint_at + group_bytes, _BULK_TAIL_BYTES)
+
     def written(self, unsynced: bool) -> None:
         """After a commit: see to the sync within a second, and to a checkpoint when the journal is long."""
         if unsynced:
@@ -392,7 +479,8 @@ class Mailbox:
         if self.journal.end > self.checkpoint_at and not self._checkpointing:
             self._checkpointing = True
             blocking.spawn(self._checkpoint)
-        if is_due(self.index) and self.index.dead_bytes > self._compact_above and not self._compacting:
+        is_worth_it = is_due(self.index, self.retain_s) and self.index.dead_bytes > self._compact_above
+        if is_worth_it and not self._compacting:
             self._compacting = True
             blocking.spawn(self._compact)
 
@@ -423,7 +511,7 @@ class Mailbox:
 
         Locks: takes the upkeep lock, and the mailbox lock for the last step. Durable: all changes so far.
         """
-        with self.upkeep.hold():
+        with self.keeping_up():
             checkpointer.checkpoint(self)
 
     def _checkpoint(self) -> None:
@@ -432,7 +520,7 @@ class Mailbox:
             self._checkpointing = False  # several mailboxes are changed at once: whoever commits next does it
             return
         try:
-            with self.upkeep.hold(0):
+            with self.keeping_up(0):
                 self.refresh()
                 if self.journal.end > self.checkpoint_at:
                     checkpointer.checkpoint(self)
@@ -444,12 +532,13 @@ class Mailbox:
         finally:
             self._checkpointing = False
 
-    def compact(self, thorough: bool = False) -> int:
+    def compact(self, thorough: bool = False, retain_s: int | None = None) -> int:
         """Give back the bytes of expunged messages, ``thorough``: all of them; tells how many.
 
+        Those expunged less than ``retain_s`` ago stay; without it, it is as the mailbox is set.
         Locks: takes the upkeep lock, and the mailbox lock for moments. Raises: Busy, NotFound, StorageFailed.
         """
-        return compact.compact(self, thorough)
+        return compact.compact(self, thorough, retain_s=retain_s)
 
     def _compact(self) -> None:
         try:

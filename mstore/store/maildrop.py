@@ -33,12 +33,15 @@ class Maildrop:
             return None
 
     def note_session(self) -> None:
-        """A session begins now.
+        """A session begins now; nothing is noted where the account has just been removed, or moved away.
 
         Durable: nothing; what is lost in a crash is a wait.
         Raises: StorageFailed.
         """
-        fd = raw.open_file(self._last, raw.WRITE | os.O_CREAT)
+        try:
+            fd = raw.open_file(self._last, raw.WRITE | os.O_CREAT)
+        except FileNotFoundError:
+            return
         try:
             raw.pwrite(fd, b"\n", 0)
         finally:

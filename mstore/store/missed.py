@@ -33,11 +33,24 @@ def vanished(view: View, since: int, known: NumSet | None = None, above: int = 0
     if not len(pairs):
         return pairs
     there = index.snapshot.uids(index.snapshot.count)
-    return intersect(pairs, _gaps(np.union1d(there, view.uids).astype(np.int64), last))
+    # Of all that is there only little is looked at: as a rule none of what was expunged.
+    present = np.concatenate((_within(pairs, there), _within(pairs, view.uids)))
+    if not len(present):
+        return pairs
+    present.sort(kind="stable")
+    return intersect(pairs, _gaps(present, last))
+
+
+def _within(pairs: Array, uids: Array) -> Array:
+    """Those of ascending UIDs that lie in ranges."""
+    firsts = uids.searchsorted(pairs[:, 0].astype(uids.dtype))
+    ends = uids.searchsorted(pairs[:, 1].astype(uids.dtype), "right")
+    found: Array = uids[rows_in_ranges(firsts, ends)].astype(np.int64)
+    return found
 
 
 def _gaps(uids: Array, last: int) -> Array:
-    """The ranges of UIDs from 1 to ``last`` that are not among these."""
+    """The ranges of UIDs from 1 to ``last`` that are not among these, which ascend and may come twice."""
     firsts, lasts = np.concatenate(([1], uids + 1)), np.concatenate((uids - 1, [last]))
     gaps: Array = np.stack((firsts, lasts), axis=1)[firsts <= lasts]
     return gaps

@@ -27,7 +27,7 @@ from mstore.base.errors import Corrupt, LimitReached, StorageFailed
 from mstore.base.ids import AccountId
 from mstore.files import raw
 from mstore.files.lock import DEADLINE_S, RANK_ACCOUNT, RANK_MAILBOX, Lock
-from mstore.store.directory import MOVED, TRASH, is_mailbox_id, remove_tree
+from mstore.store.directory import MOVED, TRASH, is_mailbox_id, needed, remove_tree
 from mstore.store.maildrop import LOCK_FILE
 
 INCOMING = "incoming-"
@@ -56,9 +56,10 @@ class Follower:
 
         What others write meanwhile may be copied in part; the next time finds it changed. Durable: what was
         copied, with its names.
-        Raises: StorageFailed, NotFound when the source is gone.
+        Raises: StorageFailed; NotFound, Moved when the source is gone.
         """
-        return self._update_directory(self._source, self._target, "")
+        with needed(self._source):
+            return self._update_directory(self._source, self._target, "")
 
     def _update_directory(self, source: Path, target: Path, under: str) -> int:
         try:
@@ -170,14 +171,15 @@ def move_account(source: Path, target: Path, switch: Callable[[], None]) -> None
 def _all_locked(path: Path) -> Iterator[None]:
     """Hold all locks of an account: nobody writes to it, and who wants to, waits."""
     with ExitStack() as stack:
-        stack.enter_context(Lock(path / "lock", RANK_ACCOUNT, path.name).hold())
-        found = sorted(name for name in os.listdir(path) if is_mailbox_id(name))
-        mailboxes = [name for name in found if (path / name / "lock").exists()]
-        _allow_descriptors(len(mailboxes))
-        deadline = time.monotonic() + DEADLINE_S
-        for name in mailboxes:
-            left_s = max(0.0, deadline - time.monotonic())
-            stack.enter_context(Lock(path / name / "lock", RANK_MAILBOX, name).hold(left_s))
+        with needed(path):
+            stack.enter_context(Lock(path / "lock", RANK_ACCOUNT, path.name).hold())
+            found = sorted(name for name in os.listdir(path) if is_mailbox_id(name))
+            mailboxes = [name for name in found if (path / name / "lock").exists()]
+            _allow_descriptors(len(mailboxes))
+            deadline = time.monotonic() + DEADLINE_S
+            for name in mailboxes:
+                left_s = max(0.0, deadline - time.monotonic())
+                stack.enter_context(Lock(path / name / "lock", RANK_MAILBOX, name).hold(left_s))
         yield
 
 

@@ -18,6 +18,8 @@ from mstore.store.namestate import NO_MAILBOX, MailboxEntry
 
 MAX_MAILBOXES = 20_000
 MAX_SUBSCRIPTIONS = 20_000
+MOST_KEPT_UID_VALIDITY = (1 << 32) - (1 << 24)
+"""Above a UIDVALIDITY that is kept from elsewhere there is room for the mailboxes that come later."""
 
 Entries = Mapping[str, MailboxEntry]
 
@@ -54,6 +56,20 @@ def names_to_create(entries: Entries, name: str) -> list[str]:
     if len(entries) + len(missing) > MAX_MAILBOXES:
         raise LimitReached(f"an account cannot have more than {MAX_MAILBOXES} mailboxes")
     return missing
+
+
+def find_uid_validity(entries: Entries, name: str, uid_validity: int) -> MailboxEntry | None:
+    """The mailbox that has the UIDVALIDITY which another one, of this name, is to have.
+
+    No two mailboxes of an account have the same, so that a client never takes one for another after a RENAME.
+    Raises: Invalid where it cannot be kept.
+    """
+    if not 0 < uid_validity <= MOST_KEPT_UID_VALIDITY:
+        raise Invalid(f"UIDVALIDITY {uid_validity} cannot be kept: it leaves no room for later ones")
+    for entry in entries.values():
+        if entry.uid_validity == uid_validity and not entry.no_select and entry.name != name:
+            return entry
+    return None
 
 
 def plan_delete(entries: Entries, name: str) -> Deletion:

@@ -36,6 +36,8 @@ class MailboxEntry:
     """Who may do what here, besides the owner."""
     attributes: tuple[tuple[int, bytes], ...] = ()
     """Attributes that this version does not know."""
+    days: int | None = None
+    """How many days messages stay here, 0: for ever; None: as the rules for all say."""
 
 
 NO_MAILBOX = MailboxId("0" * 16)
@@ -129,6 +131,15 @@ class NameState:
         if not values:
             del self.annotations[subject]
 
+    def remade(self, old: MailboxEntry, new: MailboxEntry) -> list[Record]:
+        """The records that put a mailbox in the place of another, whose annotations go over to it."""
+        records = [name_set(new)]
+        before, after = int(old.id, 16), int(new.id, 16)
+        for name, value in self.annotations.get((0, before), {}).items():
+            records.append(annotated(0, after, name, value))
+            records.append(annotated(0, before, name, None))
+        return records
+
     def records(self) -> list[Record]:
         """The shortest list of records that makes this state out of nothing."""
         found = [validity_used(self.uid_validity)]
@@ -157,6 +168,7 @@ def parse_entry(payload: bytes) -> MailboxEntry:
     at = layout.NAME_SET.size + head.name_length
     special_use = None
     acl = EMPTY
+    days = None
     strange = []
     for _ in range(head.attributes):
         tag, length = layout.ATTRIBUTE.read(payload, at)
@@ -169,6 +181,8 @@ def parse_entry(payload: bytes) -> MailboxEntry:
             special_use = value.decode("ascii")
         elif tag == layout.ATTRIBUTE_ACL:
             acl = parse_acl(value)
+        elif tag == layout.ATTRIBUTE_LIFETIME:
+            days = layout.LIFETIME.read(value).days
         else:
             strange.append((tag, value))
     return MailboxEntry(
@@ -179,6 +193,7 @@ def parse_entry(payload: bytes) -> MailboxEntry:
         special_use,
         acl,
         tuple(strange),
+        days,
     )
 
 
@@ -189,6 +204,8 @@ def name_set(entry: MailboxEntry) -> Record:
     """
     name = entry.name.encode()
     attributes = list(entry.attributes)
+    if entry.days is not None:
+        attributes.insert(0, (layout.ATTRIBUTE_LIFETIME, layout.LIFETIME.pack(entry.days)))
     if entry.special_use is not None:
         attributes.insert(0, (layout.ATTRIBUTE_SPECIAL_USE, entry.special_use.encode("ascii")))
     if entry.acl:

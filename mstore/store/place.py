@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mstore.base.errors import Denied, NotFound
 from mstore.base.ids import AccountId
 from mstore.store.account import Account
+from mstore.store.acl import EMPTY, Acl
 from mstore.store.mailbox import Mailbox
 from mstore.store.namestate import MailboxEntry
 from mstore.store.people import Person
@@ -38,6 +39,11 @@ class Place(NamedTuple):
     def owner(self) -> AccountId | None:
         """The account whose user owns it; None for what is shared."""
         return None if self.space is Space.SHARED else self.person.id
+
+    @property
+    def acl(self) -> Acl:
+        """Its list; an empty one where there is no mailbox."""
+        return EMPTY if self.entry is None else self.entry.acl
 
 
 class Opened:
@@ -93,3 +99,8 @@ def check_rights(name: str, rights: Rights, needed: Iterable[str]) -> None:
 def no_mailbox(name: str) -> NotFound:
     """What is said of a mailbox that is not there, and of one that is hidden."""
     return NotFound(f"there is no mailbox {name}")
+
+
+def may_not_create(name: str) -> Denied:
+    """What is said of a mailbox that may not be made."""
+    return Denied(f"you may not create {name}")

@@ -8,15 +8,25 @@ bounded.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from mstore.base import blocking
 from mstore.base.errors import StorageFailed
 from mstore.base.ids import AccountId
+from mstore.store.change import MailboxStatus
+from mstore.store.counts import Counts
+from mstore.store.expiry import expire_beside
+from mstore.store.lifetimes import FOR_EVER, Lifetimes
 from mstore.store.mailbox import Mailbox
+from mstore.store.namestate import MailboxEntry
 from mstore.store.notify import Notifier
 from mstore.store.quota import Quota, Quotas
+
+if TYPE_CHECKING:
+    from mstore.store.audit import Auditor
 
 KEPT_MAILBOXES = 256
 KEPT_ROWS = 250_000
@@ -34,8 +44,19 @@ def _key(path: Path | str, reader: AccountId | None) -> str:
 class Pool:
     """All mailboxes of a process, by their directories."""
 
-    def __init__(self, notifier: Notifier | None = None) -> None:
+    def __init__(
+        self,
+        notifier: Notifier | None = None,
+        lifetimes: Lifetimes = FOR_EVER,
+        expires: bool = False,
+        auditor: Auditor | None = None,
+    ) -> None:
+        """``expires``: a mailbox that is opened by its name loses what its lifetime is over."""
         self._notifier = notifier
+        self.lifetimes = lifetimes
+        self._expires = expires
+        self.auditor = auditor
+        """Who is told what is done to mail; None: nobody."""
         self._live: WeakValueDictionary[str, Mailbox] = WeakValueDictionary()
         self._kept: OrderedDict[str, tuple[Mailbox, int]] = OrderedDict()
         self._kept_rows = 0
@@ -44,6 +65,7 @@ class Pool:
         self._opened = 0
         """How often since the last ``rest`` a mailbox was opened."""
         self._quotas = Quotas(self._open_for)
+        self._counts = Counts()
 
     @property
     def notifier(self) -> Notifier:
@@ -57,12 +79,16 @@ class Pool:
         return self._quotas.of(directory)
 
     def open(
-        self, path: Path | str, reader: AccountId | None = None, quota: Quota | None = None
+        self,
+        path: Path | str,
+        reader: AccountId | None = None,
+        quota: Quota | None = None,
+        entry: MailboxEntry | None = None,
     ) -> Mailbox:
         """The mailbox in a directory, with the caller counted as a user: ``release()`` it when done.
 
         With a ``reader`` it is an object of that reader's own, shared by all sessions of his. ``quota`` is
-        its account's.
+        its account's, ``entry`` what led to it.
         Raises: NotFound, Corrupt, Busy, StorageFailed.
         """
         key = _key(path, reader)
@@ -85,7 +111,38 @@ class Pool:
         self._opened += 1
         if self._opened > MOST_OPENED:
             self.rest()
+        if self._expires and entry is not None:
+            expire_beside(mailbox, self.lifetimes.days_in(entry))
         return mailbox
+
+    def status(
+        self,
+        path: str,
+        reader: AccountId | None = None,
+        quota: Quota | None = None,
+        entry: MailboxEntry | None = None,
+    ) -> MailboxStatus:
+        """The totals of the mailbox that ``open`` would open; it need not be opened while nothing changes.
+
+        Raises: NotFound, Moved, Corrupt, Busy, StorageFailed.
+        """
+        key = _key(path, reader)
+        if not self._expires or entry is None or self.lifetimes.days_in(entry) is None:
+            status = self._counts.find(key)
+            if status is not None:
+                return status
+        mailbox = self.open(path, reader, quota, entry)
+        try:
+            mailbox.refresh()
+            if mailbox.deleted:
+                raise mailbox.gone()
+            return self._counts.take(key, mailbox)
+        finally:
+            mailbox.release()
+
+    def known(self, paths: Mapping[str, str]) -> dict[str, MailboxStatus]:
+        """By the caller's names the totals, as owners see them, of those that need not be opened now."""
+        return {} if self._expires else self._counts.find_all(paths)
 
     def rest(self) -> None:
         """Close the descriptors of the mailboxes in use: of thousands selected, few are busy."""
@@ -126,6 +183,7 @@ class Pool:
         self._idle.clear()
         self._kept.clear()
         self._kept_rows = 0
+        self._counts.clear()
         self._quotas.close()
         if self._notifier is not None:
             self._notifier.close()
@@ -137,8 +195,10 @@ class Pool:
     def _open(self, key: str, path: Path, reader: AccountId | None, quota: Quota | None) -> Mailbox:
         event = self._opening[key] = blocking.make_event()
         try:
-            mailbox = Mailbox(path, self.notifier, reader, quota)
+            mailbox = Mailbox(path, self.notifier, reader, quota, self.lifetimes.retain_s)
             mailbox.on_idle = self._rest_later
+            mailbox.on_claim = self._forget_counts
+            mailbox.auditor = self.auditor
             self._live[key] = mailbox
             return mailbox
         finally:
@@ -163,10 +223,17 @@ class Pool:
         if idle is not None and not idle.users:
             idle.rest()
 
+    def _forget_counts(self, mailbox: Mailbox) -> None:
+        self._counts.forget(_key(mailbox.path, mailbox.reader))
+
     def _rest_later(self, mailbox: Mailbox) -> None:
         """The last user is gone: the next one may come soon, so a few keep their descriptors for a while."""
         key = _key(mailbox.path, mailbox.reader)
-        if key not in self._kept or mailbox.deleted:
+        if mailbox.deleted:
+            mailbox.rest()
+            return
+        self._counts.renew(key, mailbox)
+        if key not in self._kept:
             mailbox.rest()
             return
         self._idle[key] = mailbox

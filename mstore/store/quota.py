@@ -26,6 +26,7 @@ from mstore.files.layout import SLOT_EXACT, SLOT_GONE, SLOT_MOST
 from mstore.files.lock import QUOTA_BYTE, RANK_QUOTA, Lock
 from mstore.files.usage import Slots, UsageFile, read_slots
 from mstore.store.catalog import Catalog
+from mstore.store.directory import needed
 
 if TYPE_CHECKING:
     from mstore.store.mailbox import Mailbox
@@ -156,7 +157,7 @@ class Quota:
         """What the account holds; mailboxes not counted yet are counted first.
 
         Locks: takes those of mailboxes, one by one, when it has to count.
-        Raises: Busy, Corrupt, StorageFailed.
+        Raises: Busy, NotFound, Moved, Corrupt, StorageFailed.
         """
         for _ in range(_ATTEMPTS):
             try:
@@ -172,24 +173,27 @@ class Quota:
         """Count all mailboxes anew.
 
         Locks: takes the usage's, then those of the mailboxes, one by one.
-        Raises: Busy, Corrupt, StorageFailed.
+        Raises: Busy, NotFound, Moved, Corrupt, StorageFailed.
         """
-        self._acquire()
-        try:
-            self._file.replace()
-        finally:
-            self._lock.release(keep_open=True)
+        with needed(self._directory):
+            self._acquire()
+            try:
+                self._file.replace()
+            finally:
+                self._lock.release(keep_open=True)
         return self.usage()
 
     def settle(self) -> bool:
         """Count what is not sure; whether there was anything, so that who was refused may try again.
 
-        Locks: takes those of mailboxes, one by one, and the usage's. Raises: Busy, Corrupt, StorageFailed.
+        Locks: takes those of mailboxes, one by one, and the usage's.
+        Raises: Busy, NotFound, Moved, Corrupt, StorageFailed.
         """
         if not self._settling.acquire(True, _COUNTING_S):
             raise Uncounted("the account's mail is being counted; try again")
         try:
-            return self._settle()
+            with needed(self._directory):
+                return self._settle()
         finally:
             self._settling.release()
 
@@ -258,7 +262,8 @@ class Quota:
     def _slots(self) -> Slots:
         if not self._file.is_open:
             self._family.opened(self)
-        return self._file.slots()
+        with needed(self._directory):
+            return self._file.slots()
 
     def _free(self, slots: Slots, mailbox: MailboxId) -> None:
         self._file.free(slots, mailbox, for_good=not os.path.exists(f"{self._directory}/{mailbox}"))

@@ -22,6 +22,7 @@ from mstore.base.flags import TOMBSTONE
 from mstore.files import raw
 from mstore.files.layout import FRAME, FRAME_MAGIC
 from mstore.files.segment import HEADER_BYTES
+from mstore.store.room import Spare
 
 if TYPE_CHECKING:
     from mstore.store.mailbox import Mailbox
@@ -35,19 +36,36 @@ _MAGIC = struct.Struct("<I")
 _CRC_UID = struct.Struct("<II")
 _CRC_AT = FRAME.offset_of("message_crc")
 
+_BUFFER = Spare(HEADER_BYTES + CHUNK_BYTES)
+
 
 def pread_soon(fd: int, count: int, offset: int) -> bytearray | bytes:
     """Read from the page cache at once, from the disk while other sessions run."""
     buffer = bytearray(count)
+    done = _read_now(fd, buffer, offset)
+    if done == count:
+        return buffer
+    return buffer[:done] if done >= 0 else blocking.call(raw.pread, fd, count, offset)
+
+
+def read_into(fd: int, buffer: memoryview, offset: int) -> memoryview:
+    """Fill a buffer, as ``pread_soon`` does; gives what was read: shorter where the file ends, and not the
+    buffer where the disk had to be waited for."""
+    done = _read_now(fd, buffer, offset)
+    if done >= 0:
+        return buffer[:done]
+    return memoryview(bytearray(blocking.call(raw.pread, fd, len(buffer), offset)))
+
+
+def _read_now(fd: int, buffer: bytearray | memoryview, offset: int) -> int:
+    """Fill a buffer from the page cache; -1 when the disk has to be waited for, less where the file ends."""
     try:
         done = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
-        if done == count:
-            return buffer
-        if os.preadv(fd, [bytearray(1)], offset + done, os.RWF_NOWAIT) == 0:
-            return buffer[:done]  # the file ends here
+        if done == len(buffer) or os.preadv(fd, [bytearray(1)], offset + done, os.RWF_NOWAIT) == 0:
+            return done
     except OSError:
         pass
-    return blocking.call(raw.pread, fd, count, offset)
+    return -1
 
 
 class Moved(Exception):
@@ -92,6 +110,30 @@ def read(mailbox: Mailbox, row: int, offset: int = 0, length: int | None = None)
     count = size - offset if length is None else min(length, size - offset)
     if count <= 0:
         return b""
+    return bytes(_read_piece(mailbox, row, offset, count, memoryview(bytearray(HEADER_BYTES + count))))
+
+
+def chunks(mailbox: Mailbox, row: int, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+    """Bytes of a message in pieces."""
+    return map(bytes, views(mailbox, row, offset, length))
+
+
+def views(mailbox: Mailbox, row: int, offset: int = 0, length: int | None = None) -> Iterator[memoryview]:
+    """Bytes of a message in pieces, each only until the next is asked for: all are read into one buffer."""
+    size = mailbox.index.columns.full.size.item(row)
+    end = size if length is None else min(size, offset + length)
+    buffer = _BUFFER.take()
+    try:
+        while offset < end:
+            count = min(CHUNK_BYTES, end - offset)
+            yield _read_piece(mailbox, row, offset, count, buffer)
+            offset += count
+    finally:
+        _BUFFER.give_back(buffer)
+
+
+def _read_piece(mailbox: Mailbox, row: int, offset: int, count: int, buffer: memoryview) -> memoryview:
+    """So many bytes of a message; the buffer has room for them and the header of a frame."""
     while True:
         full = mailbox.index.columns.full
         segment, start = full.segment.item(row), full.offset.item(row)
@@ -100,43 +142,41 @@ def read(mailbox: Mailbox, row: int, offset: int = 0, length: int | None = None)
             break
         except Moved:
             follow(mailbox, row, segment)
-    whole = offset == 0
-    at = start - HEADER_BYTES if whole else start + offset
-    wanted = count + HEADER_BYTES if whole else count
+    ahead = HEADER_BYTES if offset == 0 else 0
     try:
-        data = pread_soon(fd, wanted, at)
+        data = read_into(fd, buffer[: ahead + count], start + offset - ahead)
     finally:
         mailbox.segments.unpin(segment)
-    if len(data) != wanted:
+    if len(data) != ahead + count:
         raise Corrupt(f"segment {segment} is cut short")
-    if not whole:
-        return bytes(data)
-    content = bytes(memoryview(data)[HEADER_BYTES:])
-    crc, uid = _CRC_UID.unpack_from(data, _CRC_AT)
-    if _MAGIC.unpack_from(data)[0] != FRAME_MAGIC or uid != full.uid.item(row):
-        raise Corrupt(f"message {full.uid.item(row)} is damaged in segment {segment}")
-    if count == size <= _CHECKED_BYTES and zlib.crc32(content) != crc:
+    if not ahead:
+        return data
+    return _checked(data, full.uid.item(row), segment, is_all=count == full.size.item(row))
+
+
+def _checked(frame: memoryview, uid: int, segment: int, is_all: bool = True) -> memoryview:
+    """The message in a frame, of which the end may be missing unless this ``is_all``.
+
+    Raises: Corrupt.
+    """
+    content = frame[HEADER_BYTES:]
+    crc, its_uid = _CRC_UID.unpack_from(frame, _CRC_AT)
+    if _MAGIC.unpack_from(frame)[0] != FRAME_MAGIC or its_uid != uid:
+        raise Corrupt(f"message {uid} is damaged in segment {segment}")
+    if is_all and len(content) <= _CHECKED_BYTES and zlib.crc32(content) != crc:
         raise Corrupt(f"message {uid} is damaged in segment {segment}")
     return content
-
-
-def chunks(mailbox: Mailbox, row: int, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-    """Bytes of a message in pieces."""
-    size = mailbox.index.columns.full.size.item(row)
-    end = size if length is None else min(size, offset + length)
-    while offset < end:
-        count = min(CHUNK_BYTES, end - offset)
-        yield read(mailbox, row, offset, count)
-        offset += count
 
 
 def read_many(mailbox: Mailbox, rows: npt.NDArray[Any], header_only: bool = False) -> Iterator[list[bytes]]:
     """The messages of ascending rows (or their headers), in windows of bounded size.
 
-    Neighbours in a segment are read by one system call where little lies between them.
+    Neighbours in a segment are read by one system call where little lies between them. Whole messages are
+    checked as ``read`` does.
+    Raises: StorageFailed, Corrupt, Expunged.
     """
     rows = np.asarray(rows)
-    run = _Run(mailbox)
+    run = _Run(mailbox, not header_only)
     done = 0
     while True:
         try:
@@ -159,6 +199,9 @@ def _windows(
     full = mailbox.index.columns.full
     starts = full.offset[rows].astype(np.int64)
     lengths = (full.header_length if header_only else full.size)[rows].astype(np.int64)
+    if not header_only:  # each with its frame, which tells whether it is sound
+        starts -= HEADER_BYTES
+        lengths += HEADER_BYTES
     segments = full.segment[rows]
     ends = starts + lengths
     apart = (
@@ -167,10 +210,11 @@ def _windows(
     bounds = [0, *(np.flatnonzero(apart) + 1).tolist(), len(rows)]
     held = 0
     numbers, begin, end = segments.tolist(), starts.tolist(), ends.tolist()
+    uids = full.uid[rows].tolist()
     for first, last in itertools.pairwise(bounds):
         while first < last:
             stop = _stop(end, begin[first], first, last)
-            run.read(numbers[first], begin[first:stop], end[first:stop])
+            run.read(numbers[first], begin[first:stop], end[first:stop], uids[first:stop])
             held += end[stop - 1] - begin[first]
             first = stop
             if held >= _WINDOW_BYTES or len(run.found) >= _WINDOW_ROWS:
@@ -198,10 +242,12 @@ def _stop(ends: list[int], begin: int, first: int, last: int) -> int:
 class _Run:
     """Reads neighbours of one segment by one call, into a buffer that serves for all."""
 
-    __slots__ = ("_buffer", "_mailbox", "found", "segment")
+    __slots__ = ("_buffer", "_framed", "_mailbox", "found", "segment")
 
-    def __init__(self, mailbox: Mailbox) -> None:
+    def __init__(self, mailbox: Mailbox, framed: bool) -> None:
         self._mailbox = mailbox
+        self._framed = framed
+        """Frames are read, of which the messages are wanted."""
         self._buffer = memoryview(bytearray(4096))
         self.found: list[bytes] = []
         self.segment = 0
@@ -212,8 +258,11 @@ class _Run:
         found, self.found = self.found, []
         return found
 
-    def read(self, segment: int, begins: list[int], ends: list[int]) -> None:
-        """Read from the first beginning to the last end, and cut."""
+    def read(self, segment: int, begins: list[int], ends: list[int], uids: list[int]) -> None:
+        """Read from the first beginning to the last end, and cut.
+
+        Raises: Moved, StorageFailed, Corrupt.
+        """
         base = begins[0]
         count = ends[-1] - base
         if count > len(self._buffer):
@@ -229,12 +278,22 @@ class _Run:
             segments.unpin(segment)
         if len(data) != count:
             raise Corrupt(f"segment {segment} is cut short")
+        if self._framed:
+            self._take_framed(data, base, begins, ends, uids)
+            return
         if len(begins) == 1:
             self.found.append(bytes(data))
             return
         self.found.extend(
             [bytes(data[start - base : end - base]) for start, end in zip(begins, ends, strict=True)]
         )
+
+    def _take_framed(
+        self, data: memoryview, base: int, begins: list[int], ends: list[int], uids: list[int]
+    ) -> None:
+        for begin, end, uid in zip(begins, ends, uids, strict=True):
+            frame = data[begin - base : end - base]
+            self.found.append(bytes(_checked(frame, uid, self.segment)))
 
 
 def _read_cached(fd: int, data: memoryview, offset: int) -> bool:

@@ -16,7 +16,7 @@ from mstore.base.errors import Corrupt, NotFound
 from mstore.files import journal as journals
 from mstore.files import raw
 from mstore.files.blob import DerivedFile
-from mstore.files.checkpoint import check_totals, read_index
+from mstore.files.checkpoint import check_totals, read_index, read_retained
 from mstore.files.column import Array, format_rows
 from mstore.files.index import Index
 from mstore.files.journal import Group, Journal, Record
@@ -30,6 +30,7 @@ from mstore.files.layout import (
 )
 from mstore.files.lock import RANK_MAILBOX, RANK_UPKEEP, UPKEEP_BYTE, Lock
 from mstore.files.readers import ReaderSets
+from mstore.files.retained import Retained
 from mstore.files.segment import (
     HEADER_BYTES,
     Frame,
@@ -148,12 +149,15 @@ def _adopt_lost(index: Index, segments: Segments, modseq: int, below: int = 1 <<
 # -- recovery
 
 
-def rebuild(directory: Path, from_segments: bool = False, uid_validity: int = 0) -> Index:
+def rebuild(
+    directory: Path, from_segments: bool = False, uid_validity: int = 0, retains: bool = False
+) -> Index:
     """Begin a new generation from what index and journals say, or from what the segments alone say; gives its
     table.
 
     From segments alone, flags are those at arrival, readers' own are lost, and expunged messages come back
-    whose bytes are there still. ``uid_validity`` is used when no file tells it.
+    whose bytes are there still. Where expunged messages are retained (``retains``), those that are stay so.
+    ``uid_validity`` is used when no file tells it.
     Locks: takes upkeep and mailbox lock. Durable: the new generation.
     Raises: Busy, NotFound, StorageFailed, Corrupt.
     """
@@ -171,13 +175,17 @@ def rebuild(directory: Path, from_segments: bool = False, uid_validity: int = 0)
             Lock(lock, RANK_UPKEEP, directory.name, UPKEEP_BYTE).hold(),
             Lock(lock, RANK_MAILBOX, directory.name).hold(),
         ):
-            return recover(directory, segments, from_segments, uid_validity)
+            return recover(directory, segments, from_segments, uid_validity, retains)
     finally:
         segments.close()
 
 
 def recover(
-    directory: Path, segments: Segments, from_segments: bool = False, uid_validity: int = 0
+    directory: Path,
+    segments: Segments,
+    from_segments: bool = False,
+    uid_validity: int = 0,
+    retains: bool = False,
 ) -> Index:
     """Make a sound new generation out of whatever there is; gives its table.
 
@@ -197,7 +205,7 @@ def recover(
         index = _rebuild(directory, segments, sorted(journal_numbers), uid_validity)
         rebuilt = True
     if from_segments:
-        index = _from_segments(index, segments)
+        index = _from_segments(index, segments, retains)
     lost.find_moved(index, segments)
     lost.take_stock(index, directory, rebuilt)
     _forget_lost_blobs(index, directory)
@@ -243,11 +251,12 @@ def _forget_lost_blobs(index: Index, directory: Path) -> None:
     index.columns.derived[index.columns.derived >= np.uint64(end)] = 0
 
 
-def _from_segments(known: Index, segments: Segments) -> Index:
+def _from_segments(known: Index, segments: Segments, retains: bool) -> Index:
     """A table of every message that the segments hold; what they cannot tell is as it was known."""
     index = Index(known.uid_validity)
-    index.kept = ReaderSets()
-    frames = every_frame(segments, known.uid_next)
+    retained = known.retained if retains and known.retained else Retained()
+    index.keep_all(ReaderSets(), retained)
+    frames = _not_among(retained, every_frame(segments, known.uid_next))
     if frames:
         index.apply(*rows_of_frames(segments, frames), known.highest_modseq + 1)
     for name in ("keywords", "uid_next", "highest_modseq", "first_recent", "packed_next"):
@@ -260,12 +269,14 @@ def _from_segments(known: Index, segments: Segments) -> Index:
 def _rebuild(directory: Path, segments: Segments, journal_numbers: list[int], uid_validity: int) -> Index:
     """A table from segments, and from what the journals say beyond them: no index could be read.
 
-    What is expunged and still lies in a segment comes back, unless a journal knows better.
+    What is expunged and still lies in a segment comes back, unless a journal, or the record of retained
+    messages in a damaged index, knows better.
     """
     index = Index(_identity(directory, segments, journal_numbers) or uid_validity)
     if not index.uid_validity:
         raise Corrupt("neither index, journal nor segments tell what mailbox this is")
-    index.kept = ReaderSets()
+    retained = _salvage_retained(directory)
+    index.keep_all(ReaderSets(), retained)
     appended = [
         _first_uid(payload)
         for number in journal_numbers
@@ -273,7 +284,7 @@ def _rebuild(directory: Path, segments: Segments, journal_numbers: list[int], ui
         for kind, _, payload in group.records
         if kind == TYPE_APPENDED
     ]
-    frames = every_frame(segments, min(appended, default=1 << 32))
+    frames = _not_among(retained, every_frame(segments, min(appended, default=1 << 32)))
     if frames:
         index.apply(*rows_of_frames(segments, frames), 1)
     _replay(index, segments, journal_numbers, directory)
@@ -284,6 +295,23 @@ def _rebuild(directory: Path, segments: Segments, journal_numbers: list[int], ui
     index.tail_segment, index.tail_offset = max(segment_numbers(directory), default=0) + 1, 0
     _name_keywords(index)
     return index
+
+
+def _not_among(retained: Retained, frames: list[Frame]) -> list[Frame]:
+    """Those frames that are not of retained messages."""
+    expunged = set(retained.entries()["uid"].tolist())
+    return [frame for frame in frames if frame.uid not in expunged]
+
+
+def _salvage_retained(directory: Path) -> Retained:
+    """The newest record of retained messages that is sound, though nothing else of its index may be."""
+    indexes, _ = list_generations(directory)
+    for number in sorted(indexes, reverse=True):
+        try:
+            return read_retained(index_path(directory, number))
+        except (Corrupt, FileNotFoundError):
+            continue
+    return Retained()
 
 
 def _name_keywords(index: Index) -> None:
@@ -341,7 +369,7 @@ def _replay(index: Index, segments: Segments, generations: list[int], directory:
         for kind, flags, payload in group.records:
             try:
                 if kind != TYPE_SEALED:
-                    index.apply(kind, flags, payload, group.modseq)
+                    index.apply(kind, flags, payload, group.modseq, group.time_ms)
             except Corrupt:
                 continue
         index.highest_modseq = max(index.highest_modseq, group.modseq)

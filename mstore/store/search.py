@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from mstore.base import blocking
 from mstore.base.flags import FIRST_KEYWORD_BIT, TOMBSTONE
 from mstore.mail.date import NO_DATE
-from mstore.mail.summary import PARTS, SEARCH
+from mstore.mail.summary import PARTS
 from mstore.store import searchtext
 from mstore.store.searchkeys import (
     All,
@@ -42,14 +43,18 @@ from mstore.store.searchkeys import (
     Text,
     Uids,
 )
+from mstore.store.searchtexts import rows_holding
+
+if TYPE_CHECKING:
+    from mstore.store.orders import Orders
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DAY_S = 86_400
-WINDOW_ROWS = 2000
 MESSAGE_WINDOW_ROWS = 100
+SMALL_BYTES = 128 << 10
+"""Messages up to this size are read many at once."""
 FLAG_ROWS = 32_768
 """So many flags stay in the processor's cache, and cost no fresh memory."""
-NO_TEXT = b"\xff"  # occurs in no UTF-8
 DERIVED_FIELDS = {b"from": 0, b"to": 1, b"cc": 2, b"bcc": 3, b"subject": 4}
 
 
@@ -60,7 +65,10 @@ class Mailbox(Protocol):
     def columns(self) -> Any: ...
     @property
     def keywords(self) -> Sequence[bytes]: ...
+    @property
+    def orders(self) -> Orders: ...
     def derived(self, rows: Array, slots: Sequence[int]) -> list[list[bytes]]: ...
+    def derived_joined(self, rows: Array, slot: int, end: bytes) -> list[tuple[Array, bytes, Array]]: ...
     def read_many(self, rows: Array, header_only: bool) -> Iterable[list[bytes]]: ...
     def read(self, row: int, offset: int = 0, length: int | None = None) -> bytes: ...
 
@@ -103,6 +111,24 @@ def cost(key: SearchKey) -> int:
     return 0
 
 
+_Range = tuple[str, int | None, int | None]
+"""A column, and the range that its numbers are to be in."""
+
+
+class _Plain(NamedTuple):
+    """Which bits of the flags are asked for, how they are to be, and what of other columns besides."""
+
+    mask: int
+    value: int
+    ranges: tuple[_Range, ...] = ()
+
+
+def _range_of(key: InternalDate | Size | Column) -> _Range:
+    if isinstance(key, InternalDate):
+        return "internal_date", key.low_s, key.high_s
+    return "size" if isinstance(key, Size) else key.name, key.low, key.high
+
+
 class _Search:
     """One search: the columns of the view, and each kind of key evaluated for some positions of it."""
 
@@ -116,9 +142,9 @@ class _Search:
         self._keywords = {name.lower(): bit for bit, name in enumerate(mailbox.keywords, FIRST_KEYWORD_BIT)}
 
     def run(self, key: SearchKey, among: Array | None) -> Array:
-        bits = self._as_bits(key) if among is None else None
-        if bits is not None:
-            return self._by_bits(*bits)
+        asked = self._as_plain(key) if among is None else None
+        if asked is not None:
+            return self._by_columns(asked)
         everything = np.arange(len(self._rows)) if among is None else among
         there = self._flags(everything, TOMBSTONE) == 0
         if not there.all():
@@ -127,35 +153,42 @@ class _Search:
         at: Array = found if len(everything) == len(self._rows) else everything[found]
         return at
 
-    def _as_bits(self, key: SearchKey) -> tuple[int, int] | None:
-        """Which bits of the flags a key asks for, and how they are to be; None when it asks for more."""
+    def _as_plain(self, key: SearchKey) -> _Plain | None:
+        """What a key asks of columns, when that is bits of the flags and ranges; None when it is more."""
         if isinstance(key, Flag):
-            return key.mask, key.mask
+            return _Plain(key.mask, key.mask)
         if isinstance(key, Keyword) and key.name.lower() in self._keywords:
             bit = 1 << self._keywords[key.name.lower()]
-            return bit, bit
+            return _Plain(bit, bit)
+        if isinstance(key, InternalDate | Size | Column):
+            return _Plain(0, 0, (_range_of(key),))
         if isinstance(key, Not):
-            found = self._as_bits(key.key)
-            if found is None or found[0].bit_count() != 1:
+            found = self._as_plain(key.key)
+            if found is None or found.ranges or found.mask.bit_count() != 1:
                 return None
-            return found[0], found[0] ^ found[1]
+            return _Plain(found.mask, found.mask ^ found.value)
         if isinstance(key, And) and key.keys:
             mask = value = 0
-            for part in map(self._as_bits, key.keys):
-                if part is None or (part[1] ^ value) & mask & part[0]:
+            ranges: tuple[_Range, ...] = ()
+            for part in map(self._as_plain, key.keys):
+                if part is None or (part.value ^ value) & mask & part.mask:
                     return None
-                mask, value = mask | part[0], value | part[1]
-            return mask, value
+                mask, value, ranges = mask | part.mask, value | part.value, ranges + part.ranges
+            return _Plain(mask, value, ranges)
         return None
 
-    def _by_bits(self, mask: int, value: int) -> Array:
-        """The messages whose flags are so: what is asked most often, in one pass."""
-        flags, rows, found = self._mailbox.columns.full.flags, self._rows, []
-        wanted, both = np.uint64(value), np.uint64(mask | TOMBSTONE)
+    def _by_columns(self, asked: _Plain) -> Array:
+        """The messages whose columns are so: what is asked most often, in one pass."""
+        full, rows, found = self._mailbox.columns.full, self._rows, []
+        wanted, both = np.uint64(asked.value), np.uint64(asked.mask | TOMBSTONE)
+        columns = [(getattr(full, name), low, high) for name, low, high in asked.ranges]
         for start in range(0, len(rows), FLAG_ROWS):
             stop = min(start + FLAG_ROWS, len(rows))
-            part = flags[start:stop] if self._plain else flags[rows[start:stop]]
-            hits = np.flatnonzero(np.equal(np.bitwise_and(part, both), wanted))
+            part = slice(start, stop) if self._plain else rows[start:stop]
+            mask = np.equal(np.bitwise_and(full.flags[part], both), wanted)
+            for column, low, high in columns:
+                mask &= _within(column[part], low, high)
+            hits = np.flatnonzero(mask)
             found.append(hits + start if start else hits)
         return np.concatenate(found) if found else np.zeros(0, np.int64)
 
@@ -208,14 +241,11 @@ class _Search:
     def _in_columns(self, key: SearchKey, at: Array) -> Array:
         if isinstance(key, Flag):
             return np.equal(self._flags(at, key.mask), np.uint64(key.mask))
-        if isinstance(key, InternalDate):
-            return _within(self._column("internal_date", at), key.low_s, key.high_s)
+        if isinstance(key, InternalDate | Size | Column):
+            name, low, high = _range_of(key)
+            return _within(self._column(name, at), low, high)
         if isinstance(key, SentDay):
             return self._sent(key, at)
-        if isinstance(key, Size):
-            return _within(self._column("size", at), key.low, key.high)
-        if isinstance(key, Column):
-            return _within(self._column(key.name, at), key.low, key.high)
         if isinstance(key, Recent):
             return self._view.recent_mask(self._rows[at])
         if isinstance(key, Keyword):
@@ -244,19 +274,12 @@ class _Search:
         return found
 
     def _in_derived(self, position: int, text: str, at: Array) -> Array:
-        """Whether one of the five derived texts contains the text: all of a window are searched as one."""
+        """Whether one of the five derived texts contains the text."""
         needle = text.encode("utf-8", "surrogatepass")
         if b"\0" in needle:
             return np.zeros(len(at), bool)
-        found = np.zeros(len(at), bool)
-        for start in range(0, len(at), WINDOW_ROWS):
-            window = at[start : start + WINDOW_ROWS]
-            texts = self._mailbox.derived(self._rows[window], (SEARCH,))[0]
-            if needle in NO_TEXT.join(texts):
-                for index in [i for i, joined in enumerate(texts) if needle in joined]:
-                    found[start + index] = needle in texts[index].split(b"\0")[position]
-            self._pulse()
-        return found
+        rows = self._rows[at]
+        return rows_holding(self._mailbox, rows, position, needle, len(self._rows), self._pulse)
 
     def _in_headers(self, key: Header, at: Array) -> Array:
         matches = searchtext.header_matcher(key.name, key.text)
@@ -275,13 +298,18 @@ class _Search:
         mailbox = self._mailbox
         combine = any if until else all
         needles = [(searchtext.Needle(key.text), key.with_header) for key in keys]
-        sizes = self._column("size", at).tolist()
+        sizes = self._column("size", at)
+        small = sizes <= SMALL_BYTES
         rows = self._rows[at]
         found: list[bool] = []
         for start in range(0, len(at), MESSAGE_WINDOW_ROWS):
-            window = rows[start : start + MESSAGE_WINDOW_ROWS]
-            for row, parts in zip(window.tolist(), mailbox.derived(window, (PARTS,))[0], strict=True):
-                message = searchtext.Message(sizes[len(found)], parts, partial(mailbox.read, row))
+            window = slice(start, start + MESSAGE_WINDOW_ROWS)
+            structures = mailbox.derived(rows[window], (PARTS,))[0]
+            contents = chain.from_iterable(mailbox.read_many(rows[window][small[window]], header_only=False))
+            each = zip(rows[window].tolist(), sizes[window].tolist(), structures, strict=True)
+            for row, size, parts in each:
+                whole = next(contents) if size <= SMALL_BYTES else None
+                message = searchtext.Message(size, parts, partial(mailbox.read, row), whole)
                 found.append(combine(message.contains(*needle) for needle in needles))
                 self._pulse()
         return np.array(found, bool)
@@ -292,7 +320,9 @@ def _midnight(day: int | None) -> int | None:
 
 
 def _within(values: Array, low: int | None, high: int | None) -> Array:
-    found = np.ones(len(values), bool) if low is None else values >= low
+    if low is None:
+        return np.ones(len(values), bool) if high is None else values < high
+    found: Array = values >= low
     if high is not None:
         found &= values < high
     return found

@@ -1,15 +1,15 @@
 """The order of messages by what they are: dates, sizes, addresses, subjects (RFC 5256 §3, RFC 5957 §4).
 
-Each criterion becomes one column of numbers: those of the index as they are, texts by their rank among all
-that are sorted. One stable sort by all columns gives the order; messages that are equal stay in that of the
-mailbox. What is compared of a text was made when the message arrived (``mstore.mail.sortkeys``).
+Each criterion becomes one column of numbers: those of the index as they are, texts by their ranks, which are
+kept (``mstore.store.ranks``). One stable sort by all columns gives the order; messages that are equal stay in
+that of the mailbox. What is compared of a text was made when the message arrived (``mstore.mail.sortkeys``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -17,10 +17,16 @@ from mstore.base import blocking
 from mstore.mail.date import NO_DATE
 from mstore.mail.sortkeys import CC, DISPLAY_FROM, DISPLAY_TO, FROM, TO
 from mstore.mail.summary import ADDRESSES, BASE_SUBJECT
+from mstore.store.ranks import ranks_of
+
+if TYPE_CHECKING:
+    from mstore.store.orders import Orders
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Key = Literal["arrival", "cc", "date", "from", "size", "subject", "to", "displayfrom", "displayto"]
+Pulse = Callable[[], None]
 WINDOW_ROWS = 5000
+NARROW = 1 << 16
 ADDRESS_PLACES = {"from": FROM, "to": TO, "cc": CC, "displayfrom": DISPLAY_FROM, "displayto": DISPLAY_TO}
 
 
@@ -37,6 +43,8 @@ class Mailbox(Protocol):
 
     @property
     def columns(self) -> Any: ...
+    @property
+    def orders(self) -> Orders: ...
     def derived(self, rows: Array, slots: Sequence[int]) -> list[list[bytes]]: ...
 
 
@@ -44,7 +52,7 @@ def sort_rows(
     mailbox: Mailbox,
     rows: Array,
     criteria: Sequence[Criterion],
-    pulse: Callable[[], None] = blocking.breathe,
+    pulse: Pulse = blocking.breathe,
 ) -> Array:
     """The places in ``rows``, which ascend, in the order of the criteria, the first of which counts most.
 
@@ -52,7 +60,7 @@ def sort_rows(
     """
     sorter = _Sorter(mailbox, rows, pulse)
     columns = [-sorter.column(c.key) if c.reverse else sorter.column(c.key) for c in criteria]
-    return np.lexsort(columns[::-1])
+    return np.lexsort([_narrowed(column) for column in reversed(columns)])
 
 
 def sent_dates(mailbox: Mailbox, rows: Array) -> Array:
@@ -63,9 +71,7 @@ def sent_dates(mailbox: Mailbox, rows: Array) -> Array:
     return dates
 
 
-def read_slots(
-    mailbox: Mailbox, rows: Array, slots: Sequence[int], pulse: Callable[[], None]
-) -> list[list[bytes]]:
+def read_slots(mailbox: Mailbox, rows: Array, slots: Sequence[int], pulse: Pulse) -> list[list[bytes]]:
     """Derived texts of many rows, window by window."""
     found: list[list[bytes]] = [[] for _ in slots]
     for start in range(0, len(rows), WINDOW_ROWS):
@@ -76,16 +82,25 @@ def read_slots(
     return found
 
 
-def rank(texts: list[bytes]) -> Array:
-    """For each text how many different ones sort before it."""
-    places = {text: place for place, text in enumerate(sorted(set(texts)))}
-    return np.fromiter(map(places.__getitem__, texts), np.int64, len(texts))
+def subject_ranks(mailbox: Mailbox, rows: Array, pulse: Pulse) -> Array:
+    """The rank of each base subject; 0 is that of an empty one."""
+    return ranks_of(
+        mailbox, rows, "subject", lambda some: read_slots(mailbox, some, (BASE_SUBJECT,), pulse)[0]
+    )
+
+
+def _narrowed(column: Array) -> Array:
+    """The same order in numbers of 16 bits where these suffice: they are sorted in a tenth of the time."""
+    if not len(column):
+        return column
+    low = column.min()
+    return (column - low).astype(np.uint16) if int(column.max()) - int(low) < NARROW else column
 
 
 class _Sorter:
     """The columns of one sort; texts are read once for all criteria that need them."""
 
-    def __init__(self, mailbox: Mailbox, rows: Array, pulse: Callable[[], None]) -> None:
+    def __init__(self, mailbox: Mailbox, rows: Array, pulse: Pulse) -> None:
         self._mailbox = mailbox
         self._rows = rows
         self._pulse = pulse
@@ -102,8 +117,15 @@ class _Sorter:
             size: Array = full.size[rows].astype(np.int64)
             return size
         if key == "subject":
-            return rank(read_slots(self._mailbox, rows, (BASE_SUBJECT,), self._pulse)[0])
+            return subject_ranks(self._mailbox, rows, self._pulse)
+        place = ADDRESS_PLACES[key]
+        return ranks_of(
+            self._mailbox, rows, key, lambda some: [t.split(b"\0")[place] for t in self._read_addresses(some)]
+        )
+
+    def _read_addresses(self, rows: Array) -> list[bytes]:
+        if rows is not self._rows:
+            return read_slots(self._mailbox, rows, (ADDRESSES,), self._pulse)[0]
         if self._addresses is None:
             self._addresses = read_slots(self._mailbox, rows, (ADDRESSES,), self._pulse)[0]
-        place = ADDRESS_PLACES[key]
-        return rank([texts.split(b"\0")[place] for texts in self._addresses])
+        return self._addresses

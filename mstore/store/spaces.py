@@ -19,6 +19,8 @@ OTHERS = "user"
 SHARED = "shared"
 OTHERS_PREFIX = OTHERS + SEPARATOR
 SHARED_PREFIX = SHARED + SEPARATOR
+ELSEWHERE = (OTHERS, SHARED)
+"""How names begin that may be those of other namespaces."""
 
 _RESERVED = frozenset((OTHERS, SHARED))
 

@@ -10,18 +10,23 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 from mstore.base.errors import NotFound, StorageFailed, Unavailable
 from mstore.base.ids import AccountId
+from mstore.base.options import Settings
 from mstore.files import raw
 from mstore.store import moving
 from mstore.store.account import Account
 from mstore.store.directory import is_mailbox_id, remove_account
+from mstore.store.lifetimes import FOR_EVER, Lifetimes
 from mstore.store.notify import Notifier
 from mstore.store.pool import Pool
 from mstore.store.quota import Limits
+
+if TYPE_CHECKING:
+    from mstore.store.audit import Auditor
 
 KEPT_ACCOUNTS = 256
 
@@ -42,11 +47,26 @@ class Record(Protocol):
 class Store:
     """The mailstores of a site; one object for each process."""
 
-    def __init__(self, mailstores: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        mailstores: Mapping[str, Path],
+        lifetimes: Lifetimes = FOR_EVER,
+        expires: bool = False,
+    ) -> None:
+        """``expires``: a mailbox that is opened loses what its lifetime is over, where there is a rule."""
         self._mailstores = dict(mailstores)
+        self.auditor: Auditor | None = None
+        """Who is told what is done to mail; to be set before any account is opened."""
+        self.lifetimes = lifetimes
+        self._expires = expires
         self._pool: Pool | None = None
         self._live: WeakValueDictionary[AccountId, Account] = WeakValueDictionary()
         self._kept: OrderedDict[AccountId, Account] = OrderedDict()
+
+    @classmethod
+    def of(cls, settings: Settings, expires: bool = False) -> Store:
+        """The mailstores that the configuration names."""
+        return cls(settings.mailstores, Lifetimes.of(settings), expires)
 
     def account(self, record: Record) -> Account:
         """The account of a record, with at least an INBOX; the same object for all sessions of this process.
@@ -147,7 +167,7 @@ class Store:
 
     def _mailboxes(self) -> Pool:
         if self._pool is None:
-            self._pool = Pool(Notifier())
+            self._pool = Pool(Notifier(), self.lifetimes, self._expires, self.auditor)
         return self._pool
 
     def _shards(self, mailstore: str) -> list[Path]:

@@ -9,18 +9,17 @@ left only at the top of a thread, with several children. Nothing recurses, for t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from mstore.base import blocking
-from mstore.mail.summary import BASE_SUBJECT, REFERENCES
-from mstore.store.sort import Mailbox, rank, read_slots, sent_dates
+from mstore.store.links import Links, links_of
+from mstore.store.sort import Mailbox, Pulse, sent_dates, subject_ranks
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Pulse = Callable[[], None]
 WORK = 20_000
 """So many steps are done between two pulses."""
 
@@ -34,19 +33,22 @@ class Forest:
     count: int = 0
 
 
-def thread_rows(
-    mailbox: Mailbox, rows: Array, algorithm: str, pulse: Pulse = blocking.breathe
-) -> Forest:
+def thread_rows(mailbox: Mailbox, rows: Array, algorithm: str, pulse: Pulse = blocking.breathe) -> Forest:
     """The threads of the messages in ``rows``, which ascend; node n is the message in row n.
 
     ``algorithm`` is ``orderedsubject``, ``references`` or ``refs``. ``pulse`` is called between pieces of
     work; what it raises ends the threading.
     """
-    dates = sent_dates(mailbox, rows)
     if algorithm == "orderedsubject":
-        return _by_subject(rank(read_slots(mailbox, rows, (BASE_SUBJECT,), pulse)[0]), _ranks(dates))
-    subjects, texts = read_slots(mailbox, rows, (BASE_SUBJECT, REFERENCES), pulse)
-    forest = _Linker(texts, pulse).forest()
+        return _by_subject(subject_ranks(mailbox, rows, pulse), _ranks(sent_dates(mailbox, rows)))
+    return thread_links(mailbox, links_of(mailbox, rows, pulse), algorithm, pulse)
+
+
+def thread_links(mailbox: Mailbox, links: Links, algorithm: str, pulse: Pulse = blocking.breathe) -> Forest:
+    """The threads by ``references`` or ``refs`` of messages whose links are known."""
+    rows = links.rows
+    dates = sent_dates(mailbox, rows)
+    forest = _Linker(links, pulse).forest()
     if algorithm == "refs":
         _sort_siblings(forest, _ranks(dates).tolist(), roots=False)
         arrivals = _ranks(mailbox.columns.full.internal_date[rows]).tolist()
@@ -60,8 +62,7 @@ def thread_rows(
     when = _ranks(dates).tolist()
     _sort_roots(forest, when)
     pulse()
-    # The flag is the first of eight octets, little-endian.
-    _merge_subjects(forest, subjects, [text[:1] == b"\1" for text in texts])
+    _merge_subjects(forest, links.subjects.tolist(), (links.numbers[links.starts] == 1).tolist())
     pulse()
     _sort_siblings(forest, when, roots=True)
     return forest
@@ -72,6 +73,18 @@ def _ranks(dates: Array) -> Array:
     ranks = np.empty(len(dates), np.int64)
     ranks[np.argsort(dates, kind="stable")] = np.arange(len(dates))
     return ranks
+
+
+def thread_places(mailbox: Mailbox, rows: Array, nodes: Array, starts: Array, algorithm: str) -> Array:
+    """The order of threads by ``references`` or ``refs`` that are given in any: which comes first, and so on.
+
+    The messages of each are ``nodes`` of ``rows`` from its start on, the one that stands for it first.
+    """
+    if algorithm == "refs":
+        arrivals = _ranks(mailbox.columns.full.internal_date[rows])
+        return np.argsort(np.maximum.reduceat(arrivals[nodes], starts), kind="stable")
+    heads = nodes[starts]
+    return np.lexsort((heads, sent_dates(mailbox, rows[heads])))
 
 
 def _by_subject(subjects: Array, when: Array) -> Forest:
@@ -94,52 +107,48 @@ def _by_subject(subjects: Array, when: Array) -> Forest:
 class _Linker:
     """Parents by Message-ID and references (RFC 5256 §3 "REFERENCES", step 1)."""
 
-    def __init__(self, texts: Sequence[bytes], pulse: Pulse) -> None:
+    def __init__(self, links: Links, pulse: Pulse) -> None:
         self._pulse = pulse
         self._steps = 0
-        self._count = len(texts)
+        self._count = len(links.rows)
         # All numbers in one list: fifty thousand lists cost more than the linking does.
-        self._numbers: list[int] = np.frombuffer(b"".join(texts), "<u8").tolist()
-        ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) // 8)
-        self._ends: list[int] = [0, *ends.tolist()]
-        self._parent = [-1] * len(texts)
-        self._sons = [0] * len(texts)
-        self._nodes: dict[int, int] = {}
-        for node, start in enumerate(self._ends[:-1]):
-            own = self._numbers[start + 1]
-            if own:
-                self._nodes.setdefault(own, node)
+        self._numbers: list[int] = links.numbers.tolist()
+        self._ends: list[int] = links.ends.tolist()
+        self._parent = [-1] * self._count
+        self._sons = [0] * self._count
+        # In reverse: of several with one id it is that of the first. An id that is missing is no node's.
+        owns: list[int] = links.numbers[links.starts + 1][::-1].tolist()
+        self._nodes = dict(zip(owns, range(self._count - 1, -1, -1), strict=True))
+        self._nodes.pop(0, None)
 
     def forest(self) -> Forest:
         """Steps 1 to 3."""
-        for node in range(self._count):
-            self._link(node)
+        parent, sons, nodes, numbers = self._parent, self._sons, self._nodes, self._numbers
+        start = 0
+        for node, end in enumerate(self._ends):
+            above = -1
+            for number in numbers[start + 2 : end]:
+                found = nodes.get(number)
+                if found is None:
+                    found = nodes[number] = len(parent)
+                    parent.append(-1)
+                    sons.append(0)
+                if above >= 0 and parent[found] < 0 and not self._is_above(found, above):
+                    parent[found] = above
+                    sons[above] += 1
+                above = found
+            if parent[node] >= 0:
+                sons[parent[node]] -= 1
+                parent[node] = -1
+            if above >= 0 and not self._is_above(node, above):
+                parent[node] = above
+                sons[above] += 1
+            self._steps += end - start
+            start = end
             if self._steps > WORK:
                 self._steps = 0
                 self._pulse()
         return self._pruned()
-
-    def _link(self, node: int) -> None:
-        parent, sons, nodes = self._parent, self._sons, self._nodes
-        start, end = self._ends[node : node + 2]
-        self._steps += end - start
-        above = -1
-        for number in self._numbers[start + 2 : end]:
-            found = nodes.get(number)
-            if found is None:
-                found = nodes[number] = len(parent)
-                parent.append(-1)
-                sons.append(0)
-            if above >= 0 and parent[found] < 0 and not self._is_above(found, above):
-                parent[found] = above
-                sons[above] += 1
-            above = found
-        if parent[node] >= 0:
-            sons[parent[node]] -= 1
-            parent[node] = -1
-        if above >= 0 and not self._is_above(node, above):
-            parent[node] = above
-            sons[above] += 1
 
     def _is_above(self, node: int, other: int) -> bool:
         """Whether ``node`` is the other one or an ancestor of it."""
@@ -207,12 +216,18 @@ def _sort_roots(forest: Forest, when: list[int]) -> None:
     for root in forest.roots:
         if root >= forest.count:
             forest.children[root].sort(key=when.__getitem__)
-    forest.roots.sort(key=lambda root: when[_head(forest, root)])
+    _sort_by_heads(forest, when)
 
 
-def _head(forest: Forest, root: int) -> int:
-    """The message that stands for a thread."""
-    return root if root < forest.count else forest.children[root][0]
+def _sort_by_heads(forest: Forest, when: list[int]) -> None:
+    dates = {root: when[head] for root, head in zip(forest.roots, _heads(forest), strict=True)}
+    forest.roots.sort(key=dates.__getitem__)
+
+
+def _heads(forest: Forest) -> list[int]:
+    """The messages that stand for the threads."""
+    count, children = forest.count, forest.children
+    return [root if root < count else children[root][0] for root in forest.roots]
 
 
 def _sort_siblings(forest: Forest, when: list[int], roots: bool) -> None:
@@ -221,7 +236,7 @@ def _sort_siblings(forest: Forest, when: list[int], roots: bool) -> None:
         if len(below) > 1:
             below.sort(key=when.__getitem__)
     if roots:
-        forest.roots.sort(key=lambda root: when[_head(forest, root)])
+        _sort_by_heads(forest, when)
 
 
 def _latest(forest: Forest, root: int, arrivals: list[int]) -> int:
@@ -237,26 +252,25 @@ def _latest(forest: Forest, root: int, arrivals: list[int]) -> int:
     return latest
 
 
-def _merge_subjects(forest: Forest, subjects: list[bytes], replies: list[bool]) -> None:
-    """Step 5: threads with the same base subject become one."""
+def _merge_subjects(forest: Forest, told: list[int], replies: list[bool]) -> None:
+    """Step 5: threads with the same base subject become one; 0 is that of none."""
     count, children, roots = forest.count, forest.children, forest.roots
-    table: dict[bytes, int] = {}
-    for place, root in enumerate(roots):
-        subject = subjects[_head(forest, root)]
-        if not subject:
-            continue
+    subjects = [told[head] for head in _heads(forest)]
+    table: dict[int, int] = {}
+    for place, (root, subject) in enumerate(zip(roots, subjects, strict=True)):
         known = table.setdefault(subject, place)
+        if known == place:
+            continue
         first = roots[known]
         if first < count and (root >= count or (replies[first] and not replies[root])):
             table[subject] = place
     gone: set[int] = set()
     spare = max(max(roots, default=0), count - 1) + 1
-    for place, root in enumerate(roots):
-        subject = subjects[_head(forest, root)]
-        if not subject or table[subject] == place:
-            continue
+    for place, subject in enumerate(subjects):
         known = table[subject]
-        first = roots[known]
+        if known == place or not subject:
+            continue
+        root, first = roots[place], roots[known]
         gone.add(place)
         if first >= count:
             if root >= count:

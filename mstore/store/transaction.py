@@ -7,6 +7,7 @@ refresh."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mstore.base.errors import Corrupt, Invalid, LimitReached, MStoreError, NotFound
+from mstore.base.errors import Corrupt, Invalid, LimitReached, MStoreError, NotFound, StorageFailed
 from mstore.base.flags import FIRST_KEYWORD_BIT, MOST_KEYWORDS, SEEN, SYSTEM_FLAGS, TOMBSTONE, USER_BITS
 from mstore.files import journal as journals
 from mstore.files import raw
@@ -27,12 +28,15 @@ from mstore.files.layout import (
     TYPE_FLAGGED,
     TYPE_RELOCATED,
     TYPE_SEEN_BY,
+    TYPE_UID_NEXT,
 )
 from mstore.store import generation, recovery
+from mstore.store.acts import Acts
 from mstore.store.frames import FrameWriter
 
 if TYPE_CHECKING:
     from mstore.base.ids import Uid
+    from mstore.store.acts import Actor
     from mstore.store.append import NewMessage
     from mstore.store.mailbox import Mailbox
     from mstore.store.quota import Quota
@@ -49,6 +53,7 @@ class Transaction:
     """A change in the making; ends with its ``with`` block, by an exception without effect."""
 
     __slots__ = (
+        "_acts",
         "_ahead",
         "_deadline_s",
         "_frames",
@@ -59,6 +64,7 @@ class Transaction:
         "_written",
         "mailbox",
         "modseq",
+        "time_ms",
     )
 
     def __init__(self, mailbox: Mailbox, deadline_s: float) -> None:
@@ -71,8 +77,12 @@ class Transaction:
         self._new_bytes = self._new_messages = 0
         self._ahead: tuple[int, int] | None = None
         """What the account's usage was made to say of the mailbox before the commit."""
+        self._acts = None if mailbox.auditor is None else Acts(mailbox)
+        """What the log is told of it."""
         self.modseq = 0
         """The MODSEQ that the rows it changes get."""
+        self.time_ms: int | None = None
+        """When it is to have happened, milliseconds since 1970, as a restore says of an expunge; else now."""
 
     def __enter__(self) -> Transaction:
         mailbox = self.mailbox
@@ -90,8 +100,10 @@ class Transaction:
                 self._settle()
             if not mailbox.journal.confirmed:
                 self._confirm()
-        except BaseException:
+        except BaseException as error:
             mailbox.lock.release(keep_open=True)
+            if isinstance(error, FileNotFoundError | StorageFailed):
+                mailbox.explain(error)
             raise
         self.modseq = mailbox.index.highest_modseq + 1
         return self
@@ -118,17 +130,24 @@ class Transaction:
                 self.commit()
             else:
                 self._undo()
+        except (FileNotFoundError, StorageFailed) as failure:
+            self.mailbox.explain(failure)
+            raise
         finally:
             self._forget()
             self.mailbox.lock.release(keep_open=True)
+            if self._acts is not None and self.mailbox.auditor is not None:
+                self._acts.tell(self.mailbox.auditor)
         if self._written:
             flags = not self._written.isdisjoint((TYPE_FLAGGED, TYPE_SEEN_BY))
             self.mailbox.written(flags and TYPE_EXPUNGED not in self._written)
+        if isinstance(error, FileNotFoundError | StorageFailed):
+            self.mailbox.explain(error)
 
     def commit(self) -> None:
         """Write and apply what was asked for so far; done by the end of the block unless it is called before.
 
-        Durable: appends and expunges at once, flag changes within a second.
+        Durable: appends, expunges and UIDNEXT at once, flag changes within a second.
         """
         if not self._records:
             self._undo()
@@ -179,11 +198,13 @@ class Transaction:
         bits: int,
         unchanged_since: int | None = None,
         mask: int = USER_BITS,
+        apart: bool = False,
     ) -> npt.NDArray[Any]:
         """``set``, ``add`` or ``remove`` flag bits; gives the rows really changed, ascending.
 
         Bits outside ``mask`` stay as they are, whatever is done: they are not this user's to change.
         Rows with a MODSEQ above ``unchanged_since`` are left alone (RFC 7162 §3.1.3), expunged ones always.
+        Rows ``apart`` are none that this transaction changes besides.
         """
         mask &= USER_BITS
         bits &= mask
@@ -191,7 +212,7 @@ class Transaction:
         clear_bits = mask if op == "set" else bits if op == "remove" else 0
         index = self.mailbox.index
         full = index.columns.full
-        again = any(record[0] in (TYPE_FLAGGED, TYPE_SEEN_BY) for record in self._records)
+        again = not apart and any(record[0] in (TYPE_FLAGGED, TYPE_SEEN_BY) for record in self._records)
         if len(rows) == 1:
             row = int(rows[0])
             old = full.flags.item(row)
@@ -201,8 +222,11 @@ class Transaction:
                 return _NONE
             if index.reader is None:
                 self._records.append(journals.flagged_one(full.uid.item(row), set_bits, clear_bits))
-                return np.array((row,), np.int32)
-        chosen = _ascending(rows)
+                single = np.array((row,), np.int32)
+                if self._acts is not None:
+                    self._acts.flagged(single, op, bits)
+                return single
+        chosen = ascending(rows)
         flags = full.flags[chosen]
         keep = flags & _TOMB == 0
         if unchanged_since is not None:
@@ -217,6 +241,8 @@ class Transaction:
             self._records.append(journals.flagged(*self._ranges(changed), set_bits, clear_bits))
         else:
             self._change_as(index.reader, changed, None if again else differs[keep], set_bits, clear_bits)
+        if self._acts is not None:
+            self._acts.flagged(changed, op, bits)
         return changed
 
     def _change_as(
@@ -237,33 +263,46 @@ class Transaction:
             if len(shared):
                 self._records.append(journals.flagged(*self._ranges(shared), set_bits, clear_bits))
 
-    def see_new(self, uids: npt.NDArray[Any]) -> None:
-        """Of messages added in this transaction, these (ascending UIDs) the reader who adds them has seen."""
-        reader = self.mailbox.index.reader
+    def see_new(self, uids: npt.NDArray[Any], reader: int | None = None) -> None:
+        """Of messages added in this transaction, or just before it, these (ascending UIDs) a reader has seen:
+        who adds them, if no other is named."""
+        if reader is None:
+            reader = self.mailbox.index.reader
         if len(uids) and reader is not None:
             breaks = np.flatnonzero(uids[1:] != uids[:-1] + 1)
             firsts, lasts = np.concatenate([[0], breaks + 1]), np.concatenate([breaks, [len(uids) - 1]])
             self._records.append(journals.seen_by(reader, uids[firsts], uids[lasts], True))
 
-    def expunge(self, rows: Rows) -> npt.NDArray[Any]:
-        """Remove messages for good; gives the UIDs of those that were still there."""
+    def expunge(self, rows: Rows, moved: bool = False) -> npt.NDArray[Any]:
+        """Remove messages for good; gives the UIDs of those that were still there.
+
+        Where expunged messages are retained, these are, unless they were ``moved`` and are durable elsewhere.
+        """
         full = self.mailbox.index.columns.full
-        chosen = _ascending(rows)
+        chosen = ascending(rows)
         chosen = chosen[full.flags[chosen] & _TOMB == 0]
         if len(chosen):
-            self._records.append(journals.expunged(*self._ranges(chosen)))
+            self._records.append(journals.expunged(*self._ranges(chosen), moved))
+        if self._acts is not None:
+            self._acts.expunged(chosen)
         uids: npt.NDArray[Any] = full.uid[chosen]
         return uids
 
-    def append(self, messages: Sequence[NewMessage], over_quota: bool = False) -> list[Uid]:
+    def append(
+        self, messages: Sequence[NewMessage], over_quota: bool = False, actor: Actor | None = None
+    ) -> list[Uid]:
         """Add messages, adopted together or not at all should we die; gives their UIDs.
 
+        It is the ``actor`` who does it, if not who acts here.
         Raises: StorageFailed, LimitReached; OverQuota, Uncounted, with nothing written.
         """
         frames = self.frames()
         if self.mailbox.quota is not None:
             self.reserve(sum([message.size for message in messages]), len(messages), over_quota)
-        return frames.add_messages(messages)
+        uids = frames.add_messages(messages)
+        if self._acts is not None:
+            self._acts.added(uids, messages, actor)
+        return uids
 
     def reserve(self, size_bytes: int, messages: int, over_quota: bool = False) -> None:
         """Count what is to be added, before any of it is written; ``over_quota`` lets it pass in any case.
@@ -332,10 +371,27 @@ class Transaction:
                 self.count()
         return self._frames
 
+    def note_copied(self, uids: npt.NDArray[Any], source: Mailbox, rows: npt.NDArray[Any]) -> None:
+        """What ``copy`` has added: the UIDs, and the rows of which mailbox they come from."""
+        if self._acts is not None:
+            self._acts.copied(uids, source, rows)
+
+    def note_moved(self, target: Transaction) -> None:
+        """What was expunged last here was copied to that one before, so it was moved."""
+        if self._acts is not None and target._acts is not None:
+            self._acts.moved_to(target._acts)
+
     def move_recent(self, first_recent: int) -> None:
         """Messages below this UID are \\Recent to no later session."""
         if first_recent > self.mailbox.index.first_recent:
             self._records.append(journals.recent_moved(first_recent))
+
+    def raise_uid_next(self, uid_next: int) -> None:
+        """Let no UID below this be given any more, as after an import or a restore.
+
+        Durable with the commit. Raises: LimitReached, StorageFailed.
+        """
+        self.frames().raise_uid_next(uid_next)
 
     def place_derived(self, uids: npt.NDArray[Any], offsets: npt.NDArray[Any]) -> None:
         """Note where the blobs of messages stand."""
@@ -384,8 +440,10 @@ class Transaction:
         modseq = self.mailbox.index.highest_modseq
         if changes:
             self.modseq = modseq = modseq + 1
-        self._write(records, modseq, sync_first=bool(kinds & {TYPE_EXPUNGED, TYPE_RELOCATED}))
+        self._write(records, modseq, sync_first=bool(kinds & {TYPE_EXPUNGED, TYPE_RELOCATED, TYPE_UID_NEXT}))
         self._written |= kinds
+        if self._acts is not None:
+            self._acts.commit()
 
     def _write(self, records: list[Record], modseq: int, sync_first: bool) -> None:
         """Write a group and apply it: at once, or (pending until then) after its sync.
@@ -396,12 +454,13 @@ class Transaction:
         mailbox = self.mailbox
         journal, index = mailbox.journal, mailbox.index
         position = journal.end
-        group = journals.format_group(journal.info.generation, position, modseq, records, sync_first)
+        time_ms = time.time_ns() // 1_000_000 if self.time_ms is None else self.time_ms
+        group = journals.format_group(journal.info.generation, position, modseq, records, sync_first, time_ms)
         self._is_out = True  # the frames are needed from here on, unless the group is taken back
         try:
             if sync_first:
                 raw.pwrite(journal.fd, group, position)
-                raw.sync(journal.fd)
+                raw.sync(journal.fd, len(group))
         except BaseException:
             self._take_back(journal, position)
             raise
@@ -415,10 +474,11 @@ class Transaction:
                 self._take_back(journal, position)
                 raise
             for kind, flags, payload in records:
-                index.apply(kind, flags, payload, modseq)
+                index.apply(kind, flags, payload, modseq, time_ms)
             index.highest_modseq = max(index.highest_modseq, modseq)
             journal.end, journal.unresolved = position + len(group), False
         self._is_out = False
+        mailbox.excuse(len(group))
         mailbox.announce()
 
     def _take_back(self, journal: Journal, position: int) -> None:
@@ -434,7 +494,8 @@ class Transaction:
                 self._ahead = None
 
 
-def _ascending(rows: Rows) -> npt.NDArray[Any]:
+def ascending(rows: Rows) -> npt.NDArray[Any]:
+    """The rows as an array in their order, each once."""
     chosen = np.asarray(rows)
     if len(chosen) > 1 and not (chosen[1:] > chosen[:-1]).all():
         chosen = np.unique(chosen)

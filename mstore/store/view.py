@@ -125,6 +125,10 @@ class View:
             mask |= (uids >= np.uint32(first)) & (uids <= np.uint32(last))
         return mask
 
+    def is_recent(self, uid: int) -> bool:
+        """Whether the message with this UID is \\Recent for this session."""
+        return any(first <= uid <= last for first, last in self.recent_ranges)
+
     def holds(self, numset: NumSet) -> bool:
         """True when every sequence number of the set is one of this view."""
         ranges = numset.resolve(self.count)
@@ -157,12 +161,26 @@ class View:
             return rows + 1
         return self.rows.searchsorted(rows) + 1
 
+    def find(self, number: int, uid: bool) -> int:
+        """The sequence number of a message named by it, or by its UID; 0 when there is none."""
+        if uid:
+            return self._snapshot.find(number, self.count) + 1
+        return number if number <= self.count else 0
+
+    def row_of_seq(self, seq: int) -> int:
+        """The row of a message of this view."""
+        return self._snapshot.row(seq - 1)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all its messages are there: none was expunged that is yet to be told."""
+        return self._snapshot is self.mailbox.index.snapshot
+
     def held_back(self) -> int:
         """The lowest MODSEQ of the expunges that were held back; 0 when there is none."""
-        index, snapshot = self.mailbox.index, self._snapshot
-        if snapshot is index.snapshot:
+        if self.is_whole:
             return 0
-        full, rows = index.columns.full, self.rows
+        full, rows = self.mailbox.index.columns.full, self.rows
         gone = rows[full.flags[rows] & _TOMB != 0]
         return int(full.modseq[gone].min()) if len(gone) else 0
 
