@@ -15,9 +15,12 @@ _CASED = (
 )  # fmt: skip
 
 
-def _titles() -> Mapping[int, str]:
-    """Each character with another title case, and that one (UnicodeData.txt knows one character for one)."""
-    found = {}
+def _titles() -> Mapping[int, int | str]:
+    """Each character with another title case, and that one (UnicodeData.txt knows one character for one).
+
+    Common characters without one stand for themselves: to be missed costs more than to be found.
+    """
+    found: dict[int, int | str] = {code: code for code in range(0x250)}
     for block in _CASED:
         for code in block:
             title = chr(code).title()

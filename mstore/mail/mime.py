@@ -19,6 +19,10 @@ to the reader is decided here:
 
 import mmap
 from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
 
 from mstore.mail.header import HEADER_LIMIT_BYTES, Buffer, field_pairs, header_end, unfold
 from mstore.mail.params import (
@@ -40,6 +44,8 @@ SMALL_BYTES = 1 << 20
 """An ``mmap`` up to this size is copied once, because that is quicker than mapping its pages one by one."""
 
 _CHUNK_BYTES = 1 << 18
+_FEW_BYTES = 1 << 13
+_USUAL_BYTES = 160
 _TEXT_DEFAULT: Params = ((b"CHARSET", b"US-ASCII"),)
 _UNCHANGED = frozenset((b"7BIT", b"8BIT", b"BINARY"))
 _ADDRESSES = frozenset((b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc"))
@@ -62,28 +68,13 @@ class Part:
         "subtype", "type",
     )  # fmt: skip
 
-    def __init__(self, header_start: int, body_start: int, fields: Fields, default: bytes = b"TEXT") -> None:
+    def __init__(self, header_start: int, body_start: int, header: "Header") -> None:
         self.header_start = header_start
         self.body_start = self.end = body_start
-        self.fields = fields
+        self.fields, self.type, self.subtype, self.params, self.encoding = header
         self.lines = 0
         self.parts: list[Part] = []
         self.message: Part | None = None
-        self.encoding = b"7BIT"
-        value = fields.get(b"content-transfer-encoding")
-        if value is not None:
-            self.encoding = parse_word(unfold(value)) or b"7BIT"
-        value = fields.get(b"content-type")
-        found = parse_content_type(unfold(value)) if value is not None else None
-        if found is None:
-            # RFC 2045 §5.2, RFC 2046 §5.1.5: the default, also for what cannot be understood.
-            is_text = default == b"TEXT"
-            self.type, self.subtype = default, b"PLAIN" if is_text else b"RFC822"
-            self.params: Params = _TEXT_DEFAULT if is_text else ()
-            return
-        self.type, self.subtype, self.params = found
-        if self.type == b"TEXT" and self.subtype == b"PLAIN" and find_param(self.params, b"CHARSET") is None:
-            self.params += _TEXT_DEFAULT
 
     @property
     def is_message(self) -> bool:
@@ -166,6 +157,38 @@ def collect_fields(header: bytes) -> Fields:
     return found
 
 
+class Header(NamedTuple):
+    """What the header of a part says of it; the fields must stay as they are."""
+
+    fields: Fields
+    type: bytes
+    subtype: bytes
+    params: Params
+    encoding: bytes
+
+
+def read_header(header: bytes, default: bytes) -> Header:
+    """What a header says of its part, which is a ``TEXT`` or a ``MESSAGE`` where it does not say."""
+    fields = collect_fields(header)
+    value = fields.get(b"content-transfer-encoding")
+    encoding = (parse_word(unfold(value)) if value is not None else None) or b"7BIT"
+    value = fields.get(b"content-type")
+    found = parse_content_type(unfold(value)) if value is not None else None
+    if found is None:
+        # RFC 2045 §5.2, RFC 2046 §5.1.5: the default, also for what cannot be understood.
+        if default == b"TEXT":
+            return Header(fields, default, b"PLAIN", _TEXT_DEFAULT, encoding)
+        return Header(fields, default, b"RFC822", (), encoding)
+    kind, subtype, params = found
+    if kind == b"TEXT" and subtype == b"PLAIN" and find_param(params, b"CHARSET") is None:
+        params += _TEXT_DEFAULT
+    return Header(fields, kind, subtype, params, encoding)
+
+
+_read_usual = lru_cache(maxsize=256)(read_header)
+"""The same for the headers of parts, most of which are those of a few programs, and short."""
+
+
 class _Level:
     """An open multipart: what its boundary lines begin with, and from where on the next one may stand."""
 
@@ -207,7 +230,8 @@ class _Scan:
             body_start = header_end(self.buffer, start, limit) if start < limit else start
             length = min(body_start - start, HEADER_LIMIT_BYTES, self.headers_left)
             self.headers_left -= length
-            part = Part(start, body_start, collect_fields(self.buffer[start : start + length]), default)
+            read = _read_usual if self.count and length <= _USUAL_BYTES else read_header
+            part = Part(start, body_start, read(self.buffer[start : start + length], default))
             self.count += 1
             self.open.append(part)
             if first is None:
@@ -292,7 +316,7 @@ class _Scan:
             if part.type == b"TEXT" or part.message is not None or part.is_global:
                 part.lines = self.newlines.count(part.body_start, part.end)
             elif part.type == b"MULTIPART" and not part.parts:
-                implied = Part(part.body_start, part.body_start, {})
+                implied = Part(part.body_start, part.body_start, _read_usual(b"", b"TEXT"))
                 implied.end = part.end
                 implied.lines = self.newlines.count(implied.body_start, implied.end)
                 part.parts.append(implied)
@@ -312,16 +336,21 @@ class _Newlines:
 
     def count(self, start: int, end: int) -> int:
         """Line feeds in ``buffer[start:end]``."""
-        buffer = self.buffer
         if end - start <= _CHUNK_BYTES:
-            if isinstance(buffer, bytes):
-                return buffer.count(b"\n", start, end)
-            return buffer[start:end].count(b"\n")
+            return self._between(start, end)
         return self._before(end) - self._before(start)
 
     def _before(self, place: int) -> int:
         chunk, rest = divmod(place, _CHUNK_BYTES)
         while len(self.sums) <= chunk:
             begin = (len(self.sums) - 1) * _CHUNK_BYTES
-            self.sums.append(self.sums[-1] + self.buffer[begin : begin + _CHUNK_BYTES].count(b"\n"))
-        return self.sums[chunk] + self.buffer[place - rest : place].count(b"\n")
+            self.sums.append(self.sums[-1] + self._between(begin, begin + _CHUNK_BYTES))
+        return self.sums[chunk] + self._between(place - rest, place)
+
+    def _between(self, start: int, end: int) -> int:
+        """Few are counted by the method, which stops at each; many by numpy, in a third of the time."""
+        if end - start > _FEW_BYTES:
+            return int(np.count_nonzero(np.frombuffer(self.buffer, np.uint8, end - start, start) == 10))
+        if isinstance(self.buffer, bytes):
+            return self.buffer.count(b"\n", start, end)
+        return self.buffer[start:end].count(b"\n")

@@ -130,6 +130,33 @@ def _row(data: bytes, row: int) -> PartOffsets:
     return PartOffsets(header_start, body_start, end, kind & 15, kind >> 4, name, count, first, data)
 
 
+class PlainParts(NamedTuple):
+    """What is to be known of all parts of a message to search it as a whole."""
+
+    headers: list[tuple[int, int]]
+    """Where the headers lie, that of the message first."""
+    encoded: bool
+    """Whether a text has a transfer encoding that is to be taken off."""
+    charsets: list[bytes]
+    """The charsets of the texts, and maybe others that are named."""
+
+
+def survey(data: bytes) -> PlainParts:
+    """All parts in a PARTS slot at once."""
+    _, _, charset_count, count = _HEAD.unpack_from(data)
+    end = 8 + count * 20
+    headers, encoded, unnamed = [], False, False
+    for header_start, body_start, _, _, _, kind, charset in _ROW.iter_unpack(data[8:end]):
+        headers.append((header_start, body_start))
+        if kind & 15 == TEXT:
+            encoded |= kind >> 4 in (BASE64, QUOTED_PRINTABLE)
+            unnamed |= not charset
+    charsets = data[end:].split(b"\0", charset_count)[:charset_count]
+    if unnamed:
+        charsets.append(b"")
+    return PlainParts(headers, encoded, charsets)
+
+
 def find_part(root: PartOffsets, path: Sequence[int]) -> PartOffsets | None:
     """The part of this number, as (1, 2, 3) for 1.2.3; the message itself for (). RFC 3501 §6.4.5."""
     part = root

@@ -18,6 +18,9 @@ from mstore.mail.params import Params
 _PLAIN = re.compile(rb'[^\x00\r\n"\\\x80-\xff]*').fullmatch
 _HIDDEN = b' (%b) ("TEXT" "PLAIN" NIL NIL NIL "7BIT" 0 0' % b" ".join([b"NIL"] * 10)
 """Envelope and structure of a message that its transfer encoding hides: neither may be missing."""
+_TAIL_FIELDS = frozenset((b"content-disposition", b"content-language", b"content-location"))
+_LAST_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"\)\Z')
+_LITERAL = re.compile(rb"\{([0-9]{1,9})\}\r\n")
 _CLEAN = re.compile(rb"[^\x00\r\n\x80-\xff]*").fullmatch
 
 
@@ -63,6 +66,19 @@ def format_addresses(value: bytes | None) -> bytes:
     if position < end and len(shown) < ADDRESS_LIMIT:
         shown += [format_address(address) for address in parse_addresses(value, position)]
     return b"(%b)" % b"".join(shown) if shown else b"NIL"
+
+
+def read_message_id(envelope: bytes) -> bytes | None:
+    """The Message-ID in an envelope that ``format_envelope`` has made."""
+    if envelope.endswith(b'")') and b"}\r\n" not in envelope:
+        last = envelope[envelope.rfind(b' "') + 2 : -2]
+        if b"\\" not in last:
+            return last
+    for found in _LITERAL.finditer(envelope):
+        if found.end() + int(found[1]) + 1 == len(envelope):
+            return envelope[found.end() : -1]
+    quoted = _LAST_QUOTED.search(envelope)
+    return None if quoted is None else re.sub(rb"\\(.)", rb"\1", quoted[1])
 
 
 def format_envelope(fields: Fields) -> bytes:
@@ -144,6 +160,8 @@ def _write(part: Part, full: list[bytes], short: list[bytes], rev2: bool) -> Non
 def _format_tail(part: Part) -> bytes:
     """Disposition, language and location, the end of the extension data of all parts."""
     fields = part.fields
+    if _TAIL_FIELDS.isdisjoint(fields):
+        return b"NIL NIL NIL"
     disposition = part.disposition if b"content-disposition" in fields else None
     language = part.language if b"content-language" in fields else ()
     shown = b"NIL"

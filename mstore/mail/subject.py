@@ -23,7 +23,9 @@ class BaseSubject(NamedTuple):
 
 def base_subject(value: bytes) -> BaseSubject:
     """The base subject of a raw Subject field; takes linear time (RFC 5256 §2.1, steps in parentheses)."""
-    text = _SPACES.sub(" ", decode_words(unfold(value)).replace("\0", ""))  # (1)
+    text = decode_words(unfold(value)).replace("\0", "")
+    if "  " in text or not text.isprintable():
+        text = _SPACES.sub(" ", text)  # (1)
     if _ODD(text) is None:
         return BaseSubject(text.strip(" "), False)
     start, end = 0, len(text)

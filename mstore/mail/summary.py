@@ -8,15 +8,16 @@ from mstore.mail.casemap import casemap
 from mstore.mail.date import NO_DATE, parse_sent_date
 from mstore.mail.decode import decode_words
 from mstore.mail.header import Buffer, unfold
+from mstore.mail.kept import format_kept
 from mstore.mail.mime import Fields, parse
 from mstore.mail.parts import encode_parts
 from mstore.mail.sortkeys import address_keys, subject_keys, thread_keys
 from mstore.mail.structure import format_envelope, format_structure
 
-ENVELOPE, BODYSTRUCTURE, BODY, PARTS, SEARCH, BASE_SUBJECT, ADDRESSES, REFERENCES = range(8)
+ENVELOPE, BODYSTRUCTURE, BODY, PARTS, SEARCH, BASE_SUBJECT, ADDRESSES, REFERENCES, KEPT_FIELDS = range(9)
 """The numbers of the slots."""
 
-SLOT_COUNT = 8
+SLOT_COUNT = 9
 _ADDRESS_FIELDS = (b"from", b"to", b"cc", b"bcc")
 # What may keep an address from standing in its field in one piece.
 _ROUNDABOUT = re.compile(rb'[\s)"]@|@[\s(]|\(').search
@@ -28,7 +29,8 @@ class Summary(NamedTuple):
     ``sent_date`` is the Date field in seconds UTC, ``NO_DATE`` when it is missing or no date; adding
     ``sent_zone_s`` gives the time as written, on whose day SENTON and its kin are decided (RFC 3501 §6.4.4
     "disregarding time and timezone"). ``slots`` are numbered ENVELOPE, BODYSTRUCTURE, BODY, PARTS, SEARCH,
-    BASE_SUBJECT, ADDRESSES, REFERENCES; the last three are those of ``mstore.mail.sortkeys``.
+    BASE_SUBJECT, ADDRESSES, REFERENCES, those three of ``mstore.mail.sortkeys``, and KEPT_FIELDS, that of
+    ``mstore.mail.kept``.
     """
 
     header_length: int
@@ -54,6 +56,7 @@ def summarize(buffer: Buffer | bytearray | memoryview) -> Summary:
         subject,
         address_keys(fields),
         thread_keys(fields, is_reply),
+        format_kept(buffer, root.body_start),
     )
     if sent is None:
         return Summary(root.body_start, NO_DATE, slots)
