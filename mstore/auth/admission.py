@@ -8,16 +8,15 @@ is asked about a name that cannot have mail, so nobody can try the passwords of 
 
 from __future__ import annotations
 
-import logging
-
 from mstore.accounts.accounts import AccountRecord, Accounts
 from mstore.accounts.login import check_account_name
 from mstore.auth.driver import Mechanism
 from mstore.auth.verdict import REFUSED, Verdict
 from mstore.base import blocking
 from mstore.base.errors import Exists, Invalid, LimitReached
+from mstore.base.log import Log
 
-_log = logging.getLogger("authproxyd")
+_log = Log()
 
 
 def name_to_ask(accounts: Accounts, login: str, record: AccountRecord | None) -> str | None:
@@ -64,7 +63,7 @@ class Admission:
             record = self._accounts.find(name)
             if record is not None:  # made by a login at the same time
                 return record.enabled
-            _log.warning("cannot make an account for %s: %s", name, error)
+            _log.warning("account-not-made", user=name, error=str(error))
             return False
-        _log.info("made the account %s in mailstore %s", name, mailstore)
+        _log.info("account-made", user=name, mailstore=mailstore)
         return True

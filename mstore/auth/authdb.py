@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import secrets
 import time
 from collections import OrderedDict, deque
@@ -22,18 +21,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mstore.accounts.accounts import AccountRecord, Accounts
+from mstore.accounts.apppasswords import AppPassword
 from mstore.accounts.keys import Keys
 from mstore.accounts.login import check_account_name
-from mstore.accounts.passwords import DAY_S, Passwords
+from mstore.accounts.passwords import Passwords
 from mstore.accounts.verifier import setting_of
+from mstore.auth.apppassword import are_current, find_app, is_for, make_app_keys, normalise, note_use
 from mstore.auth.apppassword import digest as app_digest
-from mstore.auth.apppassword import find_app, is_for, normalise
 from mstore.auth.keying import Keeping, Keymaker
 from mstore.auth.prepare import is_possible
 from mstore.auth.verdict import REFUSED, Verdict
 from mstore.base import blocking
 from mstore.base.errors import Exists, Invalid, MStoreError
 from mstore.base.ids import AccountId
+from mstore.base.log import Log
 from mstore.base.options import Settings
 
 REMEMBERED_S = 600.0
@@ -45,7 +46,7 @@ DECOYS_S = 60.0
 MOST_TO_IMPROVE = 256
 
 _ACCEPTED = Verdict(True)
-_log = logging.getLogger("authproxyd")
+_log = Log()
 
 
 class _Remembered(NamedTuple):
@@ -95,7 +96,7 @@ class AuthDb:
         passwords.open()
         passwords.site_key()
         if not keeping.secret and (dropped := passwords.drop_secrets()):
-            _log.info("no mechanism needs passwords themselves any more: %d forgotten", dropped)
+            _log.info("passwords-forgotten", count=dropped)
         return cls(passwords, accounts, maker, settings.authproxy_cache_time)
 
     def close(self) -> None:
@@ -198,20 +199,21 @@ class AuthDb:
         if found is None:
             return False
         if not is_for(found, service):
-            what = (found.label, record.name, service or "a service that is not told")
-            _log.warning("app password %r of %s is not for %s", *what)
+            _log.warning("app-password-refused", user=record.name, label=found.label, service=service or None)
             return False
-        _log.info("app password %r of %s, from %s", found.label, record.name, peer or "somewhere")
-        today = int(time.time()) // DAY_S
-        if found.used_day != today:
-            blocking.spawn(self._note_app_used, record.id, found.label, today)
+        note_use(self._passwords, record, found, peer)
+        if not are_current(found.keys, self._maker.keeping, self._passwords.keys(record.id)):
+            blocking.spawn(self._improve_app, record, found, letters)
         return True
 
-    def _note_app_used(self, account_id: AccountId, label: str, day: int) -> None:
+    def _improve_app(self, record: AccountRecord, app: AppPassword, letters: bytes) -> None:
+        """Have an app password serve the mechanisms that do not send it, as they are enabled now."""
         try:
-            self._passwords.note_app_used(account_id, label, day)
+            own = self._passwords.keys(record.id)
+            keys = blocking.call(make_app_keys, letters, self._maker.keeping, own)
+            self._passwords.replace_app_keys(record.id, app, keys)
         except MStoreError as error:
-            _log.error("cannot keep the use of an app password: %s", error)
+            _log.error("keys-not-renewed", user=record.name, error=str(error))
 
     # -- better keys
 
@@ -234,20 +236,20 @@ class AuthDb:
                 try:
                     self._improve_one(old)
                 except MStoreError as error:
-                    _log.error("cannot make the keys of %s anew: %s", old.record.name, error)
+                    _log.error("keys-not-renewed", user=old.record.name, error=str(error))
                 if self._old and self._old[0] is old:
                     self._old.popleft()
         finally:
             self._is_improving = False
 
     def _improve_one(self, old: _Old) -> None:
-        keys = blocking.call(self._maker.make, old.password)
+        keys = blocking.call(self._maker.make, old.password, old.keys)
         if not self._passwords.replace_keys(old.record.id, old.keys, keys):
             return
         remembered = self._remembered.get(old.record.id)
         if remembered is not None and remembered.verifier == old.keys.verifier:
             self._remembered[old.record.id] = remembered._replace(verifier=keys.verifier)
-        _log.info("keys of %s made anew", old.record.name)
+        _log.info("keys-renewed", user=old.record.name)
 
     # -- what was right a short while ago
 

@@ -1,7 +1,7 @@
 """What the protocols call to have somebody log in: exchanges with authproxyd over ``ipc/authproxyd-sasl``.
 
 The protocols hand challenges and responses through and know no mechanism; what a client sends is neither kept
-nor logged. Each exchange is a connection of its own.
+nor logged. A connection carries one exchange at a time; a few are kept for the next ones.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ ABSENT_S = 5.0
 """How long authproxyd may be gone before that is told, for it is when it is restarted."""
 PAUSE_S = 0.05
 LEARN_S = 1.0
+MOST_KEPT = 8
+"""So many connections without an exchange a process has open at most."""
 
 AUTHENTICATIONFAILED = "AUTHENTICATIONFAILED"
 MALFORMED = "MALFORMED"
@@ -100,6 +102,8 @@ class Refused:
     code: str
     text: str = ""
     end: bool = False
+    login: str | None = None
+    """The name that the client has claimed, as it gave it, where it did: nobody may be called so."""
 
 
 def connect_plain(path: str, timeout_s: float) -> Connection:
@@ -133,6 +137,12 @@ class AuthClient:
         self._connect = connect
         self._answer_s = answer_s
         self._absent_s = absent_s
+        self._kept: list[Frames] = []
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        while self._kept:
+            self._kept.pop().close()
 
     def names(self, service: str, stream: SecureStream, passwords: bool) -> tuple[str, ...]:
         """The mechanisms to offer to a client, best first; ``passwords`` tells whether it may send one."""
@@ -177,7 +187,7 @@ class AuthClient:
         """
         if initial is not None and len(initial) > MAX_DATA_BYTES:
             return Refused(MALFORMED, "the initial response is too long")
-        start = _HELLO + _pack_start(mechanism, facts, initial)
+        start = _pack_start(mechanism, facts, initial)
         with _reachable():
             frames, frame = self._begin(start)
         try:
@@ -185,14 +195,21 @@ class AuthClient:
                 response = ask(frame.one(b"data"))
                 with _reachable():
                     frame = self._respond(frames, response)
-        finally:
+        except BaseException:
+            frames.close()
+            raise
+        if frame.kind == OK and len(self._kept) < MOST_KEPT:
+            self._kept.append(frames)
+        else:
             frames.close()
         if frame.kind == NO:
             code = frame.one(b"code").decode("ascii", "replace")
             text = frame.one(b"text").decode("utf-8", "replace")
             if code == _UNAVAILABLE and frame.get(b"end") is None:
                 raise Unavailable("the authentication service cannot judge just now; its log says why")
-            return Refused(code, text, frame.get(b"end") is not None)
+            login = frame.get(b"login")
+            name = None if login is None else login.decode("utf-8", "ignore")
+            return Refused(code, text, frame.get(b"end") is not None, name)
         if frame.kind != OK:
             raise Unavailable("the authentication service does not keep to its protocol")
         return _conclude(frame, ask)
@@ -214,6 +231,23 @@ class AuthClient:
             blocking.sleep(LEARN_S)
 
     def _begin(self, start: bytes) -> tuple[Frames, Frame]:
+        """Begin an exchange, on a connection that is kept or on a new one; gives the first answer."""
+        while self._kept:
+            frames = self._kept.pop()
+            try:
+                frames.write(start, self._answer_s)
+                frame = frames.read(self._answer_s)
+                if frame is not None:
+                    return frames, frame
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # The other side has ended it: it waits for nobody for ever, and at times begins anew.
+            except BaseException:
+                frames.close()
+                raise
+            frames.close()
+        return self._begin_anew(_HELLO + start)
+
+    def _begin_anew(self, start: bytes) -> tuple[Frames, Frame]:
         """Ask again where nobody is there, or who was ended before answering, until somebody should be."""
         until_s = time.monotonic() + self._absent_s
         while True:

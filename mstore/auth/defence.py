@@ -12,7 +12,9 @@ password gives its place back. The same holds, more generously, for the logins t
 A place, that is an address together with an account, from which the right password has come is known:
 neither the points of others at the same address nor those that were collected elsewhere for the account make
 it wait. So nobody is locked out because somebody else guesses. A place is forgotten after some failures in a
-row. The waits for an account stay short in any case: a new place to log in from has to wait them out too.
+row. An address gives an account no more points than are free for itself, fewer than are free for the
+account: only who guesses from several makes others wait. The waits for an account stay short in any case: a
+new place to log in from has to wait them out too.
 
 All of it is in memory, in tables that forget what was not touched for longest.
 """
@@ -27,7 +29,7 @@ from typing import NamedTuple, TypeVar
 
 from mstore.accounts.login import LoginRules
 from mstore.auth.gate import Turned
-from mstore.base.networks import Network, origin_of
+from mstore.base.networks import Network, remember_origins
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -103,7 +105,7 @@ class Defence:
         clock: Callable[[], float] = time.monotonic,
         most_kept: int = MOST_KEPT,
     ) -> None:
-        self._trusted = tuple(trusted)
+        self._origin_of = remember_origins(tuple(trusted))
         self._rules = rules or LoginRules()
         self._clock = clock
         self._most_kept = most_kept
@@ -116,7 +118,7 @@ class Defence:
 
     def origin(self, peer: str) -> str | None:
         """The address or network under which a peer is counted; None where it is not known or trusted."""
-        return origin_of(peer, self._trusted)
+        return self._origin_of(peer)
 
     def account(self, login: str) -> str:
         """The name under which a login is counted: one for all its spellings."""
@@ -162,10 +164,11 @@ class Defence:
                 del self._known[place]
             else:
                 self._put(self._known, place, known._replace(failures=known.failures + 1))
+        # An address that is slowed down for itself need not slow down the account for all others.
+        if login and self.wait_for_address(peer) == 0:
+            self._add(self._of_accounts, account, now_s)
         if origin is not None:
             self._add(self._of_addresses, origin, now_s)
-        if login:
-            self._add(self._of_accounts, account, now_s)
 
     def knows(self, peer: str, login: str) -> bool:
         """Whether this account's right password has come from there, and few wrong ones since."""
@@ -205,7 +208,7 @@ class Defence:
     def _give_back(table: OrderedDict[str, _Pace], name: str) -> None:
         pace = table.get(name)
         if pace is not None:
-            table[name] = pace._replace(debt=max(0.0, pace.debt - 1))
+            table[name] = _Pace(max(0.0, pace.debt - 1), pace.at_s, pace.next_s)
 
     def _points(self, table: OrderedDict[str, _Points], name: str) -> float:
         kept = table.get(name)

@@ -1,15 +1,14 @@
-"""authproxyd's side of the framed protocol: one exchange on each connection (``docs/authproxyd.md``).
+"""authproxyd's side of the framed protocol: exchanges on a connection, in turn (``docs/authproxyd.md``).
 
 A daemon's worker says hello and names a mechanism and its client; the mechanism's challenges and the client's
-responses go back and forth; then comes the judgement, and the connection is closed.
+responses go back and forth; then comes the judgement. The next exchange may follow on the same connection.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import OrderedDict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 from mstore.auth.frames import (
     CANCEL,
@@ -17,6 +16,7 @@ from mstore.auth.frames import (
     CONTINUE,
     HELLO,
     MAX_DATA_BYTES,
+    MAX_NAME_BYTES,
     NO,
     OK,
     START,
@@ -31,13 +31,17 @@ from mstore.auth.judge import Grant, Judge, Site
 from mstore.auth.offers import Offer, format_all
 from mstore.auth.sasl.mechanism import MALFORMED, UNAVAILABLE, Exchange, Failed, Mechanism, Question
 from mstore.auth.verdict import Verdict
+from mstore.base.log import Log
 
 HELLO_S = 30.0
 """Who connects must have said what he wants by then."""
 WRITE_S = 30.0
+KEPT_S = 120.0
+"""So long is waited for a further exchange."""
 MAX_STEPS = 10
 MOST_WAITING = 4096
-"""So many exchanges may wait for their clients; the one that waits longest makes room for a further one."""
+"""So many connections may wait, for responses or for a further exchange; the one that has waited longest
+makes room for another."""
 
 CANCELLED = "CANCELLED"
 PROTOCOL = "PROTOCOL"
@@ -47,7 +51,9 @@ _UNJUDGED = frozenset({MALFORMED, UNAVAILABLE})
 _ALWAYS = "PLAIN"
 """What LOGIN and USER bring comes by it, also where it is not offered to clients as a mechanism."""
 
-_log = logging.getLogger("authproxyd")
+Judged = Callable[[Verdict], object]
+
+_log = Log()
 
 
 class ExchangeServer:
@@ -72,29 +78,31 @@ class ExchangeServer:
         self._is_stopping = False
 
     def stop(self) -> None:
-        """Leave those that wait for their clients; what is being judged is answered."""
+        """Leave those that wait; what is being judged is answered."""
         self._is_stopping = True
         for frames in list(self._waiting.values()):
             frames.close()
 
-    def handle(self, connection: Connection) -> Verdict | None:
-        """Serve one connection and close it; gives the judgement, None where there was none."""
+    def handle(self, connection: Connection, judged: Judged) -> None:
+        """Serve one connection and close it; ``judged`` is told of a judgement before the other side is."""
         frames = Frames(connection)
         try:
-            return self._serve(frames)
+            if self._greet(frames):
+                start = frames.read(HELLO_S)
+                while start is not None and self._serve(frames, start, judged):
+                    start = self._wait(frames, KEPT_S)
         except ProtocolError as error:
             with contextlib.suppress(OSError):
                 frames.write(_no(Failed(PROTOCOL, str(error))), WRITE_S)
-            return None
         except OSError:
-            return None
+            pass  # It is gone; what it was to be told, it asks again.
         finally:
             frames.close()
 
-    def _serve(self, frames: Frames) -> Verdict | None:
+    def _greet(self, frames: Frames) -> bool:
         hello = frames.read(HELLO_S)
         if hello is None:
-            return None
+            return False
         if hello.kind != HELLO:
             raise ProtocolError("a hello is needed first")
         if hello.one(b"version") != VERSION:
@@ -102,58 +110,70 @@ class ExchangeServer:
         if hello.all(b"mechanism"):
             raise ProtocolError("mechanisms are ours to name")
         frames.hold(self._hello)
-        start = frames.read(HELLO_S)
-        if start is None:
-            return None
+        return True
+
+    def _serve(self, frames: Frames, start: Frame, judged: Judged) -> bool:
+        """One exchange; False where nothing was judged, and the connection is to be closed."""
         if start.kind != START:
-            raise ProtocolError("a start is needed after the hello")
+            raise ProtocolError("a start is needed for an exchange")
         question = _read_question(start)
         mechanism = self._mechanisms.get(question.mechanism)
         if mechanism is None:
             frames.write(_no(Failed(NO_MECHANISM, "there is no such mechanism")), WRITE_S)
-            return None
+            return False
         bound = f"{question.mechanism}-PLUS" in self._mechanisms and bool(question.bindings)
         judge = Judge(self._site, question, bound)
         exchange = _begin(judge, mechanism)
         if exchange is None:
-            return self._refuse(frames, judge, INTERNAL)
+            return self._refuse(frames, judge, INTERNAL, judged)
         try:
-            return self._carry_on(frames, judge, exchange)
+            return self._carry_on(frames, judge, exchange, judged)
         finally:
             exchange.close()
 
-    def _carry_on(self, frames: Frames, judge: Judge, exchange: Exchange) -> Verdict | None:
+    def _carry_on(self, frames: Frames, judge: Judge, exchange: Exchange, judged: Judged) -> bool:
         response: bytes | None = None
         for _ in range(MAX_STEPS):
             step = _step(judge, exchange, response)
             if isinstance(step, tuple):
                 grant, final = step
+                judged(Verdict(True, mechanism=judge.question.mechanism))
                 frames.write(_ok(grant, final), WRITE_S)
-                return Verdict(True)
+                return True
             if isinstance(step, Failed):
-                return self._refuse(frames, judge, step)
+                return self._refuse(frames, judge, step, judged)
             frames.write(pack(CHALLENGE, [(b"data", step)]), WRITE_S)
-            frame = self._wait(frames)
+            frame = self._respond(frames)
             if frame is None:
-                return None
+                return False
             if frame.kind == CANCEL:
-                frames.write(_no(Failed(CANCELLED, "authentication cancelled")), WRITE_S)
-                return None
+                frames.write(_no(Failed(CANCELLED, "authentication cancelled"), judge.claimed), WRITE_S)
+                return False
             response = frame.one(b"data")
         raise ProtocolError("the exchange has too many steps")
 
-    def _refuse(self, frames: Frames, judge: Judge, failure: Failed) -> Verdict | None:
+    def _refuse(self, frames: Frames, judge: Judge, failure: Failed, judged: Judged) -> bool:
         judge.conclude(False)
+        is_judged = failure.code not in _UNJUDGED
+        if is_judged:
+            judged(Verdict(False, failure.text, failure.code, judge.question.mechanism))
         if failure.data is not None:
             # The failure stands; whatever the client has to say to its reason changes nothing.
             frames.write(pack(CHALLENGE, [(b"data", failure.data)]), WRITE_S)
-            if self._wait(frames) is None:
-                return Verdict(False)
-        frames.write(_no(failure), WRITE_S)
-        return None if failure.code in _UNJUDGED else Verdict(False, failure.text, failure.code)
+            if self._respond(frames) is None:
+                return False
+        frames.write(_no(failure, judge.claimed), WRITE_S)
+        return is_judged
 
-    def _wait(self, frames: Frames) -> Frame | None:
+    def _respond(self, frames: Frames) -> Frame | None:
         """The client's response, however long that takes; None when it, or its daemon, is gone."""
+        frame = self._wait(frames, self._response_s)
+        if frame is not None and frame.kind not in (CONTINUE, CANCEL):
+            raise ProtocolError("a response is needed after a challenge")
+        return frame
+
+    def _wait(self, frames: Frames, limit_s: float) -> Frame | None:
+        """The next frame; None when the other side is gone, and when we are to end."""
         if self._is_stopping:
             return None
         number = id(frames)
@@ -162,13 +182,10 @@ class ExchangeServer:
             longest.close()
         self._waiting[number] = frames
         try:
-            frame = frames.read(self._response_s)
+            return frames.read(limit_s)
         finally:
             if self._waiting.get(number) is frames:
                 del self._waiting[number]
-        if frame is not None and frame.kind not in (CONTINUE, CANCEL):
-            raise ProtocolError("a response is needed after a challenge")
-        return frame
 
 
 def _begin(judge: Judge, mechanism: Mechanism) -> Exchange | None:
@@ -179,7 +196,7 @@ def _begin(judge: Judge, mechanism: Mechanism) -> Exchange | None:
             raise TypeError("not a generator")
         return exchange
     except Exception as error:
-        _log.exception("%s has failed: %s", mechanism.offer.name, error)
+        _log.hidden("mechanism-failed", error, mechanism=mechanism.offer.name)
         return None
 
 
@@ -203,7 +220,7 @@ def _step(judge: Judge, exchange: Exchange, response: bytes | None) -> Step:
         return failure
     except Exception as error:  # A mechanism, or a plugin, that is faulty must not take the others with it.
         judge.login = None
-        _log.exception("%s has failed: %s", judge.question.mechanism, type(error).__name__)
+        _log.hidden("mechanism-failed", error, mechanism=judge.question.mechanism)
         return INTERNAL
 
 
@@ -235,8 +252,10 @@ def _ok(grant: Grant, final: bytes | None) -> bytes:
     return pack(OK, fields)
 
 
-def _no(failure: Failed) -> bytes:
+def _no(failure: Failed, claimed: str = "") -> bytes:
     fields = [(b"code", failure.code.encode()), (b"text", failure.text.encode()[:1000])]
+    if claimed:
+        fields.append((b"login", claimed.encode()[:MAX_NAME_BYTES]))
     if failure.end:
         fields.append((b"end", b"1"))
     return pack(NO, fields)

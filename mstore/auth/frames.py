@@ -77,9 +77,16 @@ FIELDS: Mapping[bytes, Mapping[bytes, Field]] = MappingProxyType(
             b"login": Field(MAX_NAME_BYTES, required=True),
             b"final": Field(MAX_DATA_BYTES),
         },
-        NO: {b"code": Field(64, required=True), b"text": Field(1024, required=True), b"end": Field(1)},
+        NO: {
+            b"code": Field(64, required=True),
+            b"text": Field(1024, required=True),
+            b"login": _NAME,
+            b"end": Field(1),
+        },
     }
 )
+_LIMITS = {kind: {name: rule.max_bytes for name, rule in rules.items()} for kind, rules in FIELDS.items()}
+_NEEDED = {kind: [name for name, rule in rules.items() if rule.required] for kind, rules in FIELDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +115,13 @@ def pack(kind: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
 
     Raises: ProtocolError for what is longer than may be.
     """
-    rules = FIELDS[kind]
+    limits = _LIMITS[kind]
     parts = []
     for name, value in fields:
-        if len(value) > rules[name].max_bytes:
+        size = len(value)
+        if size > limits[name]:
             raise ProtocolError(f"{name.decode()} is too long")
-        parts.append(b"%c%b%b%b" % (len(name), name, len(value).to_bytes(2, "big"), value))
+        parts.append(b"%c%b%c%c%b" % (len(name), name, size >> 8, size & 255, value))
     body = b"".join(parts)
     if len(body) > MAX_BODY_BYTES:
         raise ProtocolError("frame is too long")
@@ -125,31 +133,36 @@ def unpack(kind: bytes, body: bytes) -> Frame:
 
     Raises: ProtocolError
     """
-    rules = FIELDS.get(kind)
-    if rules is None:
+    limits = _LIMITS.get(kind)
+    if limits is None:
         raise ProtocolError(f"there is no frame {kind!r}")
     fields: dict[bytes, list[bytes]] = {}
-    at = count = 0
-    while at < len(body):
+    at, count, size = 0, 0, len(body)
+    while at < size:
         count += 1
-        start = at + 1 + body[at]
-        end = start + 2 + int.from_bytes(body[start : start + 2], "big")
-        name = body[at + 1 : start]
-        rule = rules.get(name)
-        if end > len(body) or start + 2 > len(body):
+        start = at + 3 + body[at]
+        if start > size:
             raise ProtocolError("a field is longer than its frame")
-        if rule is None or count > MAX_FIELDS:
+        length = body[start - 2] << 8 | body[start - 1]
+        end = start + length
+        if end > size:
+            raise ProtocolError("a field is longer than its frame")
+        name = body[at + 1 : start - 2]
+        limit = limits.get(name)
+        if limit is None or count > MAX_FIELDS:
             text = f"frame {kind!r} has no field {name[:40]!r}"
-            raise ProtocolError(text if rule is None else "too many fields")
-        if end - start - 2 > rule.max_bytes:
+            raise ProtocolError(text if limit is None else "too many fields")
+        if length > limit:
             raise ProtocolError(f"{name.decode()} is too long")
-        values = fields.setdefault(name, [])
-        if values and not rule.many:
+        if name not in fields:
+            fields[name] = [body[start:end]]
+        elif FIELDS[kind][name].many:
+            fields[name].append(body[start:end])
+        else:
             raise ProtocolError(f"{name.decode()} is given twice")
-        values.append(body[start + 2 : end])
         at = end
-    for name, rule in rules.items():
-        if rule.required and name not in fields:
+    for name in _NEEDED[kind]:
+        if name not in fields:
             raise ProtocolError(f"frame {kind!r} needs {name.decode()}")
     return Frame(kind, fields)
 

@@ -20,6 +20,10 @@ class Turned:
     """The daemon should end the client's connection."""
 
 
+CLOSING = Turned("authentication is not possible just now, try again")
+"""Told to those that still wait when authproxyd ends."""
+
+
 class Gate(Protocol):
     """Admits those who want to be judged. Called by all sessions of authproxyd; never waits itself."""
 

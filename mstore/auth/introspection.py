@@ -26,15 +26,20 @@ class TokenRefused(MStoreError):
 
 
 class Introspection:
-    """Asks one server. Follows no redirection and uses no proxy."""
+    """Asks one server. Follows no redirection and uses no proxy.
 
-    def __init__(self, url: str, credentials: bytes | None = None) -> None:
+    ``tls`` is the client's context (``net.tls.make_client_context``) for a URL of https, which has no other.
+    """
+
+    def __init__(self, url: str, credentials: bytes | None = None, tls: Any = None) -> None:
         parts = urlsplit(url)
         try:
             self._host, self._port = parts.hostname or "", parts.port
         except ValueError:
             raise Invalid(f"{url}: has no port that can be") from None
-        self._is_secure = parts.scheme == "https"
+        if parts.scheme == "https" and tls is None:
+            raise Invalid(f"{url}: TLS is not to be had here")
+        self._tls = tls if parts.scheme == "https" else None
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._head = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
         if credentials is not None:
@@ -42,13 +47,13 @@ class Introspection:
         self._under_way = 0
 
     @classmethod
-    def of(cls, url: str, secret: Path | None) -> Introspection:
-        """For the values of the options; the file's first line is ``NAME:SECRET``.
+    def of(cls, url: str, secret: Path | None, tls: Any = None) -> Introspection:
+        """For the values of the options; the secret's first line is ``NAME:SECRET``.
 
         Raises: Invalid
         """
         if secret is None:
-            return cls(url)
+            return cls(url, tls=tls)
         try:
             line = secret.read_bytes().split(b"\n", 1)[0].strip()
         except OSError as error:
@@ -57,7 +62,7 @@ class Introspection:
         if not colon or not name or not word:
             raise Invalid(f"{secret}: its first line is not NAME:SECRET")
         # RFC 6749 §2.3.1: both are form-encoded first.
-        return cls(url, f"{quote_plus(name)}:{quote_plus(word)}".encode())
+        return cls(url, f"{quote_plus(name)}:{quote_plus(word)}".encode(), tls)
 
     def ask(self, token: str) -> dict[str, Any]:
         """What the issuer says of a token that is active.
@@ -92,8 +97,7 @@ class Introspection:
     def _request(self, body: bytes) -> tuple[int, bytes]:
         """Ask; runs in a thread."""
         until_s = time.monotonic() + TIMEOUT_S
-        kind = http.client.HTTPSConnection if self._is_secure else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=TIMEOUT_S)
+        connection = self._connect()
         try:
             connection.request("POST", self._target, body, self._head)
             response = connection.getresponse()
@@ -105,3 +109,8 @@ class Introspection:
             return response.status, answer
         finally:
             connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self._tls is None:
+            return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_S, context=self._tls)

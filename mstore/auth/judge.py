@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mstore.accounts.keys import Keys
-from mstore.auth.gate import Gate, OpenGate, Turned
+from mstore.accounts.accounts import AccountRecord
+from mstore.accounts.apppasswords import AppPassword
+from mstore.accounts.keys import Keys, ScramKeys
+from mstore.auth.apppassword import is_for, note_use, spellings
+from mstore.auth.gate import CLOSING, Gate, OpenGate, Turned
 from mstore.auth.sasl.mechanism import (
     AUTHENTICATIONFAILED,
     AUTHORIZATIONFAILED,
@@ -20,12 +23,13 @@ from mstore.auth.verdict import Verdict
 from mstore.base import blocking
 from mstore.base.errors import MStoreError
 from mstore.base.ids import AccountId
+from mstore.base.log import Log
 
 SCRAM_ITERATIONS = 4096
 """What an unknown name seems to have before a known one has been seen (RFC 7677 §4 asks for as many)."""
 _NO_SITE_KEY = bytes(32)
 
-_log = logging.getLogger("authproxyd")
+_log = Log()
 
 
 class PasswordJudge(Protocol):
@@ -38,6 +42,8 @@ class KeySource(Protocol):
     """What the account database keeps of passwords (``mstore.accounts.passwords``)."""
 
     def keys(self, account_id: AccountId) -> Keys | None: ...
+    def apps(self, account_id: AccountId) -> Sequence[AppPassword]: ...
+    def note_app_used(self, account_id: AccountId, label: str, day: int) -> None: ...
     def site_key(self) -> bytes: ...
 
 
@@ -76,7 +82,7 @@ class Grant:
 class Judge:
     """Judges the client of one exchange."""
 
-    __slots__ = ("bound", "login", "question", "site")
+    __slots__ = ("_record", "bound", "claimed", "login", "question", "site")
 
     def __init__(self, site: Site, question: Question, bound: bool = False) -> None:
         self.site = site
@@ -85,19 +91,23 @@ class Judge:
         """The client was offered this mechanism bound to the channel as well (RFC 5802 §6)."""
         self.login: str | None = None
         """Who is being judged, once somebody is; empty where there is no name yet."""
+        self.claimed = ""
+        """The name that the client has given last, once it has; the log is told of it."""
+        self._record: AccountRecord | None = None
 
     def admit(self, login: str) -> None:
         """Say that somebody is about to be judged; may wait.
 
         Raises: Failed when he is not to be.
         """
-        self.login = login
+        self.login = self.claimed = login
         admission = self.site.gate.admit(self.question.peer, login)
         if isinstance(admission, Turned):
             self.login = None  # Nothing was judged.
             raise Failed(admission.code, admission.text, end=admission.end)
-        if admission > 0:
-            blocking.sleep(admission)
+        if admission > 0 and not blocking.sleep(admission):
+            self.login = None
+            raise Failed(CLOSING.code, CLOSING.text, end=CLOSING.end)
 
     def check_password(self, login: str, password: bytes) -> None:
         """Pass a right password.
@@ -125,9 +135,57 @@ class Judge:
             record = self.site.accounts.find(login)
             if record is None or not record.enabled or self.site.keys is None:
                 return None
+            self._record = record
             return self.site.keys.keys(record.id)
         except MStoreError as error:
             raise self.unavailable(error) from error
+
+    def find_secret(self, login: str, fits: Callable[[bytes], bool]) -> bytes | None:
+        """The password, or the app password, of somebody who may log in, for which this holds.
+
+        ``fits`` is asked once at least, so that who has none, or does not exist, costs the same.
+        Raises: Failed
+        """
+        keys = self.find_keys(login)
+        own = keys.secret if keys is not None else None
+        if fits(own if own is not None else b"\0") and own is not None:
+            return own
+        for app in self._apps():
+            for secret in spellings(app):
+                if fits(secret):
+                    self._note_use(app)
+                    return secret
+        return None
+
+    def find_app_scram(
+        self, hash_name: str, like: ScramKeys, fits: Callable[[ScramKeys], bool]
+    ) -> ScramKeys | None:
+        """The keys for which this holds of an app password of him whose keys were found last.
+
+        Raises: Failed
+        """
+        for app in self._apps():
+            made = app.keys.scram.get(hash_name)
+            if made is None or (made.salt, made.iterations) != (like.salt, like.iterations):
+                continue  # Made for a salt that the client was not told.
+            if fits(made):
+                self._note_use(app)
+                return made
+        return None
+
+    def _apps(self) -> Sequence[AppPassword]:
+        """The app passwords that are for this service, of him whose keys were found last."""
+        if self._record is None or self.site.keys is None:
+            return ()
+        try:
+            found = self.site.keys.apps(self._record.id)
+        except MStoreError as error:
+            raise self.unavailable(error) from error
+        return [app for app in found if is_for(app, self.question.service)]
+
+    def _note_use(self, app: AppPassword) -> None:
+        assert self.site.keys is not None and self._record is not None
+        note_use(self.site.keys, self._record, app, self.question.peer)
 
     def site_key(self) -> bytes:
         """A secret of the site, from which what unknown names seem to have is made."""
@@ -169,5 +227,5 @@ class Judge:
     def unavailable(self, error: MStoreError) -> Failed:
         """What is told of a database or a service that cannot be asked; the log is told more."""
         self.login = None
-        _log.error("cannot judge a login: %s", error)
+        _log.error("login-unavailable", error=str(error))
         return Failed(UNAVAILABLE, "authentication is not possible just now")

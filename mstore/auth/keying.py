@@ -50,13 +50,17 @@ class Keymaker:
         self.keeping = keeping or Keeping()
         self.scheme = scheme or Scheme(self.keeping.scheme)
 
-    def make(self, password: bytes) -> Keys:
+    def make(self, password: bytes, before: Keys | None = None) -> Keys:
         """All that is to be kept of a password. Costs some tenths of a second where SCRAM is enabled.
 
+        The salts are those of the keys ``before``, of an account that has some: its app passwords share them.
         Raises: Invalid when this system does not make such verifiers.
         """
         prepared = prepare(password)
-        scram = {name: make_scram_keys(prepared, name, count) for name, count in self.keeping.scram.items()}
+        scram = {}
+        for name, count in self.keeping.scram.items():
+            like = before.scram.get(name) if before is not None else None
+            scram[name] = make_scram_keys(prepared, name, count, like.salt if like is not None else None)
         return Keys(self.scheme.hash(prepared), scram, password if self.keeping.secret else None)
 
     def verify(self, password: bytes, verifier: str) -> bool:

@@ -7,7 +7,6 @@ never tried on the legacy mechanism: somebody who changed it here must not be le
 
 from __future__ import annotations
 
-import logging
 from typing import Protocol
 
 from mstore.accounts.accounts import Accounts
@@ -15,8 +14,9 @@ from mstore.auth.admission import name_to_ask
 from mstore.auth.driver import Mechanism
 from mstore.auth.verdict import REFUSED, Verdict
 from mstore.base.errors import Exists, Invalid, LimitReached
+from mstore.base.log import Log
 
-_log = logging.getLogger("authproxyd")
+_log = Log()
 
 
 class Enrolling(Mechanism, Protocol):
@@ -49,9 +49,9 @@ class Migration:
         except (Exists, Invalid, LimitReached) as error:
             if self._mechanism.knows(login):  # made meanwhile, perhaps with another password
                 return self._mechanism.verify(login, password, peer, service)
-            _log.warning("cannot migrate %s: %s", name, error)
+            _log.warning("migration-failed", user=name, error=str(error))
             return REFUSED
-        _log.info("migrated %s", name)
+        _log.info("migrated", user=name)
         return Verdict(True)
 
     def close(self) -> None:

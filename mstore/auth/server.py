@@ -7,17 +7,18 @@ A line is at most 4 KB, and who does not send it within half a minute is left.
 
 from __future__ import annotations
 
-import logging
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import mstore
 from mstore.auth.driver import Mechanism
-from mstore.auth.gate import Gate, OpenGate, Turned
+from mstore.auth.gate import CLOSING, Gate, OpenGate, Turned
 from mstore.auth.mechanism import available_mechanisms, find_driver
 from mstore.auth.verdict import REFUSED, UNAVAILABLE, Verdict
 from mstore.base import blocking
 from mstore.base.errors import MStoreError
+from mstore.base.log import Log
 
 MAX_LINE_BYTES = 4096
 TIMEOUT_S = 30.0
@@ -26,7 +27,7 @@ LOCAL = "local"
 
 BAD_COMMAND = Verdict(False, "the command is: AUTHENTICATE login password")
 
-_log = logging.getLogger("authproxyd")
+_log = Log()
 
 
 class Connection(Protocol):
@@ -46,18 +47,18 @@ class Server:
         self._gate = gate or OpenGate()
         self._timeout_s = timeout_s
 
-    def handle(self, connection: Connection) -> Verdict | None:
-        """Serve one client and close its connection; returns what was answered, None when the client left."""
+    def handle(self, connection: Connection, judged: Callable[[Verdict], object]) -> None:
+        """Serve one client and close its connection; ``judged`` is told what is answered, before it is."""
         try:
             line = self._read_line(connection)
             if line is None:
-                return None
+                return
             verdict = self._judge(line)
+            judged(verdict)
             connection.settimeout(self._timeout_s)
             connection.sendall(format_answer(verdict))
-            return verdict
         except OSError:
-            return None
+            pass  # The client has left.
         finally:
             connection.close()
 
@@ -75,12 +76,12 @@ class Server:
         admission = self._gate.admit(LOCAL, name)
         if isinstance(admission, Turned):
             return Verdict(False, admission.text)
-        if admission > 0:
-            blocking.sleep(admission)
+        if admission > 0 and not blocking.sleep(admission):
+            return Verdict(False, CLOSING.text)
         try:
             verdict = self._mechanism.verify(name, password)
         except MStoreError as error:
-            _log.error("cannot judge a login: %s", error)
+            _log.error("login-unavailable", error=str(error))
             return UNAVAILABLE
         self._gate.note(LOCAL, name, verdict.ok)
         return verdict

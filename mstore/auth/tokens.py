@@ -127,8 +127,10 @@ class Tokens:
         self.configuration_url = configuration_url
 
     @classmethod
-    def of(cls, settings: Settings) -> Tokens | None:
+    def of(cls, settings: Settings, tls: Any = None) -> Tokens | None:
         """From the options; reads files that may be root's. None where no token can be judged.
+
+        ``tls`` is the context by which an introspection URL of https is asked.
 
         Raises: Invalid
         """
@@ -138,7 +140,7 @@ class Tokens:
         introspection = None
         if settings.oauth_introspection_url is not None:
             secret = settings.oauth_introspection_secret
-            introspection = Introspection.of(settings.oauth_introspection_url, secret)
+            introspection = Introspection.of(settings.oauth_introspection_url, secret, tls)
         return cls(
             keys, settings.oauth_issuer, settings.oauth_audience, settings.oauth_name_claim,
             settings.oauth_scope, settings.oauth_configuration_url, introspection,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,8 @@ class Verdict:
     text: str = ""
     code: str = ""
     """Why not, for protocols that have codes (RFC 5530): EXPIRED, CONTACTADMIN; empty: what is usual."""
+    mechanism: str = field(default="", compare=False)
+    """By which it was tried, where it was SASL's."""
 
 
 REFUSED = Verdict(False, "login or password is wrong")

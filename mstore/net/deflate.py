@@ -81,7 +81,7 @@ class Deflated:
         below = getattr(self._socket, "pending", None)
         return bool(self._received or self._is_full or (below is not None and below()))
 
-    def sendall(self, data: bytes) -> None:
+    def sendall(self, data: bytes | memoryview) -> None:
         """Send all of it, in such a way that the peer can read it all.
 
         Raises: TimeoutError, OSError.

@@ -19,6 +19,8 @@ class Counters(Protocol):
     """The worker's counters, by name."""
 
     def add(self, name: str, amount: int = 1) -> None: ...
+    def add_of(self, name: str, kind: str) -> None: ...
+    def observe(self, name: str, seconds: float) -> None: ...
 
 
 class Authenticator(Protocol):
@@ -57,10 +59,52 @@ class AccountFinder(Protocol):
     def note_grants(self, account_id: AccountId, identifiers: Iterable[str], only: bool) -> None: ...
 
 
+class Admission(Protocol):
+    """Counts the sessions of each user, over all workers of the daemon."""
+
+    def admit(self, user: str) -> bool: ...
+    def dismiss(self, user: str) -> None: ...
+
+
+class Everybody:
+    """Admits whoever comes, for programs and tests that have no other workers."""
+
+    def admit(self, user: str) -> bool:
+        """Yes."""
+        return True
+
+    def dismiss(self, user: str) -> None:
+        """Nothing was counted."""
+
+
+def tell_nobody() -> None:
+    """What a session does at a login while nobody wants to hear of it."""
+
+
 class StoreOpener(Protocol):
     """The store of this process (``mstore.store.store.Store``)."""
 
     def account(self, record: Any) -> Any: ...
+
+
+class Follower(Protocol):
+    """Is told whose a session is, to show it to those who want to see it (``workers/tracing.py``)."""
+
+    def enter(self, session: Any, user: str, text: str) -> None:
+        """From now on a session is this user's; ``text`` says why."""
+
+    def leave(self, session: Any, text: str) -> None:
+        """A session is nobody's any more."""
+
+
+class Unwatched:
+    """Follows nobody."""
+
+    def enter(self, session: Any, user: str, text: str) -> None:
+        """Nothing."""
+
+    def leave(self, session: Any, text: str) -> None:
+        """Nothing."""
 
 
 class Tally:
@@ -72,6 +116,15 @@ class Tally:
     def add(self, name: str, amount: int = 1) -> None:
         """Count something."""
         self.values[name] = self.values.get(name, 0) + amount
+
+    def add_of(self, name: str, kind: str) -> None:
+        """Count one of a kind."""
+        self.add(name)
+        self.add(f"{name}:{kind}")
+
+    def observe(self, name: str, seconds: float) -> None:
+        """Count a duration, however long it was."""
+        self.add(name)
 
     def snapshot(self) -> Mapping[str, int]:
         """What was counted so far."""
@@ -93,3 +146,5 @@ class Service:
     """Whoever has come in may do all there is to do: the door was a Unix socket, in a directory that not
     everybody may enter."""
     log: Log = field(default_factory=Log)
+    follower: Follower = field(default_factory=Unwatched)
+    admission: Admission = field(default_factory=Everybody)

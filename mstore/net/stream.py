@@ -17,10 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Protocol
 
+from mstore.base import clock
 from mstore.base.errors import MStoreError
 from mstore.net.deflate import Deflated
 from mstore.net.peer import ClientCertificate
 from mstore.net.tls import channel_bindings, client_certificate, describe_failure
+from mstore.net.trace import Tap
 
 LINE_LIMIT_BYTES = 65536
 RECEIVE_BYTES = 16384
@@ -33,7 +35,7 @@ class Transport(Protocol):
     """What a stream needs of a socket."""
 
     def recv(self, size: int, /) -> bytes: ...
-    def sendall(self, data: bytes, /) -> None: ...
+    def sendall(self, data: bytes | memoryview, /) -> None: ...
     def settimeout(self, seconds: float | None, /) -> None: ...
     def close(self) -> None: ...
 
@@ -47,7 +49,11 @@ class Disconnected(StreamFailed):
 
 
 class TimedOut(StreamFailed):
-    """The peer neither sent nor took anything for too long."""
+    """The peer sent nothing for too long."""
+
+
+class Stalled(StreamFailed):
+    """The peer takes nothing of what it is being sent, for too long: nothing more can be said to it."""
 
 
 class LineTooLong(MStoreError):
@@ -85,7 +91,10 @@ class Stream:
         "bytes_in",
         "bytes_out",
         "deflated",
+        "heard_s",
+        "is_stalled",
         "peer",
+        "taps",
         "tls",
     )
 
@@ -101,7 +110,7 @@ class Stream:
         self._socket = transport
         self._buffer = b""
         self._at = 0
-        self._queue: list[bytes] = []
+        self._queue: list[bytes | memoryview] = []
         self._queued_bytes = 0
         self._timeout_s: float | None = None
         self._wrap_tls = wrap_tls
@@ -111,11 +120,18 @@ class Stream:
         """Both directions are compressed; ``bytes_in`` and ``bytes_out`` count what is so afterwards."""
         self.bytes_in = 0
         self.bytes_out = 0
+        self.heard_s = clock.steady()
+        """When the peer has sent something, on the steady clock."""
+        self.taps: tuple[Tap, ...] = ()
+        """Who is told of all that is said here."""
+        self.is_stalled = False
+        """A wait for the peer to take something has lasted too long."""
         self.timeout_s = timeout_s
 
     @property
     def timeout_s(self) -> float | None:
-        """How long one wait for the peer may last, reading or writing; None for ever."""
+        """How long one wait for the peer may last; None for ever. Of writing where the transport has no limit
+        of its own for that."""
         return self._timeout_s
 
     @timeout_s.setter
@@ -149,9 +165,14 @@ class Stream:
             return self._drop_line()
         if end == len(buffer):
             self._buffer, self._at = b"", 0
-            return buffer[at:] if at else buffer
-        self._at = end
-        return buffer[at:end]
+            line = buffer[at:] if at else buffer
+        else:
+            self._at = end
+            line = buffer[at:end]
+        if self.taps:
+            for tap in self.taps:
+                tap.line(line)
+        return line
 
     def read_exact(self, count: int) -> bytes:
         """Exactly so many bytes; for counts that the caller has limited.
@@ -162,7 +183,7 @@ class Stream:
         if len(self._buffer) - at >= count:
             data = self._buffer[at : at + count]
             self._consume(count)
-            return data
+            return self._show_content(data)
         parts = [self._buffer[at:]]
         missing = count - len(parts[0])
         self.discard_input()
@@ -176,7 +197,7 @@ class Stream:
                 data = data[:missing]
             parts.append(data)
             missing -= len(data)
-        return b"".join(parts)
+        return self._show_content(b"".join(parts))
 
     def read_chunks(self, count: int, chunk: int = CHUNK_BYTES) -> Iterator[bytes]:
         """Exactly so many bytes in pieces of at most ``chunk``.
@@ -199,13 +220,15 @@ class Stream:
         if at < len(self._buffer):
             data = self._buffer[at : at + limit]
             self._consume(len(data))
-            return data
-        return self._receive(limit)
+            return self._show_content(data)
+        return self._show_content(self._receive(limit))
 
     def unread(self, data: bytes) -> None:
         """Put bytes back, to be read next."""
         self._buffer = data + self._buffer[self._at :]
         self._at = 0
+        for tap in self.taps:
+            tap.unread(len(data))
 
     def has_input(self) -> bool:
         """Whether bytes are buffered here already: the peer has sent more without waiting."""
@@ -214,6 +237,17 @@ class Stream:
     def has_line(self) -> bool:
         """Whether a whole line is buffered: it can be read without waiting."""
         return self._buffer.find(b"\n", self._at) >= 0
+
+    def ahead(self) -> bytes:
+        """What is buffered and not read yet; it stays so until ``skip``."""
+        return self._buffer[self._at :]
+
+    def skip(self, count: int) -> None:
+        """Take so many bytes of what is ``ahead``, whole lines, as read."""
+        for line in self.ahead()[:count].splitlines(keepends=True) if self.taps else ():
+            for tap in self.taps:
+                tap.line(line)
+        self._consume(count)
 
     def has_arrived(self) -> bool:
         """Whether anything of the peer's is here or in the system, whole or not, that nobody has read yet."""
@@ -246,8 +280,9 @@ class Stream:
             self.flush()
             self._shutdown(socket.SHUT_WR)
             self.timeout_s = timeout_s
+            self.discard_input()
             while limit_bytes > 0:
-                data = self.read_some()
+                data = self._receive(CHUNK_BYTES)
                 if not data:
                     return
                 limit_bytes -= len(data)
@@ -256,15 +291,21 @@ class Stream:
 
     # -- writing ---------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Queue bytes for the peer; they are sent at once when much is queued, otherwise at ``flush``.
 
-        Raises: Disconnected, TimedOut.
+        What a view shows may change afterwards: it has been sent then, or copied.
+        Raises: Disconnected, Stalled.
         """
-        self._queue.append(data)
+        if self.taps:
+            for tap in self.taps:
+                tap.wrote(bytes(data))
         self._queued_bytes += len(data)
         if self._queued_bytes >= QUEUE_BYTES:
+            self._queue.append(data)
             self.flush()
+        else:
+            self._queue.append(bytes(data))
 
     def writelines(self, parts: Iterable[bytes]) -> None:
         """Queue many pieces at once."""
@@ -273,7 +314,7 @@ class Stream:
     def flush(self) -> None:
         """Send what is queued, in one call.
 
-        Raises: Disconnected, TimedOut.
+        Raises: Disconnected, Stalled.
         """
         queue = self._queue
         if not queue:
@@ -284,7 +325,8 @@ class Stream:
         try:
             self._socket.sendall(data)
         except TimeoutError:
-            raise TimedOut("the client takes no data") from None
+            self.is_stalled = True
+            raise Stalled("the client takes no data") from None
         except (OSError, ValueError) as error:
             raise Disconnected("connection lost") from error
         self.bytes_out += len(data)
@@ -321,7 +363,7 @@ class Stream:
     def start_deflate(self) -> None:
         """Go on compressed in both directions (RFC 4978); what was written before goes out as it is.
 
-        Raises: Disconnected, TimedOut.
+        Raises: Disconnected, Stalled.
         """
         self.flush()
         if isinstance(self._socket, Deflated):
@@ -333,7 +375,7 @@ class Stream:
     def end_deflate(self) -> None:
         """Go on without compression behind the answer that is queued, and behind the peer's (RFC 8437 §4.1).
 
-        Raises: Disconnected, TimedOut.
+        Raises: Disconnected, Stalled.
         """
         assert isinstance(self._socket, Deflated)
         self._socket.end()
@@ -411,6 +453,12 @@ class Stream:
         except (OSError, ValueError):
             return b""
         self.bytes_in += len(data)
+        self.heard_s = clock.steady()
+        return data
+
+    def _show_content(self, data: bytes) -> bytes:
+        for tap in self.taps:
+            tap.content(data)
         return data
 
     def _consume(self, count: int) -> None:
@@ -427,6 +475,8 @@ class Stream:
             end = data.find(b"\n") + 1
             if end:
                 self._buffer, self._at = data[end:], 0
+                for tap in self.taps:
+                    tap.dropped()
                 raise LineTooLong(head, (tail + data[:end])[-_EDGE_BYTES:])
             tail = (tail + data[-_EDGE_BYTES:])[-_EDGE_BYTES:]
             data = self._receive(RECEIVE_BYTES)

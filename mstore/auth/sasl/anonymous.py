@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import stringprep
 
 from mstore.auth.judge import Judge
 from mstore.auth.sasl.mechanism import Exchange, Identity, malformed, take_first
+from mstore.base.log import Log
 
 MAX_TRACE_CHARACTERS = 255
 
@@ -19,13 +19,13 @@ _PROHIBITED = (
     stringprep.in_table_c8,
     stringprep.in_table_c9,
 )
-_log = logging.getLogger("authproxyd")
+_log = Log()
 
 
 def exchange(judge: Judge) -> Exchange:
     """Take the trace, for the log."""
     trace = parse_trace((yield from take_first(judge)))
-    _log.info("anonymous login from %s: %r", judge.question.peer, trace)
+    _log.info("anonymous", peer=judge.question.peer, trace=trace)
     return Identity(None)
 
 

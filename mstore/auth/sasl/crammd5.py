@@ -39,10 +39,6 @@ def exchange(judge: Judge) -> Exchange:
     except InvalidResponse:
         raise malformed() from None
     login = found.authcid
-    keys = judge.find_keys(login)
-    secret = keys.secret if keys is not None else None
-    # A digest is made for a name that does not exist as well: both cost the same.
-    right = found.verify(_Secret(secret if secret is not None else b"\0"))
-    if secret is None or not right:
+    if judge.find_secret(login, lambda secret: bool(found.verify(_Secret(secret)))) is None:
         raise Failed
     return Identity(login)

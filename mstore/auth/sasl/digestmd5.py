@@ -18,7 +18,7 @@ MAX_RESPONSE_BYTES = 4096
 """RFC 2831 §2.1.2."""
 SERVICES = {"imap": (b"imap",), "pop3": (b"pop", b"pop3"), "lmtp": (b"smtp", b"lmtp")}
 _PAIR = re.compile(
-    rb'[ \t,]*([a-z-]+)[ \t]*=[ \t]*'
+    rb"[ \t,]*([a-z-]+)[ \t]*=[ \t]*"
     rb'(?:"((?:[^"\\]|\\.)*)"|([^\x00-\x20()<>@,;:\\"/\[\]?={}]+))[ \t]*(?=,|\Z)',
     re.DOTALL,
 )
@@ -47,17 +47,19 @@ def exchange(judge: Judge) -> Exchange:
     fits = fits and uri.split(b"/")[0].lower() in SERVICES.get(question.service, ())
     if not fits or not login or "\0" in login + authzid or not cnonce:
         raise malformed("the response does not fit the challenge")
-    keys = judge.find_keys(login)
-    secret = keys.secret if keys is not None else None
     user = _narrow(given[b"username"]) if utf8 else given[b"username"]
-    inner = md5(b"%b:%b:%b" % (user, _narrow(given.get(b"realm", b"")), _narrow(secret or b""))).digest()
-    first = b"%b:%b:%b" % (inner, nonce, cnonce)
-    if b"authzid" in given:
-        first += b":" + given[b"authzid"]
-    right = compute(first, nonce, cnonce, b"AUTHENTICATE:" + uri)
-    if secret is None or not hmac.compare_digest(right, digest):
+    realm = _narrow(given.get(b"realm", b""))
+
+    def answer(secret: bytes, second: bytes) -> bytes:
+        first = b"%b:%b:%b" % (md5(b"%b:%b:%b" % (user, realm, _narrow(secret))).digest(), nonce, cnonce)
+        if b"authzid" in given:
+            first += b":" + given[b"authzid"]
+        return compute(first, nonce, cnonce, second + b":" + uri)
+
+    secret = judge.find_secret(login, lambda each: hmac.compare_digest(answer(each, b"AUTHENTICATE"), digest))
+    if secret is None:
         raise Failed
-    return Identity(login, authzid, b"rspauth=" + compute(first, nonce, cnonce, b":" + uri))
+    return Identity(login, authzid, b"rspauth=" + answer(secret, b""))
 
 
 def compute(first: bytes, nonce: bytes, cnonce: bytes, second: bytes) -> bytes:
