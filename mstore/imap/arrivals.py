@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Items = tuple[FetchItem, ...]
-Send = Callable[[bytes], None]
+Send = Callable[[bytes | memoryview], None]
 
 
 @lru_cache(maxsize=64)

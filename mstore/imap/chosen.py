@@ -16,7 +16,9 @@ from mstore.imap.errors import Bad, No
 from mstore.imap.selected import Selected
 
 Array = np.ndarray[Any, np.dtype[Any]]
+NO_SUCH_NUMBER = "No message has that number"
 _TOMBSTONE = np.uint64(TOMBSTONE)
+_NONE: Array = np.empty(0, np.int32)
 
 
 class Chosen(NamedTuple):
@@ -24,6 +26,8 @@ class Chosen(NamedTuple):
 
     rows: Array
     gone: bool
+    seq: int = 0
+    """The sequence number, where the client named a single message that is there by a single number."""
 
     def check_none_gone(self, uid: bool) -> None:
         """Answer NO where sequence numbers named messages that are gone; gone UIDs are ignored.
@@ -46,24 +50,37 @@ def choose(selected: Selected, numbers: NumSet, uid: bool) -> Chosen:
         rows = view.rows[np.isin(view.uids, selected.saved, assume_unique=True)]
         flags = selected.mailbox.columns.full.flags
         return Chosen(rows[flags[rows] & _TOMBSTONE == 0], False)
+    single = numbers.single()
+    if single:
+        return _choose_one(selected, single, uid)
     if uid:
         rows = view.rows_of_uids(numbers)
     else:
         if numbers.highest() > view.count:
             _check_bounds(numbers, view.count)
         rows = view.rows_of_seqs(numbers)
-    if not len(rows):
+    if view.is_whole or not len(rows):
         return Chosen(rows, False)
-    flags = selected.mailbox.columns.full.flags
-    if len(rows) == 1:
-        return Chosen(rows[:0], True) if flags.item(rows.item()) & TOMBSTONE else Chosen(rows, False)
-    gone = flags[rows] & _TOMBSTONE != 0
+    gone = selected.mailbox.columns.full.flags[rows] & _TOMBSTONE != 0
     if gone.any():
         return Chosen(rows[~gone], True)
     return Chosen(rows, False)
 
 
+def _choose_one(selected: Selected, number: int, uid: bool) -> Chosen:
+    view = selected.view
+    seq = view.find(number, uid)
+    if not seq:
+        if uid:
+            return Chosen(_NONE, False)
+        raise Bad(NO_SUCH_NUMBER)
+    row = view.row_of_seq(seq)
+    if not view.is_whole and selected.mailbox.columns.full.flags.item(row) & TOMBSTONE:
+        return Chosen(_NONE, True)
+    return Chosen(view.rows[seq - 1 : seq], False, seq)
+
+
 def _check_bounds(numbers: NumSet, count: int) -> None:
     """A range that ends in ``*`` is in bounds whatever its other end: clients poll with ``n:*``."""
     if any(STAR not in pair and max(pair) > count for pair in numbers.ranges):
-        raise Bad("No message has that number")
+        raise Bad(NO_SUCH_NUMBER)

@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from mstore.base.generate import write_all
 from mstore.imap import state
 from mstore.imap.capability import ALWAYS, DORMANT
 from mstore.imap.commands import COMMANDS, Command
 from mstore.imap.errors import CODES
-from mstore.imap.limits import LIMITS
+from mstore.imap.limits import LIMITS, Limit
 
 ROOT = Path(__file__).resolve().parents[2]
 DIALOGUES = ROOT / "tests" / "wire" / "imap"
 MOST_TESTS = 6
 _SPOKEN = re.compile(r"^C[0-9]?-?: \S+ ((?:UID )?[A-Z]+)", re.MULTILINE | re.IGNORECASE)
 _RFC = re.compile(r"RFC ([0-9]{4})")
+_PLACE = re.compile(r" (?:%d|\(%b\))")
 STATES = MappingProxyType(
     {
         state.ANY: "any",
@@ -175,8 +177,8 @@ def _show(node: ast.expr | None) -> str:
         return node.id
     strings = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
     words = [part.decode("ascii") if isinstance(part, bytes) else str(part) for part in strings]
-    words = [word.replace(" %d", "").strip() for word in words if word != "?" and not word.isdigit()]
-    return " or ".join(words) if words else f"as it happens (`{ast.unparse(node)}`)"
+    words = [_PLACE.sub("", word).strip() for word in words if word != "?" and not word.isdigit()]
+    return " or ".join(filter(None, words)) if any(words) else f"as it happens (`{ast.unparse(node)}`)"
 
 
 def _store_errors() -> Iterator[tuple[str, str, str]]:
@@ -237,12 +239,19 @@ def format_manual() -> str:
         "## Limits",
         "",
         "What has no limit of its own here (flags, sets of numbers, words) is limited by the command's line.",
+        "Where an option is named, its default is shown; a message may have `message-size-limit` bytes, and",
+        "`imapd-commands-per-second` limits how fast commands are carried out.",
         "",
-        "| limit | | beyond it |",
-        "|---|--:|---|",
+        "| limit | | option | beyond it |",
+        "|---|--:|---|---|",
     ]
-    lines += [f"| {limit.what} | {limit.value:,} | {limit.beyond} |" for limit in LIMITS]
+    lines += map(_format_limit, LIMITS)
     return "\n".join(lines) + "\n"
+
+
+def _format_limit(limit: Limit) -> str:
+    option = f"`{limit.option}`" if limit.option else ""
+    return f"| {limit.what} | {limit.value:,} | {option} | {limit.beyond} |"
 
 
 def generated() -> dict[Path, str]:
@@ -250,12 +259,5 @@ def generated() -> dict[Path, str]:
     return {ROOT / "docs" / "imap.md": format_manual()}
 
 
-def main() -> None:
-    """Write it."""
-    for path, text in generated().items():
-        path.write_text(text, encoding="utf-8")
-        print(path.relative_to(ROOT))
-
-
 if __name__ == "__main__":
-    main()
+    write_all(generated())

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mstore.base.limitoptions import LINE_BYTES, LITERALS_BYTES
 from mstore.base.numset import MAX_NUMBER
 from mstore.imap import contexts, reader, session
 from mstore.imap.commands import any as any_state
 from mstore.imap.commands import catenate, idle, login, multisearch, sort
-from mstore.imap.grammar import entries, fetchitems, flags, listrequest, modifiers, searchkeys, sources
+from mstore.imap.grammar import (
+    entries,
+    fetchitems,
+    flags,
+    listrequest,
+    modifiers,
+    notify,
+    searchkeys,
+    sources,
+)
 from mstore.mail import address, header, mime, params, sortkeys
 from mstore.net import deflate, penalty
 from mstore.store import acl, annotation, names, namespace
@@ -27,12 +37,14 @@ class Limit:
     what: str
     value: int
     beyond: str
+    option: str = ""
+    """By which it is set; then the value is the default."""
 
 
 LIMITS = (
     # What a command may bring.
-    Limit("bytes of a line, and of all lines of a command", reader.LINE_BYTES, "BAD"),
-    Limit("bytes of all literals of a command", reader.LITERALS_BYTES, "BAD"),
+    Limit("bytes of a line, and of all lines of a command", LINE_BYTES, "BAD", "imapd-line-limit"),
+    Limit("bytes of all literals of a command", LITERALS_BYTES, "BAD", "imapd-literals-limit"),
     Limit("bytes of all literals before login", reader.EARLY_LITERALS_BYTES, "BAD"),
     Limit("bytes of an unasked literal without LITERAL+", reader.UNASKED_MINUS_BYTES, "BAD [TOOBIG]"),
     Limit("bytes of a refused literal that are read away", reader.DISCARD_BYTES, "BYE [TOOBIG]"),
@@ -53,6 +65,8 @@ LIMITS = (
     Limit("parts of CATENATE", catenate.MAX_PARTS, "BAD"),
     Limit("names and sources of ESEARCH", sources.MAX_NAMES, "BAD"),
     Limit("mailboxes of ESEARCH", multisearch.MAX_MAILBOXES, "NO [LIMIT]"),
+    Limit("groups of mailboxes of NOTIFY", notify.MAX_GROUPS, "BAD"),
+    Limit("events of a group", notify.MAX_EVENTS, "BAD"),
     Limit("annotations in a command", entries.MAX_ENTRIES, "BAD"),
     Limit("bytes of an annotation's name", entries.MAX_ENTRY_BYTES, "BAD"),
     Limit("fields of ID", any_state.MAX_ID_FIELDS, "BAD"),

@@ -185,7 +185,7 @@ class Notifying:
         except (Moved, StreamFailed):
             raise
         except MStoreError as error:
-            session.service.log.error("news", session=session.id, user=session.user, error=str(error))
+            session.service.log.error("news-failed", session=session.id, user=session.user, error=str(error))
 
     def _tell(self) -> None:
         session = self._session

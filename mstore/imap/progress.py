@@ -55,6 +55,8 @@ class Progress:
             self._session.stream.flush()
 
     def _notice(self) -> bytes:
+        if not self._session.offers(b"INPROGRESS"):
+            return b"* OK Still at it\r\n"
         tag = b"NIL" if b"]" in self._tag else b'"' + self._tag + b'"'
         state = b"%d %d" % (self._done, self._goal) if self._done < self._goal else b"NIL NIL"
         return b"* OK [INPROGRESS (" + tag + b" " + state + b")] Still at it\r\n"

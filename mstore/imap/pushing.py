@@ -131,7 +131,7 @@ class Pusher:
         except Bye as last:
             self._end(last.text, last.code)
         except MStoreError as error:
-            session.service.log.error("news", session=session.id, user=session.user, error=str(error))
+            session.service.log.error("news-failed", session=session.id, user=session.user, error=str(error))
 
     def _end(self, text: str, code: bytes | None) -> None:
         self._closed = True

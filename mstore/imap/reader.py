@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from mstore.base.errors import MStoreError, TooBig
+from mstore.base.limitoptions import LINE_BYTES, LITERALS_BYTES
 from mstore.files.spool import Spool
 from mstore.imap.errors import Bad, Bye, No
 from mstore.imap.grammar.cursor import Literal
 from mstore.net.stream import CHUNK_BYTES, Disconnected, LineTooLong, Stream
 
-LINE_BYTES = 65536
-LITERALS_BYTES = 1 << 20
-"""All literals of one command together, the message of an APPEND aside."""
+if TYPE_CHECKING:
+    from mstore.net.service import Service
+
 EARLY_LITERALS_BYTES = 8192
-"""Before login."""
+"""All literals of one command together, before login."""
 SPOOL_ABOVE_BYTES = 256 * 1024
 HELD_BYTES = 4 << 20
 """So much of small messages of one command is held in memory; more of them are gathered in a spool."""
@@ -55,6 +58,20 @@ class Limits:
 
 EARLY_LIMITS = Limits(LINE_BYTES, EARLY_LITERALS_BYTES, EARLY_DISCARD_BYTES)
 COMMAND_LIMITS = Limits(LINE_BYTES, LITERALS_BYTES, DISCARD_BYTES)
+
+
+@lru_cache(maxsize=16)
+def limits_of(service: Service) -> tuple[Limits, Limits]:
+    """How much a command may bring at this site, before and after login."""
+    line, literals = service.settings.imapd_line_limit, service.settings.imapd_literals_limit
+    early = replace(EARLY_LIMITS, line_bytes=min(line, EARLY_LIMITS.line_bytes))
+    return early, replace(COMMAND_LIMITS, line_bytes=line, literals_bytes=literals)
+
+
+@lru_cache(maxsize=16)
+def with_message(limits: Limits, size_bytes: int) -> Limits:
+    """The same for a command that brings messages of at most this size."""
+    return replace(limits, message_bytes=size_bytes)
 
 
 class Reader:

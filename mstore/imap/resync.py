@@ -17,6 +17,7 @@ from mstore.store.view import View
 
 Send = Callable[[bytes], None]
 RANGES_IN_A_LINE = 1000
+_FEW = 8
 
 
 def tell_vanished(selected: Selected, since: int, known: NumSet | None, send: Send, above: int = 0) -> None:
@@ -46,8 +47,16 @@ def tell_missed(selected: Selected, resync: Resync, send: Send) -> None:
 
 
 def changed_since(selected: Selected, rows: Array, modseq: int) -> Array:
-    """Those of the rows with a MODSEQ above this one (RFC 7162 §3.1.4.1)."""
-    changed: Array = rows[selected.mailbox.columns.full.modseq[rows] > np.uint64(modseq)]
+    """Those of ascending rows with a MODSEQ above this one (RFC 7162 §3.1.4.1)."""
+    modseqs = selected.mailbox.columns.full.modseq
+    if len(rows) > _FEW:
+        # A look at neighbours costs a tenth of one at chosen places, and what has changed is little.
+        found = (modseqs[rows[0] : rows[-1] + 1] > np.uint64(modseq)).nonzero()[0].astype(rows.dtype)
+        if len(found) < len(rows) // _FEW:
+            found += rows[0]
+            chosen: Array = found[rows[rows.searchsorted(found)] == found]
+            return chosen
+    changed: Array = rows[modseqs[rows] > np.uint64(modseq)]
     return changed
 
 

@@ -84,6 +84,17 @@ def send_results(
         session.send(format_esearch(correlator, uid, options, numbers, modseq))
 
 
+def completion(selected: Selected, name: bytes, uid: bool) -> bytes | None:
+    """The reply to a search that has answered; by number, it says if there are messages that it left out.
+
+    Those are expunged and yet to be told; the numbers of the others hold (RFC 3501 §7.4.1, RFC 5530 §3).
+    Where UIDs are asked for, the EXPUNGE goes before the reply itself.
+    """
+    if uid or not selected.view.held_back():
+        return None
+    return b"[EXPUNGEISSUED] " + name + b" completed for the messages that are left"
+
+
 def check_tag(selected: Selected | None, options: ReturnOptions | None, tag: bytes) -> None:
     """Pass a command whose tag names no results that are followed already (RFC 5267 §4.3).
 

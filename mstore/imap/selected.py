@@ -16,7 +16,7 @@ from mstore.base.flags import FIRST_KEYWORD_BIT, SYSTEM_FLAGS, USER_BITS
 from mstore.base.numset import format_numset
 from mstore.imap.arrivals import Arrivals
 from mstore.imap.errors import Bye
-from mstore.imap.render.lines import format_lines
+from mstore.imap.render.lines import Lines, format_lines
 from mstore.store.rights import flag_mask
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 NO_UIDS = np.empty(0, np.uint32)
 NOBODY: frozenset[int] = frozenset()
+
+_AT_ONCE = 4096
+"""So many removals are written by one operation."""
 
 
 class Selected:
@@ -192,7 +195,9 @@ class Selected:
         if changes.expunged_seqs and self.uids_vanish:
             stream.write(b"* VANISHED " + format_numset(changes.expunged_uids[::-1]) + b"\r\n")
         elif changes.expunged_seqs:
-            stream.writelines(b"* %d EXPUNGE\r\n" % seq for seq in changes.expunged_seqs)
+            for at in range(0, len(changes.expunged_seqs), _AT_ONCE):
+                part = changes.expunged_seqs[at : at + _AT_ONCE]
+                stream.write(b"* %d EXPUNGE\r\n" * len(part) % tuple(part))
         if changes.exists is not None:
             stream.write(b"* %d EXISTS\r\n" % changes.exists)
         if changes.recent is not None and not self.rev2:
@@ -231,14 +236,30 @@ class Selected:
     def note_own(self, uids: Iterable[int]) -> None:
         """This client has added these messages."""
         if self.contexts is not None or (self.events is not None and self.events.items):
-            self.own_uids |= frozenset(uids)
+            self.own_uids |= frozenset(map(int, uids))
 
     def is_told(self) -> bool:
         """Whether the client has been told of all changes."""
         return self.view.modseq == self.mailbox.highest_modseq and not self.view.held_back()
+
+    def line(self, seq: int, row: int, *items: bytes) -> bytes:
+        """One FETCH response with these items."""
+        return Lines(items, self.mailbox, self.view, self.uid_only).one(seq, row) + b")\r\n"
+
     def lines(self, seqs: Array, rows: Array, *items: bytes) -> Iterator[bytes]:
         """FETCH responses with these items, as the client wants its messages called."""
         return format_lines(self.mailbox, self.view, seqs, rows, *items, uid_only=self.uid_only)
+
+    def each_line(self, rows: Array, *items: bytes) -> list[bytes]:
+        """The same of each row by itself, for rows in any order."""
+        order = rows.argsort()
+        rows = rows[order]
+        lines = Lines(items, self.mailbox, self.view, self.uid_only)
+        texts = lines.beginnings(self.view.seqs_of_rows(rows), rows)
+        told = [b""] * len(texts)
+        for place, text in zip(order.tolist(), texts, strict=True):
+            told[place] = text + b")\r\n"
+        return told
 
     def format_modseq(self) -> bytes:
         """The HIGHESTMODSEQ up to which the client knows all changes (RFC 7162 §3.1.2.1)."""

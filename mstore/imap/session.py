@@ -11,7 +11,6 @@ during IDLE, and after NOTIFY between commands.
 
 from __future__ import annotations
 
-import random
 import re
 from contextlib import nullcontext
 from dataclasses import replace
@@ -19,21 +18,28 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mstore.base import blocking
+from mstore.auth.client import Accepted
+from mstore.base import blocking, clock
 from mstore.base.errors import MStoreError
+from mstore.base.ids import make_session_id
 from mstore.files.spool import Spool
 from mstore.imap import reader, respond, state
 from mstore.imap.capability import LITERAL_MINUS, LITERAL_PLUS, capabilities, mechanisms, switched_off
 from mstore.imap.commands import COMMANDS, Command
+from mstore.imap.commands.login import log_in
 from mstore.imap.errors import Bad, Bye, CommandFailed, No, no_for, uid_required
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.extensions import IMAP4REV2, UTF8
 from mstore.net.nologin import read_nologin
+from mstore.net.pace import pace_of
+from mstore.net.service import tell_nobody
 from mstore.net.stream import LineTooLong, StreamFailed, TimedOut
 from mstore.store.acl import ANONYMOUS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
 
     from mstore.imap.notifying import Notifying
     from mstore.imap.pushing import Pusher
@@ -51,6 +57,7 @@ EARLY_BAD_LIMIT = 10
 BAD_LIMIT = 50
 """So many commands in a row that are no commands end the session."""
 STOPPING = "Server shutting down"
+KICKED = "An administrator has ended this session"
 CONDSTORE, QRESYNC, UIDONLY = b"CONDSTORE", b"QRESYNC", b"UIDONLY"
 FAULT_LIMIT = 3
 """So many faults of ours do."""
@@ -71,10 +78,14 @@ class Session:
         "_id",
         "_said_goodbye",
         "_stopping",
+        "_user_given",
         "access",
+        "command",
         "enabled",
         "idle",
         "notifying",
+        "on_login",
+        "pace",
         "penalty",
         "pusher",
         "record",
@@ -82,6 +93,7 @@ class Session:
         "service",
         "state",
         "stream",
+        "tag",
         "user",
         "utf8",
     )
@@ -90,6 +102,8 @@ class Session:
         self.stream = stream
         self.service = service
         self.state: int = state.NOT_AUTHENTICATED
+        self.on_login: Callable[[], object] = tell_nobody
+        """Called when the client has logged in, before it is told so."""
         self.idle = False
         """Waiting for the client: nothing is lost when the session ends now."""
         self.user: str | None = None
@@ -106,11 +120,18 @@ class Session:
         """What the client is told since NOTIFY; None: what everybody is told."""
         self.penalty: Penalty | None = None
         """What failed logins have cost so far."""
+        self.pace = pace_of(service.settings.imapd_commands_per_second)
+        """How fast commands may come; None where that is not limited."""
+        self.command: Command
+        """The command that runs, and whose reply is still to be sent: that of its ``tag``."""
+        self.tag = b"*"
         self._bad = 0
         self._faults = 0
         self._said_goodbye = False
-        self._stopping = False
+        self._stopping = ""
+        """Why the session is to end."""
         self._id = ""
+        self._user_given: str | None = None
 
     # -- for workers -------------------------------------------------------------------------------------
 
@@ -118,8 +139,12 @@ class Session:
     def id(self) -> str:
         """A name for this session in the log."""
         if not self._id:
-            self._id = f"{random.getrandbits(32):08x}"
+            self._id = make_session_id()
         return self._id
+
+    def preauthenticate(self, user: str) -> None:
+        """Begin as this user, who need not log in (RFC 3501 §7.1.4); called before ``run``."""
+        self._user_given = user
 
     def run(self) -> None:
         """Serve the client from the greeting to the end; leaves the closing of the stream to the caller."""
@@ -135,17 +160,27 @@ class Session:
         except StreamFailed:
             pass
         except MStoreError as error:
-            self.service.log.error("session", session=self.id, user=self.user, error=str(error))
+            self.service.log.error(
+                "session-failed", session=self.id, user=self.user, peer=stream.peer, error=str(error)
+            )
         finally:
             self.state = state.LOGGED_OUT
             self.stop_notifying()
             if self.pusher is not None:
                 self.pusher.end()
             self.leave_mailbox()
+            self._dismiss()
 
     def stop(self) -> None:
         """End the session as soon as no command is cut by it; called from another greenlet, never waits."""
-        self._stopping = True
+        self._end(STOPPING)
+
+    def kick(self) -> None:
+        """The same, because an administrator wants it."""
+        self._end(KICKED)
+
+    def _end(self, why: str) -> None:
+        self._stopping = why
         if self.idle:
             blocking.spawn(self._end_waiting)
 
@@ -154,13 +189,13 @@ class Session:
         pusher = self.pusher
         with nullcontext() if pusher is None else pusher.alone():
             if self.idle:
-                self.say_goodbye(STOPPING)
+                self.say_goodbye(self._stopping)
                 self.stream.interrupt()
 
     # -- for commands ------------------------------------------------------------------------------------
 
-    def send(self, data: bytes) -> None:
-        """Queue whole responses."""
+    def send(self, data: bytes | memoryview) -> None:
+        """Queue responses, or parts of one; a view is of no more concern afterwards."""
         self.stream.write(data)
 
     @property
@@ -198,28 +233,49 @@ class Session:
     def enter(self, record: Any | None, access: Access) -> None:
         """The client has logged in; without a record it is nobody in particular.
 
-        Raises: Unavailable, Moved, Corrupt, StorageFailed when the account's mail cannot be reached.
+        Raises: Unavailable, Moved, Corrupt, StorageFailed when the account's mail cannot be reached; No when
+        the user has as many sessions already as may be.
         """
         access.follow_commands()
         if record is not None:
             _ = access.account  # opened now, and as long as the session lasts
+            if not self.service.admission.admit(record.id):
+                raise self._too_many(record.name)
         self.record, self.access = record, access
         self.user = ANONYMOUS if record is None else record.name
         self.state = state.AUTHENTICATED
         self._bad = 0
         self.penalty = None
         self.stream.timeout_s = self.service.settings.imapd_autologout
-        self.service.counters.add("logins")
+        self.on_login()
+        self.service.follower.enter(self, self.user, "logged in")
 
     def leave(self) -> None:
         """The client has logged out, and may log in again: nothing of before is left (RFC 8437 §4)."""
+        self.service.follower.leave(self, "logged out")
         self.stop_notifying()
         self.leave_mailbox()
+        self._dismiss()
         self.state = state.NOT_AUTHENTICATED
         self.access = self.record = self.user = None
         self.enabled = frozenset()
         self.utf8 = False
         self.stream.timeout_s = self.service.settings.login_timeout
+
+    def _dismiss(self) -> None:
+        """This is no session of its user's any more."""
+        record, self.record = self.record, None
+        if record is not None:
+            self.service.admission.dismiss(record.id)
+
+    def _too_many(self, user: str) -> No:
+        service = self.service
+        limit = service.settings.imapd_connections_per_user
+        service.counters.add_of("connections_refused", "imapd-connections-per-user")
+        service.log.warning(
+            "too-many-sessions", session=self.id, user=user, sessions=limit, peer=self.stream.peer
+        )
+        return No(f"You have {limit} connections already; close some", b"LIMIT")
 
     def enable(self, *words: bytes) -> None:
         """The client uses an extension from now on.
@@ -245,13 +301,13 @@ class Session:
         if self.notifying is not None:
             self.notifying.note_own(*names)
 
-    def note_own_messages(self, mailbox: Mailbox, uids: Iterable[int]) -> None:
+    def note_own_messages(self, mailbox: Mailbox, uids: Sequence[int] | npt.NDArray[Any]) -> None:
         """This client has added these messages: they are not sent to it unasked (RFC 5465 §5.2)."""
         selected = self.selected
         if selected is not None and selected.mailbox.path == mailbox.path:
             selected.note_own(uids)
         elif self.notifying is not None:
-            self.notifying.note_own_messages(mailbox, len(tuple(uids)))
+            self.notifying.note_own_messages(mailbox, len(uids))
 
     def stop_notifying(self) -> None:
         """What NOTIFY has asked for is not told any more."""
@@ -269,7 +325,7 @@ class Session:
             if self.state == state.SELECTED:
                 self.state = state.AUTHENTICATED
 
-    def read_line(self, limit: int = reader.LINE_BYTES) -> bytes:
+    def read_line(self, limit: int) -> bytes:
         """A line that belongs to the command under way, without its end.
 
         Raises: Bad when it is too long; Bye when the session is being stopped; StreamFailed.
@@ -290,7 +346,7 @@ class Session:
             return
         self._said_goodbye = True
         try:
-            code = b"UNAVAILABLE" if self._stopping else code
+            code = b"UNAVAILABLE" if self._stopping == STOPPING else code
             self.stream.write(respond.tagged(b"*", b"BYE", text, code))
             self.stream.flush()
         except StreamFailed:
@@ -303,15 +359,26 @@ class Session:
         if closed is not None:
             self.stream.write(respond.tagged(b"*", b"BYE", closed, b"ALERT"))
             return False
+        kind, text = b"OK", f"{self.service.settings.server_name} ready"
+        if self._user_given is not None:
+            try:
+                log_in(self, Accepted(self._user_given, self._user_given), "PREAUTH")
+            except CommandFailed as failure:
+                self.say_goodbye(str(failure))
+                return False
+            except MStoreError as error:
+                self.say_goodbye(str(error))
+                return False
+            kind, text = b"PREAUTH", f"{text}, logged in as {self.user}"
         code = b"CAPABILITY " + self.capabilities()
-        self.stream.write(respond.tagged(b"*", b"OK", f"{self.service.settings.server_name} ready", code))
+        self.stream.write(respond.tagged(b"*", kind, text, code))
         return True
 
     def _serve(self) -> None:
         stream = self.stream
         while self.state:
             if self._stopping:
-                self.say_goodbye(STOPPING)
+                self.say_goodbye(self._stopping)
                 return
             if not stream.has_line():
                 stream.flush()
@@ -326,6 +393,7 @@ class Session:
                 self.idle = False
                 if self.pusher is not None:
                     self.pusher.hold()
+                self._keep_pace()
                 if not self._answer_long_line(error, limits):
                     return
                 continue
@@ -336,12 +404,17 @@ class Session:
             if not line:
                 return
             if self._stopping:
-                self.say_goodbye(STOPPING)
+                self.say_goodbye(self._stopping)
                 return
             # Who sends commands without a pause must not keep the worker from its other sessions.
             blocking.breathe()
+            self._keep_pace()
             if not self._handle(line, limits):
                 return
+
+    def _keep_pace(self) -> None:
+        if self.pace is not None:
+            self.pace.keep(self.service, self)
 
     def _handle(self, line: bytes, limits: reader.Limits) -> bool:
         """One command; whether the session goes on."""
@@ -379,8 +452,10 @@ class Session:
 
     def _run(self, tag: bytes, row: Command, cursor: Cursor) -> bool:
         """Run a command that is valid now, report news, reply; whether the session goes on."""
-        stream = self.stream
-        self.service.counters.add("commands")
+        self.tag, self.command = tag, row
+        stream, counters = self.stream, self.service.counters
+        counters.add("commands")
+        began = clock.steady()
         try:
             if self.access is not None:
                 self.access.is_fresh = False
@@ -392,23 +467,26 @@ class Session:
             if self.notifying is not None and row.seqs == "may-expunge":
                 self.notifying.tell_others()
         except CommandFailed as failure:
-            return self._fail(tag, failure, row)
+            return self._fail(self.tag, failure, row)
         except StreamFailed:
             raise
         except MStoreError as error:
-            return self._fail(tag, no_for(error), row)
+            return self._fail(self.tag, no_for(error), row)
         except Exception as error:
             self._faults += 1
-            self.service.counters.add("errors")
+            counters.add("errors")
             self.service.log.exception(
                 "fault", error, session=self.id, user=self.user, command=row.name.decode()
             )
-            self._fail(tag, No("Internal error", b"SERVERBUG"), None)
-            return self._faults < FAULT_LIMIT or self._fail(tag, Bye("Too many internal errors"), None)
+            self._fail(self.tag, No("Internal error", b"SERVERBUG"), None)
+            return self._faults < FAULT_LIMIT or self._fail(self.tag, Bye("Too many internal errors"), None)
+        finally:
+            if row.kind:
+                counters.observe(row.kind, clock.steady() - began)
         if text is None:
-            stream.write(tag + row.done)
+            stream.write(self.tag + row.done)
         elif text:
-            stream.write(b"%b OK %b\r\n" % (tag, text))
+            stream.write(b"%b OK %b\r\n" % (self.tag, text))
         self._bad = 0
         return self.state != state.LOGGED_OUT
 
@@ -438,7 +516,7 @@ class Session:
 
     def _limits(self) -> reader.Limits:
         """How much the next command may bring."""
-        limits = reader.EARLY_LIMITS if self.state == state.NOT_AUTHENTICATED else reader.COMMAND_LIMITS
+        limits = reader.limits_of(self.service)[self.state != state.NOT_AUTHENTICATED]
         off = switched_off(self.service, self.user)
         if not off or LITERAL_PLUS not in off:
             return limits
@@ -451,7 +529,7 @@ class Session:
     ) -> reader.Reader:
         settings = self.service.settings
         if row is not None and row.takes_message:
-            limits = replace(limits, message_bytes=settings.message_size_limit)
+            limits = reader.with_message(limits, settings.message_size_limit)
         literals = reader.Reader(
             self.stream, limits, lambda: Spool(settings.spool_path, settings.message_size_limit), failure
         )

@@ -55,6 +55,18 @@ news are told.
 """
 
 
+_KINDS = {
+    **dict.fromkeys((b"APPEND", b"REPLACE"), "append"),
+    **dict.fromkeys((b"COPY", b"MOVE"), "copy"),
+    **dict.fromkeys((b"SEARCH", b"ESEARCH", b"SORT", b"THREAD"), "search"),
+    **dict.fromkeys((b"SELECT", b"EXAMINE"), "select"),
+    **dict.fromkeys((b"LOGIN", b"AUTHENTICATE"), "login"),
+    b"FETCH": "fetch",
+    b"STORE": "store",
+}
+"""As what the time of a command counts; of the others as ``other``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """One row: name, function, states in which it is valid, rule for sequence numbers, source."""
@@ -71,9 +83,14 @@ class Command:
     by_number: bool = False
     """Messages are named or told by number: not for who uses UIDs alone (RFC 9586 §3.2)."""
     done: bytes = field(init=False, default=b"")
+    kind: str = field(init=False, default="")
+    """Where the time that it takes is counted; empty for what only waits."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "done", b" OK " + self.name + b" completed\r\n")
+        if self.name != b"IDLE":
+            kind = _KINDS.get(self.name.removeprefix(b"UID "), "other")
+            object.__setattr__(self, "kind", f"command.{kind}")
 
 
 def make_table(rows: Iterable[Command]) -> Mapping[bytes, Command]:

@@ -44,7 +44,7 @@ def run_id(session: Session, tag: bytes, cursor: Cursor) -> None:
     if fields:
         said = b" ".join(b"%b=%b" % (name, value) for name, value in fields if value is not None)
         client = said.decode("utf-8", "replace")
-        session.service.log.info("id", session=session.id, user=session.user, client=client)
+        session.service.log.info("client-id", session=session.id, user=session.user, client=client)
     values = (b"name", b"M-Store", b"version", mstore.__version__.encode())
     session.send(b"* ID (" + b" ".join(format_string(value) for value in values) + b")\r\n")
 

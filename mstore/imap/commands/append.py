@@ -21,6 +21,7 @@ from mstore.imap.grammar.extensions import UTF8_ACCEPT
 from mstore.imap.grammar.flags import split_flags
 from mstore.imap.grammar.names import fold_inbox
 from mstore.imap.reader import MESSAGES_BYTES, MOST_SPOOLS, SPOOL_ABOVE_BYTES
+from mstore.mail.crlf import has_bare_lf
 from mstore.mail.header import header_end
 from mstore.mail.transfer import encode_binary
 from mstore.store.append import NewMessage, append
@@ -212,17 +213,16 @@ def open_target(session: Session, name: str) -> Opened:
 def normalize(content: Literal, session: Session) -> Literal:
     """The message with CR LF for every line end; the same object when it is so already."""
     if isinstance(content, bytes):
-        if content.count(b"\n") == content.count(b"\r\n"):
-            return content
-        return _BARE_LF.sub(b"\r\n", content)
+        return _BARE_LF.sub(b"\r\n", content) if has_bare_lf(content) else content
     if isinstance(content, Part):
         data = content.buffer()
-        return content if data.count(b"\n") == data.count(b"\r\n") else _BARE_LF.sub(b"\r\n", data)
-    last, bare = b"", 0
+        return _BARE_LF.sub(b"\r\n", data) if has_bare_lf(data) else content
+    last = b""
     for chunk in content.chunks():
-        bare += chunk.count(b"\n") - chunk.count(b"\r\n") - (last == b"\r" and chunk[:1] == b"\n")
+        if has_bare_lf(chunk, last == b"\r"):
+            break
         last = chunk[-1:]
-    if not bare:
+    else:
         return content
     settings = session.service.settings
     spool = Spool(settings.spool_path, settings.message_size_limit)

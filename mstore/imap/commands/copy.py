@@ -62,7 +62,7 @@ def _transfer(
     target = opened.mailbox
     try:
         pairs = how(chosen.rows, selected.mailbox, target, flag_mask(opened.rights))
-        session.note_own_messages(target, [new for _, new in pairs])
+        session.note_own_messages(target, pairs.here)
         return pairs, _format_copyuid(target.uid_validity, pairs) if pairs and tells_uids(opened) else b""
     finally:
         target.release()
@@ -70,8 +70,7 @@ def _transfer(
 
 def _format_copyuid(uid_validity: int, pairs: Pairs) -> bytes:
     """The response code that tells which UIDs the copies have (RFC 4315 §3)."""
-    sources, targets = zip(*pairs, strict=True)
-    return b"COPYUID %d %b %b" % (uid_validity, format_numset(sources), format_numset(targets))
+    return b"COPYUID %d %b %b" % (uid_validity, format_numset(pairs.there), format_numset(pairs.here))
 
 
 def run_move(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:

@@ -53,18 +53,22 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     selected = session.mailbox
     chosen = choose(selected, numbers, uid)
     rows = chosen.rows
+    if modifiers.partial is not None:
+        # RFC 9394 §3.4: what has not changed is counted all the same.
+        rows = rows[modifiers.partial.cut(len(rows))]
     if modifiers.changed_since is not None:
         rows = changed_since(selected, rows, modifiers.changed_since)
         if modifiers.vanished:
             tell_vanished(selected, modifiers.changed_since, numbers, session.send)
-    if modifiers.partial is not None:
-        rows = rows[modifiers.partial.cut(len(rows))]
     if len(rows):
         selected.announce_keywords(session.stream)
         messages = Messages(program, selected.mailbox, selected.view, uid, selected.uid_only)
         if program.reads and set_seen(selected, rows):
             messages.tell(*selected.news_items(uid))
-        messages.send(selected.view.seqs_of_rows(rows), rows, session.send)
+        if chosen.seq and len(rows) == 1:
+            messages.send_one(chosen.seq, rows.item(), session.send)
+        else:
+            messages.send(selected.view.seqs_of_rows(rows), rows, session.send)
         if messages.failure is not None:
             raise no_for(messages.failure)
     chosen.check_none_gone(uid)

@@ -8,7 +8,7 @@ tells what the client asks for besides: subscriptions, special uses (RFC 6154), 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _WILDCARD = re.compile("[%*]")
 _FOREIGN = (OTHERS_PREFIX, SHARED_PREFIX)
+AT_ONCE = 64
+"""So many names are told between two pauses, with what is asked for besides."""
 _CHILDINFO = b' ("CHILDINFO" ("SUBSCRIBED"))'
 
 
@@ -72,21 +74,39 @@ class Listing:
         """Tell all names asked for, with what is asked for besides."""
         request = self._request
         chosen = self._choose()
-        beside = request.returns & {b"STATUS", b"MYRIGHTS", b"METADATA"}
-        if not beside:
+        if not request.returns & {b"STATUS", b"MYRIGHTS", b"METADATA"}:
             self._session.stream.writelines(map(self._line, self._order(chosen)))
             return
-        for name in self._order(chosen):
-            if name not in chosen:
-                self._session.send(self._line(name))
-                continue
-            counts = self._count(name)
-            self._session.send(self._line(name, hidden=counts is None) + (counts or b""))
-            if b"MYRIGHTS" in beside:
-                self._send_rights(name)
-            if request.wanted is not None:
-                self._send_metadata(name, request.wanted)
+        names = list(self._order(chosen))
+        step = AT_ONCE if request.wanted is None else 1  # annotations may be long
+        for start in range(0, len(names), step):
+            some = names[start : start + step]
+            self._session.stream.writelines(self._lines_with_more(some, chosen))
             blocking.breathe()
+
+    def _lines_with_more(self, names: list[str], chosen: Collection[str]) -> Iterator[bytes]:
+        """Some names and what is told beside each of those that were chosen."""
+        request, entries = self._request, self._entries
+        known: Mapping[str, bytes] = {}
+        if request.status_items:
+            listed = {name: entries[name] for name in names if name in chosen and name in entries}
+            known = status.count_known(self._session, request.status_items, listed)
+        tells_rights, wanted = b"MYRIGHTS" in request.returns, request.wanted
+        for name in names:
+            counts = known.get(name)
+            if counts is None:
+                if name not in chosen:
+                    yield self._line(name)
+                    continue
+                counts = self._count(name)
+                blocking.breathe()
+            yield self._line(name, hidden=counts is None)
+            if counts:
+                yield counts
+            if tells_rights:
+                yield self._rights(name)
+            if wanted is not None:
+                yield from self._metadata(name, wanted)
 
     def _choose(self) -> Collection[str]:
         """The names that match a pattern and meet the selection criteria; notes those above others."""
@@ -158,30 +178,30 @@ class Listing:
         if not items or entry is None or entry.no_select:
             return b""
         try:
-            return status.count(self._session, name, items)
+            return status.count(self._session, name, items, entry)
         except (Denied, NotFound):
             return None
         except MStoreError as error:
             # RFC 5819 §2 "If the server runs into unexpected problems [...] it MAY drop".
-            self._session.service.log.error("list-status", session=self._session.id, error=str(error))
+            self._session.service.log.error("list-status-failed", session=self._session.id, error=str(error))
             return b""
 
-    def _send_rights(self, name: str) -> None:
+    def _rights(self, name: str) -> bytes:
         if name in self._entries:
             with suppress(NotFound):
                 rights = format_rights(self._session.mailstore.rights(name)).encode("ascii")
-                told = format_mailbox(name, self._utf8)
-                self._session.send(b"* MYRIGHTS %b %b\r\n" % (told, rights or b'""'))
+                return b"* MYRIGHTS %b %b\r\n" % (format_mailbox(name, self._utf8), rights or b'""')
+        return b""
 
-    def _send_metadata(self, name: str, wanted: Wanted) -> None:
+    def _metadata(self, name: str, wanted: Wanted) -> Iterable[bytes]:
         """RFC 9590 §3: annotations that cannot be looked up are left out."""
         entry = self._entries.get(name)
-        if entry is None or entry.no_select:
-            return
-        with suppress(Denied, NotFound):
-            found, _ = metadata.select(metadata.read(self._session, name), wanted)
-            if found:
-                self._session.stream.writelines(metadata.format_metadata(name, found, self._utf8))
+        if entry is not None and not entry.no_select:
+            with suppress(Denied, NotFound):
+                found, _ = metadata.select(metadata.read(self._session, name), wanted)
+                if found:
+                    return metadata.format_metadata(name, found, self._utf8)
+        return ()
 
 
 def _is_others(name: str) -> bool:

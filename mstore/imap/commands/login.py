@@ -19,6 +19,7 @@ from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.respond import continue_req
 from mstore.net.penalty import Penalty
 from mstore.store.access import Access
+from mstore.store.acts import Actor, act_as
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
@@ -111,7 +112,7 @@ def run_unauthenticate(session: Session, tag: bytes, cursor: Cursor) -> bytes | 
     stream = session.stream
     if stream.deflated and stream.has_input():
         raise Bye("Compression ends with UNAUTHENTICATE")
-    session.service.log.info("unauthenticate", session=session.id, user=session.user)
+    session.service.log.info("unauthenticated", session=session.id, user=session.user)
     session.leave()
     if not stream.deflated:
         return None
@@ -135,12 +136,14 @@ def log_in(session: Session, found: Accepted | Refused, mechanism: str, name: by
     except Unavailable as error:
         raise _unavailable(session, error) from None
     if record is None or not record.enabled:
-        raise _refuse(session, Refused(AUTHENTICATIONFAILED), mechanism, name)
+        raise _refuse(session, Refused(AUTHENTICATIONFAILED, login=found.login), mechanism, name)
     access = Access(cast("Store", service.store), cast("People", service.accounts), record)
+    by = found.login if found.login != record.name else None
+    _act_as(session, record.name, by)
     if service.settings.default_mailboxes:
         _furnish(session, access)
     session.enter(record, access)
-    by = found.login if found.login != record.name else None
+    service.counters.add_of("logins", mechanism.lower())
     service.log.info(
         "login", session=session.id, user=session.user, by=by, mechanism=mechanism, peer=session.stream.peer
     )
@@ -154,10 +157,18 @@ def _enter_anonymously(session: Session, mechanism: str) -> bytes:
     """
     service = session.service
     session.enter(None, Access(cast("Store", service.store), cast("People", service.accounts), None))
+    _act_as(session, session.user, None)
+    service.counters.add_of("logins", mechanism.lower())
     service.log.info(
         "login", session=session.id, user=session.user, mechanism=mechanism, peer=session.stream.peer
     )
     return b"[CAPABILITY " + session.capabilities() + b"] Logged in as nobody in particular"
+
+
+def _act_as(session: Session, user: str | None, by: str | None) -> None:
+    """Let the audit log, if there is one, know who it is that changes something from now on."""
+    if session.service.settings.audit_log:
+        act_as(Actor({"user": user, "by": by, "session": session.id, "peer": session.stream.peer}))
 
 
 def _furnish(session: Session, access: Access) -> None:
@@ -167,7 +178,9 @@ def _furnish(session: Session, access: Access) -> None:
     except Unavailable:
         raise
     except MStoreError as error:
-        session.service.log.error("default-mailboxes", session=session.id, error=str(error))
+        session.service.log.error(
+            "default-mailboxes-failed", session=session.id, user=access.person.name, error=str(error)
+        )
 
 
 def _facts(session: Session) -> Facts:
@@ -175,7 +188,9 @@ def _facts(session: Session) -> Facts:
 
 
 def _unavailable(session: Session, error: Unavailable) -> No:
-    session.service.log.error("login", session=session.id, peer=session.stream.peer, error=str(error))
+    session.service.log.error(
+        "login-unavailable", session=session.id, peer=session.stream.peer, error=str(error)
+    )
     return No("Authentication is not possible just now; try again later", b"UNAVAILABLE")
 
 
@@ -184,17 +199,17 @@ def _refuse(session: Session, refused: Refused, mechanism: str, name: bytes | No
     if refused.code in (MALFORMED, CANCELLED):
         return Bad(refused.text)
     service = session.service
-    service.counters.add("login_failures")
+    service.counters.add_of("login_failures", mechanism.lower())
     service.log.warning(
-        "login-failed", session=session.id, name=None if name is None else name[:200], mechanism=mechanism,
-        code=refused.code, peer=session.stream.peer,
+        "login-failed", session=session.id, name=(name or refused.login or "")[:200] or None,
+        mechanism=mechanism, code=refused.code, peer=session.stream.peer,
     )  # fmt: skip
     session.stream.flush()
     if session.penalty is None:
         session.penalty = Penalty()
+    session.penalty.pay()  # also who is turned away: a program that comes again at once has to wait
     if refused.end:
         return Bye(refused.text or "Too many failed logins")
-    session.penalty.pay()
     if session.penalty.is_over:
         return Bye("Too many failed logins")
     text = _TEXTS.get(refused.code, refused.text)

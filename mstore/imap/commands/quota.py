@@ -15,7 +15,7 @@ from mstore.base.errors import Denied, NotFound
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.respond import format_astring, format_mailbox
-from mstore.store.spaces import OTHERS_PREFIX, SHARED
+from mstore.store.spaces import OTHERS_PREFIX, SHARED, SHARED_PREFIX
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
@@ -70,7 +70,16 @@ def run_setquota(session: Session, tag: bytes, cursor: Cursor) -> None:
     size_bytes = None if storage is None else storage * UNIT
     record = _find_root(session, root)
     changed = blocking.call(session.service.accounts.set_quota, record, size_bytes, wanted.get(b"MESSAGE"))
+    told = SHARED_PREFIX if _is_shared(session, changed) else changed.name
+    session.service.log.info(
+        "quota-set", session=session.id, user=session.user, peer=session.stream.peer, account=told,
+        limit_bytes=_tell_limit(changed.quota_bytes), limit_messages=_tell_limit(changed.quota_messages),
+    )  # fmt: skip
     _send_quota(session, changed)
+
+
+def _tell_limit(limit: int | None) -> int | str:
+    return "none" if limit is None else limit
 
 
 def _parse_limit(cursor: Cursor) -> tuple[bytes, int]:
@@ -126,8 +135,12 @@ def _send_quota(session: Session, record: Person) -> None:
     session.send(b"* QUOTA %b (%b)\r\n" % (_format_root(session, record), b" ".join(parts)))
 
 
-def _format_root(session: Session, record: Person) -> bytes:
+def _is_shared(session: Session, record: Person) -> bool:
     shared = session.service.accounts.shared()
-    if shared is not None and shared.id == record.id:
+    return shared is not None and shared.id == record.id
+
+
+def _format_root(session: Session, record: Person) -> bytes:
+    if _is_shared(session, record):
         return SHARED.encode()
     return format_astring((OTHERS_PREFIX + record.name).encode())

@@ -11,6 +11,7 @@ from mstore.imap.progress import Progress
 from mstore.imap.render.esearch import format_correlator
 from mstore.imap.searching import (
     check_tag,
+    completion,
     follow,
     format_numbers,
     highest_modseq,
@@ -68,10 +69,10 @@ def _run(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | Non
         numbers = view.uids[found] if uid else found + 1
         modseq_found = highest_modseq(selected.mailbox, view, found) if asks else 0
         session.send(format_numbers(b"SEARCH", numbers, modseq_found))
-        return None
+        return completion(selected, b"SEARCH", uid)
     correlator = format_correlator(tag)
     save(selected, options, found)
     send_results(session, selected.mailbox, view, options, found, correlator, uid, asks)
     if options.updates:
         follow(session, selected, tag, key, found, correlator, uid, modseq, options.items)
-    return None
+    return completion(selected, b"SEARCH", uid)

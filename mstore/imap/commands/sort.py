@@ -14,6 +14,7 @@ from mstore.imap.render.esearch import format_correlator
 from mstore.imap.render.threads import format_threads
 from mstore.imap.searching import (
     check_tag,
+    completion,
     format_numbers,
     highest_modseq,
     note_modseq,
@@ -22,9 +23,9 @@ from mstore.imap.searching import (
     saving,
     send_results,
 )
+from mstore.imap.threading import threads_of
 from mstore.store.search import find
 from mstore.store.sort import Criterion, Key, sort_rows
-from mstore.store.thread import thread_rows
 
 if TYPE_CHECKING:
     from mstore.imap.session import Session
@@ -105,12 +106,12 @@ def _sort(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | No
         numbers = view.uids[found] if uid else found + 1
         modseq = highest_modseq(selected.mailbox, view, found) if asks else 0
         session.send(format_numbers(b"SORT", numbers, modseq))
-        return None
+        return completion(selected, b"SORT", uid)
     save(selected, options, found)
     send_results(session, selected.mailbox, view, options, found, format_correlator(tag), uid, asks)
     if options.updates:
         refuse_updates(session, tag)
-    return None
+    return completion(selected, b"SORT", uid)
 
 
 def _thread(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | None:
@@ -125,6 +126,6 @@ def _thread(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | 
     pulse = Progress(session, tag)
     view = selected.view
     found = find(selected.mailbox, view, key, pulse)
-    forest = thread_rows(selected.mailbox, view.rows[found], algorithm.decode().lower(), pulse)
-    session.send(format_threads(forest, view.uids[found] if uid else found + 1))
-    return None
+    threads = threads_of(selected.mailbox, view.rows[found], algorithm.decode().lower(), pulse)
+    session.send(format_threads(threads, view.uids[found] if uid else found + 1))
+    return completion(selected, b"THREAD", uid)

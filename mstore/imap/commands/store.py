@@ -7,7 +7,7 @@ changed, because they had been, those are told that the client has not been told
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from mstore.base.errors import Denied
 from mstore.base.flags import FIRST_KEYWORD_BIT, TOMBSTONE, USER_BITS
 from mstore.base.numset import format_numset
 from mstore.imap.chosen import Array, Chosen, choose
+from mstore.imap.commands.storeahead import ATTRIBUTES, Ahead, Operation, look_ahead
 from mstore.imap.errors import Bad, No
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.grammar.modifiers import parse_store_modifiers
@@ -22,17 +23,6 @@ from mstore.imap.grammar.modifiers import parse_store_modifiers
 if TYPE_CHECKING:
     from mstore.imap.selected import Selected
     from mstore.imap.session import Session
-
-Operation = Literal["set", "add", "remove"]
-# What is stored how, and whether the client wants no answer (rule store-att-flags).
-ATTRIBUTES: dict[bytes, tuple[Operation, bool]] = {
-    b"FLAGS": ("set", False),
-    b"FLAGS.SILENT": ("set", True),
-    b"+FLAGS": ("add", False),
-    b"+FLAGS.SILENT": ("add", True),
-    b"-FLAGS": ("remove", False),
-    b"-FLAGS.SILENT": ("remove", True),
-}
 
 
 def run_store(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
@@ -70,12 +60,18 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
     if not len(rows):
         return _finish(chosen, silent, uid, b"")
     mailbox, view = selected.mailbox, selected.view
+    ahead = None
+    is_plain = len(rows) == 1 and not keywords and unchanged_since is None and session.pace is None
+    if is_plain and _may_share(selected, chosen):
+        ahead = look_ahead(session.stream, selected, rows, uid, silent)
     with mailbox.transaction() as tx:
         if unchanged_since is not None:
             rows, modified = _split(selected, rows, unchanged_since)
         if len(rows) and keywords and mask >> FIRST_KEYWORD_BIT:
             bits |= tx.keyword_bits(keywords, create=operation != "remove")
         changed = tx.flags(rows, operation, bits, mask=mask)
+        if ahead is not None:
+            changed = np.concatenate([changed, *ahead.change(tx)])
     if len(changed):
         view.silence(changed, tx.modseq)
     items = selected.news_items(uid)
@@ -83,14 +79,40 @@ def _run(session: Session, cursor: Cursor, uid: bool) -> bytes | None:
         # Its MODSEQ is told in any case, and of a conditional change that it has been made.
         items = () if not selected.aware else (b"MODSEQ",) if selected.uid_only else (b"UID", b"MODSEQ")
         rows = changed if unchanged_since is None else rows
+    if ahead is not None:
+        _answer(session, ahead, np.concatenate([rows, ahead.rows]), items)
+        return None
     if items:
         selected.announce_keywords(session.stream)
-        for piece in selected.lines(view.seqs_of_rows(rows), rows, *items):
-            session.send(piece)
+        if chosen.seq and len(rows) == 1:
+            session.send(selected.line(chosen.seq, rows.item(), *items))
+        else:
+            for piece in selected.lines(view.seqs_of_rows(rows), rows, *items):
+                session.send(piece)
     if not len(modified):
         return _finish(chosen, silent, uid, b"")
     left = mailbox.columns.full.uid[modified] if uid else view.seqs_of_rows(modified)
     return _finish(chosen, silent, uid, b"MODIFIED " + format_numset(left))
+
+
+def _may_share(selected: Selected, chosen: Chosen) -> bool:
+    """Whether commands that follow may be done along: nobody asks what exactly each has changed."""
+    return not (chosen.gone or selected.aware or selected.mask != USER_BITS or selected.mailbox.reader)
+
+
+def _answer(session: Session, ahead: Ahead, rows: Array, items: tuple[bytes, ...]) -> None:
+    """Answer the command that runs and those done along, in their order; but for the last one's end."""
+    selected, stream = session.mailbox, session.stream
+    ahead.take(stream)
+    tags = [session.tag, *ahead.tags]
+    session.tag = tags[-1]
+    ends = [tag + session.command.done for tag in tags[:-1]]
+    if items:
+        selected.announce_keywords(stream)
+        lines = selected.each_line(rows, *items)
+        ends = [line + end for line, end in zip(lines, [*ends, b""], strict=True)]
+    stream.writelines(ends)
+    session.service.counters.add("commands", len(tags) - 1)
 
 
 def _split(selected: Selected, rows: Array, unchanged_since: int) -> tuple[Array, Array]:

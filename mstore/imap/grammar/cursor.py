@@ -145,7 +145,8 @@ class Cursor:
 
     def sequence_set(self) -> NumSet:
         """A set of message numbers or UIDs, ``*`` still symbolic; ``LAST_RESULT`` for ``$`` (RFC 5182 §3)."""
-        if self.take(b"$"):
+        if self.peek() == 36:
+            self.pos += 1
             return LAST_RESULT
         text = self._match(_SEQUENCE_SET, "message set")
         try:

@@ -100,7 +100,7 @@ def parse_notify(cursor: Cursor, has_metadata: bool = True) -> NotifyRequest | N
             raise Bad("Too many mailboxes to be notified of")
     if unknown:
         told = [name for word, name in SUPPORTED.items() if word in supported]
-        raise No("There are no such events", b"BADEVENT (" + b" ".join(told) + b")")
+        raise No("There are no such events", b"BADEVENT (%b)" % b" ".join(told))
     return NotifyRequest(counts, selected or SelectedEvents(), tuple(groups))
 
 

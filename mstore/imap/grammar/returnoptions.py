@@ -36,7 +36,7 @@ class PartialRange:
         return slice(low - 1, high)
 
     def format(self) -> bytes:
-        """The range as it is told, the lower number first."""
+        """The range as it is told, the lower number first: 4:2 is the same as 2:4 (RFC 9394 §3.1)."""
         low, high = min(self.first, self.last), max(self.first, self.last)
         return (b"-%d:-%d" if self.from_end else b"%d:%d") % (low, high)
 

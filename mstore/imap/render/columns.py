@@ -7,14 +7,16 @@ statement, so that 50,000 messages cost a few milliseconds.
 
 from __future__ import annotations
 
+import itertools
 import time
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 TEN_THOUSAND = 10_000
-FEW_NUMBERS = 40
+FEW_NUMBERS = 256
 DAY_S = 86_400
 # The years that four digits can tell: 0001-01-01 to 9999-12-31.
 FIRST_DATE_S = -62_135_596_800
@@ -46,6 +48,7 @@ FOUR_FULL = _digits(4, "0")
 FOUR_LEADING = _digits(4, "\0")
 FOUR_LEADING_OR_NOTHING = _frozen(np.concatenate((np.zeros(1, "<u4"), FOUR_LEADING[1:])))
 TWO_FULL = _digits(2, "0")
+POWERS_OF_TEN = _frozen(10 ** np.arange(1, 19, dtype=np.int64))
 TWO_SPACED = _digits(2, " ")
 MONTH_NAMES = _frozen(np.frombuffer(MONTHS, dtype="S3"))
 
@@ -84,7 +87,12 @@ def _inner(low: Array, rest: Array) -> Array:
 def join_decimals(values: Array, before: bytes) -> bytes:
     """Non-negative integers as decimal text, each with ``before`` (one octet) in front of it."""
     if len(values) < FEW_NUMBERS:
-        return b"".join([b"%b%d" % (before, value) for value in values.tolist()])
+        return (before + b"%d") * len(values) % tuple(values.tolist())
+    if (values[1:] > values[:-1]).all():
+        # As found ones do: those of one width lie together, and nothing is to be removed.
+        ends = values.searchsorted(POWERS_OF_TEN).tolist()
+        runs = enumerate(itertools.pairwise((0, *ends)), 1)
+        return b"".join([_join_wide(values[a:b], before, width) for width, (a, b) in runs if a < b])
     parts = format_decimals(values, decimal_groups(int(values.max())))
     table = np.empty((len(values), len(parts) + 1), "<u4")
     table[:, 0] = before[0]
@@ -93,18 +101,41 @@ def join_decimals(values: Array, before: bytes) -> bytes:
     return table.tobytes().translate(None, b"\0")
 
 
+def _join_wide(values: Array, before: bytes, width: int) -> bytes:
+    """The same of numbers that have so many digits, of which the last are written first, two by two."""
+    out = np.empty(len(values), _wide(width))
+    out["before"] = before[0]
+    rest: Array = values.astype(np.uint32 if width < 10 else np.uint64)
+    for place in range(width // 2):
+        higher = rest // 100
+        out[f"pair{place}"] = TWO_FULL.take(rest - higher * 100)
+        rest = higher
+    if width % 2:
+        out["first"] = rest + 48
+    return out.tobytes()
+
+
+@cache
+def _wide(width: int) -> np.dtype[Any]:
+    """The layout of an octet and so many digits."""
+    pairs = [(f"pair{place}", "<u2") for place in reversed(range(width // 2))]
+    return np.dtype([("before", "u1"), *[("first", "u1")] * (width % 2), *pairs])
+
+
 def format_date_time(seconds: int) -> bytes:
     """One date-time, as ``format_date_times`` gives many."""
-    moment = time.gmtime(min(max(seconds, FIRST_DATE_S), LAST_DATE_S))
+    if not FIRST_DATE_S <= seconds <= LAST_DATE_S:
+        seconds = FIRST_DATE_S if seconds < 0 else LAST_DATE_S
+    day, second = divmod(seconds, DAY_S)
+    return b"%b %02d:%02d:%02d +0000" % (_format_day(day), second // 3600, second // 60 % 60, second % 60)
+
+
+@lru_cache(maxsize=1024)
+def _format_day(day: int) -> bytes:
+    """The date of a day since 1970; messages that are listed together came on few days."""
+    moment = time.gmtime(day * DAY_S)
     month = MONTHS[moment.tm_mon * 3 - 3 : moment.tm_mon * 3]
-    return b"%2d-%b-%04d %02d:%02d:%02d +0000" % (
-        moment.tm_mday,
-        month,
-        moment.tm_year,
-        moment.tm_hour,
-        moment.tm_min,
-        moment.tm_sec,
-    )
+    return b"%2d-%b-%04d" % (moment.tm_mday, month, moment.tm_year)
 
 
 def format_date_times(seconds: Array) -> Array:

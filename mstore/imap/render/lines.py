@@ -1,14 +1,18 @@
 """FETCH responses of what stands in columns: sequence number, UID, MODSEQ, FLAGS, dates, sizes, ids.
 
 ``Lines`` is made once per command from the items asked; it then turns any number of rows into response lines
-or into the beginnings of lines, window by window, without a Python statement per message. The order of items
-in a response is the server's to choose (RFC 3501 §7.4.2): columns come first, whatever the client's order.
+or into the beginnings of lines, window by window, many of them without a Python statement per message. The
+order of items in a response is the server's to choose (RFC 3501 §7.4.2): columns come first, whatever the
+client's order.
 ``format_lines`` is the same for the few items of STORE and of changes made by others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import repeat
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,23 +28,25 @@ from mstore.imap.render.columns import (
 
 Array = np.ndarray[Any, np.dtype[Any]]
 WINDOW_ROWS = 4096
-FEW_ROWS = 6
+FEW_ROWS = 64
+"""So many are told one by one for less than by vectors."""
 WIDEST_FLAGS = 256
 RECENT_BIT = 5
 SMALL_KEYS = 64
-COLUMN_ITEMS = (
-    b"UID",
-    b"MODSEQ",
-    b"FLAGS",
-    b"INTERNALDATE",
-    b"SAVEDATE",
-    b"RFC822.SIZE",
-    b"EMAILID",
-    b"THREADID",
+COLUMN_ITEMS: Mapping[bytes, bytes] = MappingProxyType(
+    {
+        b"UID": b"UID %d",
+        b"MODSEQ": b"MODSEQ (%d)",
+        b"FLAGS": b"FLAGS (%b)",
+        b"INTERNALDATE": b'INTERNALDATE "%b"',
+        b"SAVEDATE": b'SAVEDATE "%b"',
+        b"RFC822.SIZE": b"RFC822.SIZE %d",
+        b"EMAILID": b"EMAILID (%b)",
+        b"THREADID": b"THREADID %b",
+    }
 )
-
-
-NO_THREAD = b"THREADID NIL"
+"""The items in the order in which they are told, and the form of each for a single row."""
+NO_THREAD = b"NIL"
 """Messages are not grouped here (RFC 8474 §5.2)."""
 
 
@@ -89,6 +95,7 @@ class View(Protocol):
 
     @property
     def recent_from(self) -> int: ...
+    def is_recent(self, uid: int) -> bool: ...
     def recent_mask(self, rows: Array) -> Array: ...
 
 
@@ -110,20 +117,26 @@ class FlagTexts(dict[int, bytes]):
         return text
 
 
+@lru_cache(maxsize=256)
+def _form(items: tuple[bytes, ...], uid_only: bool) -> tuple[tuple[bytes, ...], bytes]:
+    """The items in their order, and the beginning of a single row's line, where their values go."""
+    ordered = tuple(name for name in COLUMN_ITEMS if name in items)
+    head = b"* %d UIDFETCH (" if uid_only else b"* %d FETCH ("
+    return ordered, head + b" ".join([COLUMN_ITEMS[name] for name in ordered])
+
+
 class Lines:
     """The items of one command that come from columns, ready to be written for any rows.
 
     With ``uid_only`` they are UIDFETCH responses, told by UID (RFC 9586 §3.3).
     """
 
-    def __init__(
-        self, items: Sequence[bytes], mailbox: Mailbox, view: View, uid_only: bool = False
-    ) -> None:
-        self._items = tuple(name for name in COLUMN_ITEMS if name in items)
+    def __init__(self, items: Sequence[bytes], mailbox: Mailbox, view: View, uid_only: bool = False) -> None:
+        self._items, self._form = _form(tuple(items), uid_only)
         self._mailbox = mailbox
         self._view = view
         self._uid_only = uid_only
-        self._texts = FlagTexts(mailbox.keywords)
+        self._texts = FlagTexts(mailbox.keywords if b"FLAGS" in self._items else ())
 
     @property
     def empty(self) -> bool:
@@ -152,36 +165,56 @@ class Lines:
         return self._vector(seqs, rows, b"\n").split(b"\n")[:-1]
 
     def _few(self, seqs: Array, rows: Array) -> list[bytes]:
-        return [self.one(seq, row) for seq, row in zip(seqs.tolist(), rows.tolist(), strict=True)]
-
-    def one(self, seq: int, row: int) -> bytes:
-        """The beginning of the line of a single row; cheaper than a vector of one."""
+        """The beginnings, one by one: cheaper than a vector of few."""
         arrays = self._mailbox.columns.full
-        uid = arrays.uid.item(row)
-        parts = []
+        uids = arrays.uid[rows]
+        columns: list[Iterable[Any]] = [(uids if self._uid_only else seqs).tolist()]
         for name in self._items:
             if name == b"UID":
-                parts.append(b"UID %d" % uid)
+                columns.append(uids.tolist())
+            elif name == b"FLAGS":
+                keys = self._flag_keys(arrays.flags[rows], uids, rows)
+                columns.append(map(self._texts.__getitem__, keys.tolist()))
+            elif name == b"MODSEQ":
+                columns.append(arrays.modseq[rows].tolist())
+            elif name in (b"INTERNALDATE", b"SAVEDATE"):
+                dates = arrays.internal_date if name == b"INTERNALDATE" else arrays.save_date
+                columns.append(map(format_date_time, dates[rows].tolist()))
+            elif name == b"EMAILID":
+                columns.append(map(format_email_id, arrays.email_id[rows].tolist()))
+            elif name == b"THREADID":
+                columns.append(repeat(NO_THREAD, len(rows)))
+            else:
+                columns.append(arrays.size[rows].tolist())
+        form = self._form
+        return [form % values for values in zip(*columns, strict=True)]
+
+    def one(self, seq: int, row: int) -> bytes:
+        """The beginning of the line of a single row; cheaper than columns of one."""
+        arrays = self._mailbox.columns.full
+        uid = arrays.uid.item(row)
+        values: list[Any] = [uid if self._uid_only else seq]
+        for name in self._items:
+            if name == b"UID":
+                values.append(uid)
             elif name == b"FLAGS":
                 word = arrays.flags.item(row) & USER_BITS
-                if uid >= self._view.recent_from and self._view.recent_mask(np.array([row])).item():
+                if self._view.is_recent(uid):
                     word |= 1 << RECENT_BIT
-                parts.append(b"FLAGS (" + self._texts[word] + b")")
+                values.append(self._texts[word])
             elif name == b"MODSEQ":
-                parts.append(b"MODSEQ (%d)" % arrays.modseq.item(row))
+                values.append(arrays.modseq.item(row))
             elif name == b"INTERNALDATE":
-                parts.append(b'INTERNALDATE "' + format_date_time(arrays.internal_date.item(row)) + b'"')
+                values.append(format_date_time(arrays.internal_date.item(row)))
             elif name == b"SAVEDATE":
-                parts.append(b'SAVEDATE "' + format_date_time(arrays.save_date.item(row)) + b'"')
+                values.append(format_date_time(arrays.save_date.item(row)))
             elif name == b"EMAILID":
-                parts.append(b"EMAILID (%b)" % format_email_id(arrays.email_id.item(row)))
+                values.append(format_email_id(arrays.email_id.item(row)))
             elif name == b"THREADID":
-                parts.append(NO_THREAD)
+                values.append(NO_THREAD)
             else:
-                parts.append(b"RFC822.SIZE %d" % arrays.size.item(row))
-        if self._uid_only:
-            return b"* %d UIDFETCH (" % uid + b" ".join(parts)
-        return b"* %d FETCH (" % seq + b" ".join(parts)
+                values.append(arrays.size.item(row))
+        return self._form % tuple(values)
 
     def _vector(self, seqs: Array, rows: Array, ending: bytes) -> bytes:
         arrays = self._mailbox.columns.full
@@ -224,12 +257,16 @@ class Lines:
         layout.text(ending)
         return layout.join(len(rows))
 
+    def _flag_keys(self, words: Array, uids: Array, rows: Array) -> Array:
+        """What stands for the flag list of each row in ``FlagTexts``."""
+        keys: Array = words & np.uint64(USER_BITS)
+        if uids.item(-1) >= self._view.recent_from:
+            keys |= self._view.recent_mask(rows).astype(np.uint64) << np.uint64(RECENT_BIT)
+        return keys
+
     def _flag_texts(self, words: Array, uids: Array, rows: Array) -> Array:
         """The flag list of each row, as an array of padded texts."""
-        keys = words & np.uint64(USER_BITS)
-        if uids[-1] >= self._view.recent_from:
-            keys |= self._view.recent_mask(rows).astype(np.uint64) << np.uint64(RECENT_BIT)
-        texts = self._texts
+        keys, texts = self._flag_keys(words, uids, rows), self._texts
         if int(np.bitwise_or.reduce(keys)) < SMALL_KEYS:
             small = keys.astype(np.intp)
             there = np.bincount(small, minlength=SMALL_KEYS).tolist()

@@ -21,8 +21,8 @@ from mstore.base import blocking
 from mstore.base.errors import Corrupt, Expunged, MStoreError, StorageFailed, UnknownEncoding
 from mstore.imap.grammar.fetchitems import FetchItem
 from mstore.imap.render.binary import BinaryItem, Pieces, Rendered
-from mstore.imap.render.lines import COLUMN_ITEMS, FEW_ROWS, Lines, View
-from mstore.imap.render.section import MANY_END, Range, SectionItem, legal_bytes
+from mstore.imap.render.lines import COLUMN_ITEMS, Lines, View
+from mstore.imap.render.section import MANY_END, Range, SectionItem, legal_bytes, legal_view
 from mstore.imap.respond import format_string
 from mstore.mail.mime import parse
 from mstore.mail.parts import PartOffsets, decode_parts
@@ -32,9 +32,14 @@ from mstore.mail.summary import BODY, BODYSTRUCTURE, ENVELOPE, PARTS
 from mstore.net.stream import StreamFailed
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Send = Callable[[bytes], None]
+Send = Callable[[bytes | memoryview], None]
+"""Takes what it is given, or a copy: a view may be of a buffer that is used again."""
 SLOTS = {b"ENVELOPE": ENVELOPE, b"BODY": BODY, b"BODYSTRUCTURE": BODYSTRUCTURE}
 SWEEP_ROWS = 2000
+FEW_ROWS = 6
+"""Of no more messages, headers are sooner read one by one."""
+MANY_ROWS = 50
+"""Of fewer messages, header fields are sooner picked from the headers than cut from what is kept of them."""
 MESSAGE_ROWS = 256
 WINDOW_BYTES = 32 << 20
 LARGEST_STRUCTURE = 1 << 20
@@ -42,6 +47,17 @@ PIECE_BYTES = 256 << 10
 END = b")\r\n"
 UNREADABLE = (Corrupt, Expunged, StorageFailed, UnknownEncoding)
 """Why one message may have to be left out, while the others are sent."""
+
+
+class Fields(Protocol):
+    """Fields of many headers, in pieces."""
+
+    @property
+    def pieces(self) -> list[list[bytes]]: ...
+    @property
+    def lengths(self) -> list[int]: ...
+    @property
+    def absent(self) -> list[int]: ...
 
 
 class Mailbox(Protocol):
@@ -52,9 +68,11 @@ class Mailbox(Protocol):
     @property
     def keywords(self) -> Sequence[bytes]: ...
     def derived(self, rows: Array, slots: Sequence[int]) -> list[list[bytes]]: ...
+    def header_fields(self, rows: Array, marks: bytes) -> Fields: ...
     def read_many(self, rows: Array, header_only: bool) -> Iterable[list[bytes]]: ...
     def read(self, row: int, offset: int = 0, length: int | None = None) -> bytes: ...
     def chunks(self, row: int, offset: int = 0, length: int | None = None) -> Iterable[bytes]: ...
+    def views(self, row: int, offset: int = 0, length: int | None = None) -> Iterable[memoryview]: ...
 
 
 class _Heads(dict[int, bytes]):
@@ -145,9 +163,7 @@ class Messages:
             for piece in self._lines.whole(seqs, rows):
                 send(piece)
                 blocking.breathe()
-        elif len(rows) == 1:
-            self._each(seqs, rows, send)
-        elif len(rows) > FEW_ROWS and self.program.of_headers:
+        elif self.program.of_headers and (len(rows) > FEW_ROWS or not self._sections):
             for window in self._windows(rows, SWEEP_ROWS):
                 self._sweep(seqs[window], rows[window], send)
                 blocking.breathe()
@@ -155,14 +171,27 @@ class Messages:
             for window in self._windows(rows, MESSAGE_ROWS):
                 self._each(seqs[window], rows[window], send)
 
+    def send_one(self, seq: int, row: int, send: Send) -> None:
+        """Send the response for a single row: the same as ``send``, and cheaper."""
+        if not self._slots and not self._sections:
+            send(self._lines.one(seq, row) + END)
+            return
+        try:
+            texts = [column[0] for column in self._derive(np.array([row]))] if self._slots else []
+        except UNREADABLE as error:
+            self.failure = error
+        else:
+            self._send_with(seq, row, texts, send)
+
     def _windows(self, rows: Array, most: int) -> Iterator[slice]:
         """Runs of rows, each closed by its number of rows or by the bytes that must be held for it."""
         arrays = self._mailbox.columns.full
         start = 0
         while start < len(rows):
             stop = min(start + most, len(rows))
-            if stop - start > 1:
-                window = rows[start:stop]
+            window = rows[start:stop]
+            largest = int(arrays.size[window].max()) * (len(self._sections) + 1)
+            if largest * len(window) > WINDOW_BYTES and len(window) > 1:
                 weights = arrays.header_length[window].astype(np.int64) * len(self._sections)
                 if self._slots:
                     weights += np.minimum(arrays.size[window], LARGEST_STRUCTURE)
@@ -192,13 +221,36 @@ class Messages:
                 columns += (repeat(gap + name + b" "), texts)
                 gap = b" "
         headers: list[bytes] = []
-        if self._sections:
-            headers = list(chain.from_iterable(self._mailbox.read_many(rows, header_only=True)))
         for section in self._sections:
             assert isinstance(section, SectionItem)
-            columns += self._header_column(gap + section.label, section, headers)
+            if section.marks is not None and len(rows) >= MANY_ROWS:
+                columns += self._kept_column(gap + section.label, section, section.marks, rows)
+            else:
+                headers = headers or self._read_headers(rows)
+                columns += self._header_column(gap + section.label, section, headers)
             gap = b" "
         return columns
+
+    def _read_headers(self, rows: Array) -> list[bytes]:
+        return list(chain.from_iterable(self._mailbox.read_many(rows, header_only=True)))
+
+    def _kept_column(
+        self, label: bytes, section: SectionItem, marks: bytes, rows: Array
+    ) -> list[Iterable[bytes]]:
+        """The pieces of a section of fields that are kept beside the messages."""
+        found = self._mailbox.header_fields(rows, marks)
+        lengths, pieces = found.lengths, found.pieces
+        endings: Iterable[bytes] = repeat(b"\r\n")
+        if found.absent:
+            assert section.fields is not None
+            endings = [b"\r\n"] * len(rows)
+            pieces = pieces or [[b""] * len(rows)]
+            headers = self._read_headers(rows[found.absent])
+            for place, header in zip(found.absent, headers, strict=True):
+                pieces[0][place] = text = legal_bytes(section.fields.pick(header))
+                lengths[place] = len(text) - 2
+                endings[place] = b""
+        return [map(_Heads(label, 2).__getitem__, lengths), *pieces, endings]
 
     @staticmethod
     def _header_column(label: bytes, section: SectionItem, headers: list[bytes]) -> list[Iterable[bytes]]:
@@ -221,17 +273,10 @@ class Messages:
     def _each(self, seqs: Array, rows: Array, send: Send) -> None:
         slots = self._read_slots(rows)
         for index, (seq, row) in enumerate(zip(seqs.tolist(), rows.tolist(), strict=True)):
-            try:
-                if slots is None:
-                    alone = rows[index : index + 1]
-                    texts = [column[0] for column in self._derive(alone)]
-                else:
-                    texts = [column[index] for column in slots]
-                bodies = self._read_bodies(row, texts)
-            except UNREADABLE as error:
-                self.failure = error
-                continue
-            self._send_one(seq, row, texts, bodies, send)
+            if slots is None:
+                self.send_one(seq, row, send)
+            else:
+                self._send_with(seq, row, [column[index] for column in slots], send)
             blocking.breathe()
 
     def _read_slots(self, rows: Array) -> list[list[bytes]] | None:
@@ -283,9 +328,13 @@ class Messages:
                     bodies.append(legal_bytes(self._mailbox.read(row, start, end - start)))
         return bodies
 
-    def _send_one(
-        self, seq: int, row: int, texts: Sequence[bytes], bodies: Sequence[Body], send: Send
-    ) -> None:
+    def _send_with(self, seq: int, row: int, texts: Sequence[bytes], send: Send) -> None:
+        """Send the response for a row whose derived texts are there; its bodies are read now."""
+        try:
+            bodies = self._read_bodies(row, texts)
+        except UNREADABLE as error:
+            self.failure = error
+            return
         pieces = [self._lines.one(seq, row)]
         gap = b"" if self._lines.empty else b" "
         for name, text in zip(self._structures, texts, strict=False):
@@ -330,8 +379,8 @@ class Messages:
         start, end = place
         left = end - start
         try:
-            for piece in self._mailbox.chunks(row, start, left):
-                send(legal_bytes(piece))
+            for piece in self._mailbox.views(row, start, left):
+                send(legal_view(piece))
                 left -= len(piece)
                 blocking.breathe()
         except UNREADABLE as error:

@@ -10,8 +10,11 @@ import re
 from collections.abc import Sequence
 from operator import itemgetter
 
+import numpy as np
+
 from mstore.imap.grammar.fetchitems import FetchItem, Section, format_item
 from mstore.mail.header import pick_fields
+from mstore.mail.kept import mark_numbers
 from mstore.mail.parts import decode_parts, find_section
 
 EXCEPT = b"HEADER.FIELDS.NOT"
@@ -29,11 +32,13 @@ class Fields:
     Many headers are put into one run of bytes, with a NUL on a line of its own between them.
     """
 
-    __slots__ = ("_exclude", "_find_all", "_find_in_many", "_names")
+    __slots__ = ("_exclude", "_find_all", "_find_in_many", "_names", "marks")
 
     def __init__(self, names: Sequence[bytes], exclude: bool) -> None:
         self._names = names
         self._exclude = exclude
+        self.marks = None if exclude else mark_numbers(names)
+        """What to ask the mailbox for; None where the headers have to be read."""
         initials = re.escape(b"".join(sorted({name[:1].lower() + name[:1].upper() for name in names})))
         wanted = b"|".join(sorted({_any_case(name) for name in names}))
         field = rb"(?:" + wanted + rb")[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+"
@@ -78,6 +83,11 @@ class SectionItem:
             self.fields = Fields(section.fields, section.text == EXCEPT)
 
     @property
+    def marks(self) -> bytes | None:
+        """What to ask the mailbox for, where whole fields that it keeps are all that is asked."""
+        return None if self.fields is None or self.part or self.partial is not None else self.fields.marks
+
+    @property
     def is_header(self) -> bool:
         """Whether the message's own header is all that it is made of."""
         return not self.part and self._kind == b"HEADER"
@@ -110,3 +120,8 @@ def _any_case(name: bytes) -> bytes:
 def legal_bytes(data: bytes) -> bytes:
     """Message bytes as a literal may carry them: NUL is no CHAR8 (RFC 3501 §9), so 0x80 stands for it."""
     return data.replace(b"\0", b"\x80") if b"\0" in data else data
+
+
+def legal_view(data: memoryview) -> bytes | memoryview:
+    """The same of bytes that lie in a buffer, where they stay if they may."""
+    return legal_bytes(bytes(data)) if not np.frombuffer(data, np.uint8).min() else data
