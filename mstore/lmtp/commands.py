@@ -114,9 +114,14 @@ def run_rcpt(session: Session, argument: bytes) -> bytes:
         recipient = find_recipient(service, path)
         if envelope.mailing.size_bytes:
             check_room(service, recipient, envelope.mailing.size_bytes)
-    except MStoreError as error:
+    except (Refusal, MStoreError) as error:
+        service.counters.add("recipients_refused")
+        if isinstance(error, Refusal):
+            raise
         return format_failure(error, path.text, service.settings.lmtp_overquota_reply == "permanent")
     envelope.recipients.append(recipient)
+    text = f"a message from <{envelope.sender.text}> for <{path.text}>"
+    service.follower.enter(session, recipient.record.name, text)
     return format_reply(250, "2.1.5", f"<{path.text}> recipient OK")
 
 
@@ -205,7 +210,9 @@ def _finish(session: Session, envelope: Envelope, incoming: Incoming) -> None:
 
 def _note_refused(session: Session, envelope: Envelope, problem: MStoreError) -> None:
     session.service.counters.add("errors")
-    session.service.log.warning("message-refused", id=envelope.id, error=str(problem))
+    session.service.log.warning(
+        "message-refused", id=envelope.id, session=session.id, sender=envelope.sender.text, error=str(problem)
+    )
 
 
 def run_rset(session: Session, argument: bytes) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from typing import cast
@@ -35,6 +36,7 @@ from mstore.mail.date import format_date
 from mstore.net.service import Service
 from mstore.store.access import Access
 from mstore.store.account import Account
+from mstore.store.acts import DELIVERED, Actor, acting
 from mstore.store.append import NewMessage, append
 from mstore.store.names import INBOX
 from mstore.store.once import append_once
@@ -68,6 +70,8 @@ class Client:
     """It speaks under TLS."""
     user: str | None = None
     """The account by which it has logged in."""
+    session: str = ""
+    """What its session is called in the log."""
 
 
 @dataclass(slots=True)
@@ -164,21 +168,42 @@ def deliver(service: Service, envelope: Envelope, spool: Spool) -> Iterator[byte
 
     Durable: what a positive reply tells of is on disk before the reply is yielded.
     """
-    delivery = Delivery(service, NewMessage(spool, int(clock.now())))
+    message = NewMessage(spool, int(clock.now()))
+    delivery = Delivery(service, message)
+    pairs = {"id": envelope.id, "session": envelope.client.session, "sender": envelope.sender.text}
     for recipient in envelope.recipients:
-        to = recipient.path.text
+        to, began = recipient.path.text, clock.steady()
         try:
-            delivery.to(recipient)
+            with acting(_actor(envelope, to)) if service.settings.audit_log else nullcontext():
+                delivery.to(recipient)
         except Exception as error:
+            over_quota = isinstance(error, OverQuota)
+            service.counters.add("deliveries_over_quota" if over_quota else "deliveries_failed")
             service.counters.add("errors")
             if isinstance(error, MStoreError):
-                service.log.warning("delivery-failed", id=envelope.id, to=to, error=str(error))
+                service.log.warning("delivery-failed", **pairs, to=to, error=str(error))
             else:
-                service.log.exception("fault", error, id=envelope.id, to=to)
+                service.log.exception("fault", error, **pairs, to=to)
             yield format_failure(error, to, service.settings.lmtp_overquota_reply == "permanent")
         else:
-            service.log.info("delivery", id=envelope.id, to=to, by=envelope.client.user, bytes=spool.size)
+            service.log.info(
+                "delivery", **pairs, to=to, by=envelope.client.user, message_id=message.message_id,
+                size=spool.size,
+            )  # fmt: skip
+            service.counters.observe("delivery", clock.steady() - began)
             yield format_reply(250, "2.1.5", f"<{to}> delivered")
+
+
+def _actor(envelope: Envelope, to: str) -> Actor:
+    """Who delivers, for the audit log."""
+    client = envelope.client
+    return Actor(
+        {
+            "by": client.user, "session": client.session, "peer": client.address or "local",
+            "id": envelope.id, "sender": envelope.sender.text, "to": to,
+        },
+        DELIVERED,
+    )  # fmt: skip
 
 
 class Delivery:
@@ -230,7 +255,7 @@ class Delivery:
             return True
         except (NotFound, Invalid, LimitReached, Denied):
             return False
-        self._service.log.info("mailbox-created", user=record.name, mailbox=name)
+        self._service.log.info("mailbox-made", user=record.name, mailbox=name)
         return True
 
     def _append(self, account: Account, name: str) -> None:

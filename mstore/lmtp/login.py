@@ -105,7 +105,10 @@ def run_auth(session: Session, argument: bytes) -> bytes:
     except StreamFailed:
         raise
     except MStoreError as error:
-        session.report("login", error)
+        session.service.counters.add("errors")
+        session.service.log.error(
+            "login-unavailable", session=session.id, peer=session.stream.peer, error=str(error)
+        )
         raise Refusal(454, "4.7.0", "authentication is unavailable, try again later") from error
     if isinstance(user, Refused):
         raise _refuse(session, user, name, found)
@@ -164,18 +167,17 @@ def _refuse(session: Session, refused: Refused, mechanism: str, found: Accepted 
     refusal = Refusal(code, status, _TEXTS.get(refused.code, refused.text))
     if refused.code in (CANCELLED, MALFORMED):
         return refusal
-    session.service.counters.add("login_failures")
+    session.service.counters.add_of("login_failures", mechanism.lower())
     session.service.log.warning(
-        "login-failed", name=found.login if isinstance(found, Accepted) else None, mechanism=mechanism,
-        code=refused.code, peer=session.stream.peer,
+        "login-failed", session=session.id, name=(found.login or "")[:200] or None,
+        mechanism=mechanism, code=refused.code, peer=session.stream.peer,
     )  # fmt: skip
     session.stream.flush()
     if session.penalty is None:
         session.penalty = Penalty()
+    session.penalty.pay()  # also who is turned away: a program that comes again at once has to wait
     if refused.end:
         session.end_soon(_LATER)
-    else:
-        session.penalty.pay()
-        if session.penalty.is_over:
-            session.end_soon(_MANY)
+    elif session.penalty.is_over:
+        session.end_soon(_MANY)
     return refusal

@@ -85,6 +85,6 @@ def parse_path(data: bytes) -> tuple[Path, bytes]:
             raise BadPath("address has an empty local part")
     name = None if domain is None else domain.decode().rstrip(".")
     path = Path(local.decode(), name)
-    if any(unicodedata.category(c) == "Cc" for c in path.text):
+    if not path.text.isprintable() and any(unicodedata.category(c) == "Cc" for c in path.text):
         raise BadPath("address has a control character in it")
     return path, rest.strip(b" \t")

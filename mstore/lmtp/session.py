@@ -6,17 +6,18 @@ MAIL and the end of DATA; what is not acknowledged by then was not delivered, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from mstore.base import blocking
-from mstore.base.errors import MStoreError
+from mstore.base.ids import make_session_id
 from mstore.lmtp.commands import COMMANDS, SENDERS, STRANGERS, Command
 from mstore.lmtp.deliver import Client, Envelope
 from mstore.lmtp.incoming import Incoming
 from mstore.lmtp.login import AUTH_LIMIT_BYTES
 from mstore.lmtp.reply import Refusal, format_reply
+from mstore.net.pace import pace_of
 from mstore.net.penalty import Penalty
-from mstore.net.service import Service
+from mstore.net.service import Service, tell_nobody
 from mstore.net.stream import Disconnected, LineTooLong, Stream, StreamFailed, TimedOut
 
 COMMAND_LIMIT_BYTES = 4096
@@ -25,6 +26,7 @@ ERRORS_LIMIT = 20
 
 _WRONG = frozenset({b"500", b"501", b"502", b"503", b"504", b"530", b"538", b"555"})
 _STOPPING = format_reply(421, "4.3.2", "server is shutting down")
+_KICKED = format_reply(421, "4.3.2", "an administrator has ended this session")
 
 
 class Session:
@@ -36,11 +38,14 @@ class Session:
         "_farewell",
         "_is_cut",
         "_line_limit",
+        "_pace",
         "ended",
         "envelope",
         "hello",
+        "id",
         "idle",
         "incoming",
+        "on_login",
         "penalty",
         "service",
         "stopping",
@@ -51,16 +56,22 @@ class Session:
     def __init__(self, stream: Stream, service: Service) -> None:
         self.stream = stream
         self.service = service
+        self.id = make_session_id()
+        """Its name in the log."""
         self.envelope: Envelope | None = None
         self.incoming: Incoming | None = None
         """The message that is being handed in."""
         self.penalty: Penalty | None = None
+        self.on_login: Callable[[], object] = tell_nobody
+        """Called when the client has logged in, before it is told so."""
         self.idle = False
         self.ended = False
-        self.stopping = False
+        self.stopping = b""
+        """The last words to a client whose session is to end."""
         self._errors = 0
         self._farewell = b""
         self._is_cut = False
+        self._pace = pace_of(service.settings.lmtpd_commands_per_second)
         self.begin()
 
     def run(self) -> None:
@@ -101,17 +112,20 @@ class Session:
     def enter(self, user: str, by: str | None, mechanism: str) -> None:
         """The client has logged in and may hand in mail; ``by`` acts as somebody else."""
         self.user = user
+        self.on_login()
         self.penalty = None
         self._errors = 0
         self._commands, self._line_limit = SENDERS, COMMAND_LIMIT_BYTES
         self.stream.timeout_s = self.service.settings.lmtpd_timeout
-        self.service.counters.add("logins")
-        self.service.log.info("login", user=user, by=by, mechanism=mechanism, peer=self.stream.peer)
+        self.service.log.info(
+            "login", session=self.id, user=user, by=by, mechanism=mechanism, peer=self.stream.peer
+        )
+        self.service.counters.add_of("logins", mechanism.lower())
 
     def describe_client(self) -> Client:
         """Who hands in a message."""
         stream = self.stream
-        return Client(self.hello, "" if self.service.trusted else stream.peer, stream.tls, self.user)
+        return Client(self.hello, "" if self.service.trusted else stream.peer, stream.tls, self.user, self.id)
 
     def begin_message(self, envelope: Envelope) -> Incoming:
         """The message of a transaction begins to come in."""
@@ -120,6 +134,7 @@ class Session:
 
     def end_transaction(self) -> None:
         """Nothing is under way any more; a message that was not delivered is dropped."""
+        self.service.follower.leave(self, "transaction ended")
         incoming, self.incoming, self.envelope = self.incoming, None, None
         if incoming is not None:
             incoming.close()
@@ -140,17 +155,19 @@ class Session:
             raise Disconnected("connection closed by the client")
         return line.rstrip(b"\r\n")
 
-    def report(self, event: str, error: MStoreError) -> None:
-        """Let the administrator know of something that failed on our side."""
-        self.service.counters.add("errors")
-        self.service.log.error(event, peer=self.stream.peer, error=str(error))
-
     def stop(self) -> None:
         """Take leave of an idle client; of a busy one when its command is done."""
-        self.stopping = True
+        self._end(_STOPPING)
+
+    def kick(self) -> None:
+        """The same, because an administrator wants it."""
+        self._end(_KICKED)
+
+    def _end(self, last_words: bytes) -> None:
+        self.stopping = last_words
         if self.idle and not self.ended:
             self.ended = True
-            self._say_last(_STOPPING)
+            self._say_last(last_words)
             self.stream.interrupt()
 
     def _read_line(self, limit: int) -> bytes:
@@ -175,11 +192,13 @@ class Session:
             self.ended = True
             return
         blocking.breathe()
+        if self._pace is not None:
+            self._pace.keep(self.service, self)
         self.service.counters.add("commands")
         self._dispatch(line)
         if self.stopping and not self.ended:
             self.ended = True
-            self.stream.write(_STOPPING)
+            self.stream.write(self.stopping)
 
     def _dispatch(self, line: bytes) -> None:
         verb, _, argument = line.rstrip(b"\r\n").partition(b" ")
@@ -194,7 +213,7 @@ class Session:
         except StreamFailed:
             raise
         except Exception as error:
-            self.service.log.exception("fault", error, command=verb[:4])
+            self.service.log.exception("fault", error, session=self.id, user=self.user, command=verb[:4])
             reply = format_reply(451, "4.3.0", "internal error, try again later")
         self._reply(reply, command.gathers)
 

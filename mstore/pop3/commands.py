@@ -39,6 +39,8 @@ class Command:
     run: Callable[[Session, bytes], None]
     states: frozenset[str]
     rfc: str
+    kind: str = "command.other"
+    """Where the time that it takes is counted."""
 
 
 def run_capa(session: Session, argument: bytes) -> None:
@@ -191,16 +193,16 @@ COMMANDS: Mapping[bytes, Command] = {
     b"CAPA": Command(run_capa, BOTH, "RFC 2449 §5"),
     b"STLS": Command(login.run_stls, AUTHORIZATION, "RFC 2595 §4"),
     b"USER": Command(login.run_user, AUTHORIZATION, "RFC 1939 §7"),
-    b"PASS": Command(login.run_pass, AUTHORIZATION, "RFC 1939 §7"),
-    b"APOP": Command(login.run_apop, AUTHORIZATION, "RFC 1939 §7"),
-    b"AUTH": Command(login.run_auth, AUTHORIZATION, "RFC 5034 §4"),
+    b"PASS": Command(login.run_pass, AUTHORIZATION, "RFC 1939 §7", "command.login"),
+    b"APOP": Command(login.run_apop, AUTHORIZATION, "RFC 1939 §7", "command.login"),
+    b"AUTH": Command(login.run_auth, AUTHORIZATION, "RFC 5034 §4", "command.login"),
     b"UTF8": Command(run_utf8, AUTHORIZATION, "RFC 6856 §2.1"),
     b"LANG": Command(run_lang, BOTH, "RFC 6856 §3.2"),
     b"STAT": Command(run_stat, TRANSACTION, "RFC 1939 §5"),
     b"LIST": Command(run_list, TRANSACTION, "RFC 1939 §5"),
     b"UIDL": Command(run_uidl, TRANSACTION, "RFC 1939 §7"),
-    b"RETR": Command(run_retr, TRANSACTION, "RFC 1939 §5"),
-    b"TOP": Command(run_top, TRANSACTION, "RFC 1939 §7"),
+    b"RETR": Command(run_retr, TRANSACTION, "RFC 1939 §5", "command.retr"),
+    b"TOP": Command(run_top, TRANSACTION, "RFC 1939 §7", "command.retr"),
     b"DELE": Command(run_dele, TRANSACTION, "RFC 1939 §5"),
     b"RSET": Command(run_rset, TRANSACTION, "RFC 1939 §5"),
     b"NOOP": Command(run_noop, TRANSACTION, "RFC 1939 §5"),

@@ -83,7 +83,7 @@ def run_pass(session: Session, argument: bytes) -> None:
         found = session.service.authenticate.check_password(name, argument, _facts(session))
     except MStoreError as error:
         raise _unavailable(session, error) from error
-    _log_in(session, found, "PASS", name)
+    log_in(session, found, "PASS", name)
 
 
 def run_apop(session: Session, argument: bytes) -> None:
@@ -96,7 +96,7 @@ def run_apop(session: Session, argument: bytes) -> None:
         raise Refusal("APOP needs a name and a digest", wrong=True)
     message = b"%b\0%b\0%b" % (session.stamp, name, digest)
     found = _authenticate(session, APOP, message, lambda challenge: None)
-    _log_in(session, found, APOP, name)
+    log_in(session, found, APOP, name)
 
 
 def run_auth(session: Session, argument: bytes) -> None:
@@ -119,7 +119,7 @@ def run_auth(session: Session, argument: bytes) -> None:
         raise Refusal("AUTH needs a mechanism and at most an initial response", wrong=True)
     initial = _from_base64(words[1]) if len(words) == 2 else None
     found = _authenticate(session, name, initial, lambda challenge: _ask(session, challenge))
-    _log_in(session, found, name)
+    log_in(session, found, name)
 
 
 def run_stls(session: Session, argument: bytes) -> None:
@@ -171,7 +171,10 @@ def _authenticate(
 
 
 def _unavailable(session: Session, error: MStoreError) -> Refusal:
-    session.report("login", error)
+    session.service.counters.add("errors")
+    session.service.log.error(
+        "login-unavailable", session=session.id, peer=session.stream.peer, error=str(error)
+    )
     return Refusal("authentication is unavailable, try again later", TEMPORARY)
 
 
@@ -204,26 +207,21 @@ def _refuse(session: Session, refused: Refused, mechanism: str, name: bytes | No
     if refused.code == MALFORMED:
         return Refusal(refused.text, AUTH, wrong=True)
     service = session.service
-    service.counters.add("login_failures")
+    service.counters.add_of("login_failures", mechanism.lower())
     service.log.warning(
-        "login-failed", name=None if name is None else name[:200], mechanism=mechanism, code=refused.code,
-        peer=session.stream.peer,
+        "login-failed", session=session.id, name=(name or refused.login or "")[:200] or None,
+        mechanism=mechanism, code=refused.code, peer=session.stream.peer,
     )  # fmt: skip
     session.stream.flush()
     if session.penalty is None:
         session.penalty = Penalty()
-    if refused.end:
+    session.penalty.pay()  # also who is turned away: a program that comes again at once has to wait
+    if refused.end or session.penalty.is_over:
         session.cut()
-    else:
-        session.penalty.pay()
-        if session.penalty.is_over:
-            session.cut()
     return Refusal(_TEXTS.get(refused.code, refused.text), _CODES.get(refused.code, ""))
 
 
-def _log_in(
-    session: Session, found: Accepted | Refused, mechanism: str, name: bytes | None = None
-) -> None:
+def log_in(session: Session, found: Accepted | Refused, mechanism: str, name: bytes | None = None) -> None:
     """Take the maildrop of somebody who may log in, and go into the TRANSACTION state.
 
     RFC 1939 §4.
@@ -236,7 +234,7 @@ def _log_in(
     except MStoreError as error:
         raise _unavailable(session, error) from error
     if record is None or not record.enabled:
-        raise _refuse(session, Refused(AUTHENTICATIONFAILED), mechanism, name)
+        raise _refuse(session, Refused(AUTHENTICATIONFAILED, login=found.login), mechanism, name)
     settings = service.settings
     try:
         account = service.store.account(record)
