@@ -11,10 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
-import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -45,20 +43,29 @@ from mstore.auth.sasl.plugins import load_plugins
 from mstore.auth.sasl.table import OWN
 from mstore.auth.server import Server, version_text
 from mstore.auth.tokens import Tokens
+from mstore.auth.verdict import Verdict
 from mstore.base import blocking, clock
+from mstore.base.boardfile import HEARTBEAT
 from mstore.base.config import ConfigErrors, load
 from mstore.base.errors import MStoreError
-from mstore.base.log import Log, capture_logging
+from mstore.base.log import begin_log, capture_logging, flush
 from mstore.base.options import Settings
 from mstore.base.preload import EVENT_LOOP, load_encodings, load_modules
+from mstore.net.service import tell_nobody
 from mstore.net.tls import make_client_context, start_client_tls
+from workers import logfile
 from workers.arguments import Arguments, read_arguments
-from workers.checks import check_accounts, check_databases, take_lock
+from workers.checks import check_accounts, check_databases
+from workers.claim import Claim
 from workers.confine import announce, confine_authproxyd, runs_programs
 from workers.connections import Connections, drain
 from workers.cooperative import Cooperative, take_over_errors
-from workers.listeners import BACKLOG, Listener, bind_unix
+from workers.inherited import Inherited
+from workers.listeners import BACKLOG, Listener, open_unix
+from workers.memory import Memory
 from workers.parent import Parent, Refused, refuse
+from workers.peers import peer_uid
+from workers.places import SASL, unix_places
 from workers.privileges import (
     acting_as,
     drop,
@@ -68,13 +75,13 @@ from workers.privileges import (
     raise_file_limit,
     settle,
 )
-from workers.scoreboard import Scoreboard
+from workers.reporting import note_load, note_memory
+from workers.resting import Resting
+from workers.scoreboard import POOL_WAIT
 from workers.statistics import append_block, format_block
 
 NAME = "authproxyd"
 PURPOSE = "Check passwords for the daemons of a message store."
-SASL_NAME = "authproxyd-sasl"
-MODE = 0o600
 RESPONSE_MORE_S = 60
 """So much longer than a daemon's own limit is waited for its client's response."""
 
@@ -129,7 +136,8 @@ def open_site(
     Raises: Refused
     """
     try:
-        tokens = Tokens.of(settings)
+        tls = make_client_context(True, settings.oauth_introspection_ca) if settings.asks_over_tls else None
+        tokens = Tokens.of(settings, tls)
     except MStoreError as error:
         raise Refused(str(error)) from error
     gate = Defence(settings.trusted_networks, accounts.rules)
@@ -154,15 +162,13 @@ def make_exchanges(settings: Settings, site: Site) -> ExchangeServer:
 
 def is_trusted(sock: Any, runtime_uid: int) -> bool:
     """Whether the process at the other end of a Unix socket is root's or the runtime user's."""
-    size = struct.calcsize("3i")
-    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return uid in (0, runtime_uid)
+    return peer_uid(sock) in (0, runtime_uid)
 
 
 class Question:
     """One client of authproxyd, as a session."""
 
-    __slots__ = ("_authproxyd", "_server", "_sock", "idle", "user")
+    __slots__ = ("_authproxyd", "_server", "_sock", "idle", "on_login", "user")
 
     def __init__(self, sock: Any, authproxyd: Authproxyd, server: Server | ExchangeServer) -> None:
         self._sock = sock
@@ -170,13 +176,14 @@ class Question:
         self._server = server
         self.idle = False
         self.user: str | None = None
+        self.on_login: Callable[[], object] = tell_nobody
 
     def run(self) -> None:
         """Answer it, if it is one of ours who asks."""
         if not is_trusted(self._sock, self._authproxyd.identity.uid):
             self._authproxyd.log.warning("stranger", reason="neither root nor runtime-user")
             return
-        self._authproxyd.count(self._server.handle(self._sock))
+        self._server.handle(self._sock, self._authproxyd.count)
 
     def stop(self) -> None:
         """Nothing: an answer comes by itself, and who has none when the time is over asks again."""
@@ -188,10 +195,12 @@ class Authproxyd:
     def __init__(self, arguments: Arguments) -> None:
         self.arguments = arguments
         self.parent: Parent = arguments.parent
-        self.log = Log(daemon=NAME)
         self.settings: Settings = load(arguments.config)
+        self.log = begin_log(self.settings, NAME)
         self.started = clock.now()
         self.accepted = self.refused = 0
+        self._memory = Memory()
+        self._is_hurried = False
         self._title = ""
 
     def prepare(self) -> None:
@@ -222,11 +231,12 @@ class Authproxyd:
         refuse_problems(check_mechanisms(settings))
         self.identity, self.is_superuser = identity, is_superuser
         with acting_as(identity):
-            self.lock = take_lock(settings, NAME)
+            self.claim = Claim.lay(settings, NAME, self.started, self.arguments.is_successor)
             check_accounts(settings)
-            self.listeners = [
-                Listener(bind_unix(settings.ipc_path(name), MODE), role=name) for name in (NAME, SASL_NAME)
-            ]
+            self.board = self.claim.make_board(1)
+            inherited = Inherited.of(self.arguments.listeners)
+            self.listeners = [open_unix(place, inherited) for place in unix_places(settings, NAME)]
+            inherited.close_rest(self.log)
         for listener in self.listeners:
             listener.socket.listen(BACKLOG)
         settle()
@@ -242,12 +252,13 @@ class Authproxyd:
         threads = len(os.sched_getaffinity(0))
         if self.settings.oauth_introspection_url is not None:
             threads += introspection.MOST_AT_ONCE  # Who waits for the network keeps nobody from hashing.
-        waiting = Cooperative(self.log, threads=threads)
+        slot = self.board.slots[0]
+        observe = partial(slot.observe, POOL_WAIT)
+        self.waiting = waiting = Cooperative(self.log, threads=threads, observe=observe)
         blocking.install(waiting)
-        slot = Scoreboard(1).slots[0]
         connections = Connections(self.listeners, self._make_session, None, slot, self.log)
         ending = self._watch_signals()
-        waiting.spawn(self._beat)
+        waiting.spawn(self._beat, connections, waiting)
         connections.start()
         announce(self.settings, self.log)
         legacy, user = self.settings.authproxy_legacy_authmech, name_user(os.geteuid())
@@ -257,21 +268,31 @@ class Authproxyd:
         self.parent.tell("ready")
         ending.wait()
         self.log.info("stopping")
-        for name in (NAME, SASL_NAME):
-            with contextlib.suppress(OSError):  # Removed by somebody: then nobody comes in any case.
-                os.unlink(self.settings.ipc_path(name))
+        for listener in self.listeners:
+            if not listener.is_lent:
+                with contextlib.suppress(OSError):  # Removed by somebody: then nobody comes in any case.
+                    os.unlink(self.settings.ipc_path(listener.role))
+        self.claim.release()  # What is still to be answered keeps nobody from taking our place.
         self.exchanges.stop()
-        drain(connections, self.settings.shutdown_grace, lambda: None)
+        wake = waiting.wake if self._is_hurried else lambda: None
+        drain(connections, self.settings.shutdown_grace, lambda: None, wake)
         self.mechanism.close()
+        self.board.own.set(HEARTBEAT, 0)
         self.log.info("ended")
-        self.lock.release()
         return 0
 
-    def count(self, verdict: Any) -> None:
+    def count(self, verdict: Verdict) -> None:
         """Remember how a question was answered."""
-        if verdict is not None:
-            self.accepted += verdict.ok
-            self.refused += not verdict.ok
+        self.accepted += verdict.ok
+        self.refused += not verdict.ok
+        mechanism = verdict.mechanism.lower() or "command"
+        self.board.slots[0].add_of("logins" if verdict.ok else "login_failures", mechanism)
+
+    def hang_up(self) -> None:
+        """What SIGHUP asks for: a log file opened anew, and statistics."""
+        if logfile.is_ours(self.settings, self.parent):
+            logfile.reopen(self.settings, NAME, self.log)
+        self.write_statistics()
 
     def write_statistics(self) -> None:
         """Append a block of statistics to ``log/authproxyd.stats``."""
@@ -288,8 +309,13 @@ class Authproxyd:
         except OSError as error:
             self.log.error("statistics-failed", path=path, error=error.strerror or error)
 
+    def hurry(self) -> None:
+        """Let nobody wait any more: the whole is about to end, and sessions with it."""
+        self._is_hurried = True
+        self.waiting.wake()
+
     def _make_session(self, sock: Any, peer: str, listener: Listener) -> tuple[Any, Question]:
-        return sock, Question(sock, self, self.exchanges if listener.role == SASL_NAME else self.server)
+        return sock, Question(sock, self, self.exchanges if listener.role == SASL else self.server)
 
     def _watch_signals(self) -> Event:
         loop = gevent.get_hub().loop
@@ -307,19 +333,34 @@ class Authproxyd:
         for watcher in self._watchers:
             watcher.start(end)
         self._hangup = loop.signal(signal.SIGHUP)
-        self._hangup.start(self.write_statistics)
+        self._hangup.start(self.hang_up)
+        self._hurry = loop.signal(signal.SIGUSR2)
+        self._hurry.start(self.hurry)
         if self.parent.liveness is None:
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         return ending
 
-    def _beat(self) -> None:
+    def _beat(self, connections: Connections, waiting: Cooperative) -> None:
+        slot, resting = self.board.slots[0], Resting()
         while True:
             self.parent.tell("alive")
+            is_busy = self.claim.is_waiting or self._is_hurried
+            if self.claim.take_over():
+                self.parent.tell("in-charge")
+            if self._is_hurried:
+                self.waiting.wake()
+            self.board.own.beat()
+            is_busy |= not flush()
+            slot.set("sessions", len(connections))
+            note_load(slot, waiting.load())
+            if resting.is_time_to_look():
+                note_memory(slot, self._memory.read())
             title = f"m-store: {NAME} [{self._describe()}, {self.accepted} ok {self.refused} no]"
+            resting.note(is_busy or title != self._title)
             if title != self._title:
                 self._title = title
                 setproctitle(title)
-            gevent.sleep(1.0)
+            waiting.sleep(resting.pause_s())
 
     def _describe(self) -> str:
         """The mechanism for the title, what it falls back to, and whether for it we stay superuser."""

@@ -71,6 +71,20 @@ def confine_worker(settings: Settings, log: Log) -> None:
     _filter_calls(log)
 
 
+def confine_metricsd(settings: Settings, log: Log) -> None:
+    """Let this process read scoreboards, and answer on the sockets that it has.
+
+    Raises: OSError where the kernel could and does not.
+    """
+    if not settings.confine_workers:
+        return
+    harden()
+    kernel.clear_capabilities()
+    if landlock.version() >= landlock.OLDEST:
+        landlock.restrict(landlock.EVERYTHING, list(metricsd_rules(settings)), alone=True)
+    _filter_calls(log, families=(socket.AF_UNIX,) if settings.log_to in ("syslog", "journal") else ())
+
+
 def confine_authproxyd(settings: Settings, log: Log) -> None:
     """Let this process write what is authproxyd's, and start nothing; it may read and connect as it likes.
 
@@ -116,10 +130,17 @@ def worker_rules(settings: Settings) -> Iterator[tuple[Path, int]]:
         yield path, landlock.READ_FILE | landlock.WRITE_FILE | landlock.TRUNCATE
     yield Path("/dev/null"), landlock.READ_FILE | landlock.WRITE_FILE
     yield Path("/dev/urandom"), landlock.READ_FILE
-    secret = [(settings.db_path / PASSWORDS.file_name).parent, settings.run_path, settings.log_path]
-    for path in _program_paths(settings):
-        if not _holds(path, secret):
-            yield path, landlock.READ
+    yield from _program_rules(
+        settings, [(settings.db_path / PASSWORDS.file_name).parent, settings.run_path, settings.log_path]
+    )
+
+
+def metricsd_rules(settings: Settings) -> Iterator[tuple[Path, int]]:
+    """What metricsd may do beneath which paths: scoreboards are made anew, so the directory it is."""
+    yield settings.run_path, landlock.READ_FILE
+    yield Path("/dev/null"), landlock.READ_FILE | landlock.WRITE_FILE
+    yield Path("/dev/urandom"), landlock.READ_FILE
+    yield from _program_rules(settings, [settings.log_path, settings.db_path, *settings.mailstores.values()])
 
 
 def authproxyd_rules(settings: Settings) -> Iterator[tuple[Path, int]]:
@@ -128,6 +149,13 @@ def authproxyd_rules(settings: Settings) -> Iterator[tuple[Path, int]]:
     for path in (settings.db_path, settings.run_path, settings.log_path, settings.ipc_path("")):
         yield path, rights
     yield Path("/dev/null"), landlock.WRITE_FILE
+
+
+def _program_rules(settings: Settings, secret: Iterable[Path]) -> Iterator[tuple[Path, int]]:
+    """The right to read what is imported late, but where it lies above something that is not to be read."""
+    for path in _program_paths(settings):
+        if not _holds(path, secret):
+            yield path, landlock.READ
 
 
 def _program_paths(settings: Settings) -> Iterator[Path]:

@@ -18,6 +18,7 @@ from greenlet import getcurrent, greenlet
 
 from mstore.base import blocking
 from mstore.base.log import Log
+from workers.brief import Brief
 from workers.threads import Threads
 
 T = TypeVar("T")
@@ -106,30 +107,64 @@ class _Waiter:
 class Cooperative:
     """Waits by letting the other greenlets of this process run; made after the fork."""
 
-    def __init__(self, log: Log, threads: int = 8) -> None:
+    def __init__(
+        self, log: Log, threads: int = 8, observe: Callable[[float], None] = lambda seconds: None
+    ) -> None:
+        """``observe`` is told how long each task has waited for a thread."""
         self._log = log
+        self._observe = observe
         self._hub = gevent.get_hub()
         self._loop = self._hub.loop
-        self._threads = Threads(threads)
+        self._threads = Threads(threads, observe)
+        self._brief = Brief(self._loop)
         self._apart: dict[str, Threads] = {}
         self._background = 0
+        self._sleepers: set[Event] = set()
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run it in a thread, unless we are one already or in the loop itself, which must not wait."""
         found: T = self._threads.call(function, args)
         return found
 
+    def call_briefly(self, function: Callable[..., T], *args: Any) -> T:
+        """Run it at once where nobody else is at work here and it has lately been brief, else in a thread."""
+        here = getcurrent()
+        if here is self._hub or self._threads.busy or not self._brief.may_block(id(here)):
+            return self.call(function, *args)
+        try:
+            return function(*args)
+        finally:
+            self._brief.has_blocked()
+
     def call_apart(self, kind: str, limit: int, function: Callable[..., T], *args: Any) -> T:
         """The same in threads that only this kind has."""
         threads = self._apart.get(kind)
         if threads is None:
-            threads = self._apart[kind] = Threads(limit)
+            threads = self._apart[kind] = Threads(limit, self._observe)
         found: T = threads.call(function, args)
         return found
 
-    def sleep(self, seconds: float) -> None:
-        """Pause this greenlet."""
-        gevent.sleep(seconds)
+    def load(self) -> tuple[int, int]:
+        """How many threads are at work, and how many tasks wait for one."""
+        every = (self._threads, *self._apart.values())
+        return sum(threads.busy for threads in every), sum(threads.queued for threads in every)
+
+    def sleep(self, seconds: float) -> bool:
+        """Pause this greenlet; False when it was woken before the time."""
+        if gevent.get_hub() is not self._hub:
+            gevent.sleep(seconds)  # A thread of the pool.
+            return True
+        woken = Event()
+        self._sleepers.add(woken)
+        try:
+            return not woken.wait(seconds)
+        finally:
+            self._sleepers.discard(woken)
+
+    def wake(self) -> None:
+        """Wake all who sleep now: at the end nobody has to wait for those that only let time pass."""
+        for woken in list(self._sleepers):
+            woken.set()
 
     def breathe(self) -> None:
         """Let the others run when this turn of the loop has lasted too long."""

@@ -1,36 +1,74 @@
-"""How many connections a daemon has from each address, in memory that its workers share.
+"""How many connections a daemon has from each address and of each user, in memory that its workers share.
 
 A counter for each group of addresses, by a keyed hash that nobody outside can foresee; each worker has a row
 of such counters that it alone writes, and reads the others'. Connections whose user has not logged in are
-counted apart: they are what a flood consists of.
+counted apart: they are what a flood consists of. A user is counted in two tables by different hashes, and the
+lower count holds: two users who share one counter seldom share the other. One more row is for the connections
+of daemons that leave after an upgrade (``leaving.py``), which count by the same key.
 """
 
 from __future__ import annotations
 
 import mmap
 import secrets
+import struct
 from array import array
+from collections.abc import Iterable
 from hashlib import blake2b
+from pathlib import Path
 
-from mstore.base.networks import origin_of
+from mstore.base.boardfile import read_board
+from mstore.base.networks import remember_origins
 from mstore.base.options import Settings
 
 BUCKETS = 16_384
 _ALL, _STRANGERS = 0, 1
+_USERS = (2, 3)
+_TABLES = 4
 _NO_BUCKET = BUCKETS
 """Counts those of trusted addresses, and has no limit."""
 _PLACES = BUCKETS + 2
 _TOTAL = BUCKETS + 1
 _CELL_BYTES = 4
+KEY_BYTES = 16
+_PAIR = struct.Struct("<II")
+_TOO_MANY = "too many connections"
+LIMITS = {
+    "unauthenticated-per-address": f"{_TOO_MANY} from your address, not logged in",
+    "connections-per-address": f"{_TOO_MANY} from your address",
+    "unauthenticated-limit": f"{_TOO_MANY} not logged in",
+    "connections-limit": _TOO_MANY,
+}
+"""What is told to one too many, by the option that says how many there may be."""
+
+
+def limit_of(reason: str) -> str:
+    """The option by which somebody was told this; empty when by none."""
+    return next((name for name, text in LIMITS.items() if text == reason), "")
+
+
+def new_key() -> bytes:
+    """A key that nobody knows."""
+    return secrets.token_bytes(KEY_BYTES)
+
+
+def find_key(board: Path) -> bytes:
+    """The key by which the daemon counts whose scoreboard this is; a new one where none can be read."""
+    try:
+        key = bytes.fromhex(read_board(board).header["crowd_key"])
+    except (OSError, ValueError, LookupError, TypeError):
+        key = b""
+    return key if len(key) == KEY_BYTES else new_key()
 
 
 class Crowd:
     """The counters of a daemon, made before its workers are forked."""
 
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
-        self._key = secrets.token_bytes(16)
-        self._memory = mmap.mmap(-1, 2 * _PLACES * rows * _CELL_BYTES)
+    def __init__(self, rows: int, key: bytes = b"") -> None:
+        """Rows for so many workers; the key is that of those who are to count alike, or a new one."""
+        self._rows = rows + 1
+        self._key = key or new_key()
+        self._memory = mmap.mmap(-1, _TABLES * _PLACES * self._rows * _CELL_BYTES)
         self._cells = memoryview(self._memory).cast("I")
 
     def door(self, row: int, settings: Settings) -> Door:
@@ -40,7 +78,30 @@ class Crowd:
 
     def clear(self, row: int) -> None:
         """Count no connections of a worker that is gone."""
-        self._cells[row :: self._rows] = memoryview(array("I", bytes(2 * _PLACES * _CELL_BYTES)))
+        self._fill(row, array("I", bytes(_TABLES * _PLACES * _CELL_BYTES)))
+
+    def dump(self) -> bytes:
+        """What all workers have, for another daemon's ``add_elders``."""
+        import numpy as np  # It is there in daemons that have workers; others import this module as well.
+
+        cells = np.frombuffer(self._memory, np.uint32).reshape(-1, self._rows)[:, :-1]
+        sums = cells.sum(axis=1, dtype=np.uint32)
+        places = sums.nonzero()[0].astype(np.uint32)
+        pairs = np.stack([places, sums[places]], axis=1).astype("<u4")
+        return self._key + pairs.tobytes()
+
+    def add_elders(self, dumps: Iterable[bytes]) -> None:
+        """Count along what other daemons have now, those that count by the same key."""
+        counts = array("I", bytes(_TABLES * _PLACES * _CELL_BYTES))
+        for dump in dumps:
+            if dump[:KEY_BYTES] == self._key and (len(dump) - KEY_BYTES) % _PAIR.size == 0:
+                for place, count in _PAIR.iter_unpack(dump[KEY_BYTES:]):
+                    if place < len(counts):
+                        counts[place] += count
+        self._fill(self._rows - 1, counts)
+
+    def _fill(self, row: int, counts: array[int]) -> None:
+        self._cells[row :: self._rows] = memoryview(counts)
 
 
 class Door:
@@ -51,12 +112,13 @@ class Door:
         self._rows = rows
         self._row = row
         self._key = key
-        self._trusted = settings.trusted_networks
+        self._origin_of = remember_origins(tuple(settings.trusted_networks))
+        self._user_limit = settings.imapd_connections_per_user
         self._limits = (
-            (_STRANGERS, False, settings.unauthenticated_per_address, "from your address, not logged in"),
-            (_ALL, False, settings.connections_per_address, "from your address"),
-            (_STRANGERS, True, settings.unauthenticated_limit, "not logged in"),
-            (_ALL, True, settings.connections_limit, ""),
+            (_STRANGERS, False, settings.unauthenticated_per_address, "unauthenticated-per-address"),
+            (_ALL, False, settings.connections_per_address, "connections-per-address"),
+            (_STRANGERS, True, settings.unauthenticated_limit, "unauthenticated-limit"),
+            (_ALL, True, settings.connections_limit, "connections-limit"),
         )
         self._buckets: dict[int, int] = {}
         self.strangers: set[int] = set()
@@ -65,10 +127,10 @@ class Door:
     def enter(self, number: int, peer: str) -> str | None:
         """Count a connection; where there are too many already, don't, and say of which kind."""
         bucket = self._bucket(peer)
-        for table, of_all, limit, words in self._limits:
+        for table, of_all, limit, option in self._limits:
             counts = limit and (of_all or bucket != _NO_BUCKET)
             if counts and self._sum(table, _TOTAL if of_all else bucket) >= limit:
-                return f"too many connections {words}".rstrip()
+                return LIMITS[option]
         self._buckets[number] = bucket
         self.strangers.add(number)
         self._count(_ALL, bucket, 1)
@@ -88,8 +150,27 @@ class Door:
         if bucket is not None:
             self._count(_ALL, bucket, -1)
 
+    def admit(self, user: str) -> bool:
+        """Count a session of a user who has logged in, unless there are as many already as may be."""
+        limit = self._user_limit
+        buckets = self._user_buckets(user)
+        if limit and min(map(self._sum, _USERS, buckets)) >= limit:
+            return False
+        for table, bucket in zip(_USERS, buckets, strict=True):
+            self._count(table, bucket, 1)
+        return True
+
+    def dismiss(self, user: str) -> None:
+        """A session that was admitted has ended."""
+        for table, bucket in zip(_USERS, self._user_buckets(user), strict=True):
+            self._count(table, bucket, -1)
+
+    def _user_buckets(self, user: str) -> tuple[int, int]:
+        digest = blake2b(user.encode("utf-8"), key=self._key, digest_size=8).digest()
+        return int.from_bytes(digest[:4], "little") % BUCKETS, int.from_bytes(digest[4:], "little") % BUCKETS
+
     def _bucket(self, peer: str) -> int:
-        origin = origin_of(peer, self._trusted)
+        origin = self._origin_of(peer)
         if origin is None:
             return _NO_BUCKET
         digest = blake2b(origin.encode("ascii"), key=self._key, digest_size=4).digest()

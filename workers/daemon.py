@@ -16,35 +16,42 @@ from collections.abc import Sequence
 from setproctitle import setproctitle
 
 from mstore.base import clock
+from mstore.base.boardfile import HEARTBEAT
 from mstore.base.config import ConfigErrors, load
 from mstore.base.errors import Unavailable
-from mstore.base.log import Log
+from mstore.base.log import Log, begin_log
 from mstore.base.options import Settings
 from mstore.base.preload import EVENT_LOOP, load_all, load_modules
 from mstore.net.certificate import Read, read_file
 from mstore.net.tls import Context, make_context
-from workers import handover
+from workers import handover, logfile
 from workers.arguments import Arguments, read_arguments
-from workers.checks import check_accounts, check_databases, check_mailstores, take_lock
+from workers.checks import check_accounts, check_databases, check_mailstores
+from workers.claim import Claim
 from workers.confine import announce
-from workers.crew import Crew
-from workers.crowd import Crowd
+from workers.control import remove_control, remove_directory, remove_stale
+from workers.crew import GENERATIONS, Crew
+from workers.crowd import Crowd, find_key, new_key
 from workers.handover import Handover
-from workers.listeners import BACKLOG, Listener, bind_tcp, bind_unix, close_unix
+from workers.inherited import Inherited
+from workers.leaving import Elders, Told, path_of
+from workers.listeners import BACKLOG, Listener, close_unix, make_groups, open_unix
+from workers.memory import Memory
 from workers.parent import Parent, Refused, refuse
+from workers.places import LMTP_MODE, UnixPlace, tcp_places
 from workers.privileges import Identity, drop, find_identity, prepare_directories, raise_file_limit, settle
-from workers.scoreboard import COUNTERS, Slot
+from workers.reporting import note_memory
+from workers.scoreboard import CERTIFICATE_END, COUNTERS, CRASHES, CRASHING, RESTARTS, Slot
 from workers.statistics import append_block, format_block
 from workers.supervisor import Supervisor
+from workers.titles import Rate, format_activity, format_title
 from workers.worker import Kind, Work, run_worker
-
-LMTP_MODE = 0o660
 
 FIXED = (
     "ms_path", "runtime_user", "lmtp_socket_group", "lmtp_enable_overquota_delivery",
     "imapd_listen", "imapd_tls_listen", "pop3d_listen", "pop3d_tls_listen",
-    "lmtpd_listen",
-    "imapd_workers", "pop3d_workers", "lmtpd_workers",
+    "lmtpd_listen", "proxy_listen",
+    "imapd_workers", "pop3d_workers", "lmtpd_workers", "log_to", "log_format", "log_socket",
 )  # fmt: skip
 """What a reload cannot change."""
 
@@ -77,6 +84,12 @@ def make_tls(kind: Kind, settings: Settings, log: Log, read: Read = read_file) -
     return context
 
 
+def first_end(context: Context | None) -> int:
+    """When the first of the certificates ends, in seconds since the epoch; 0 where there are none."""
+    found = context.certificates() if context is not None else ()
+    return max(0, min((certificate.ends_s for _, certificate in found), default=0))
+
+
 class Daemon:
     """One running protocol daemon."""
 
@@ -84,13 +97,19 @@ class Daemon:
         self.kind = kind
         self.arguments = arguments
         self.parent = arguments.parent
-        self.log = Log(daemon=kind.name)
         self.settings: Settings = load(arguments.config)
+        self.log = begin_log(self.settings, kind.name)
         self.started = clock.now()
         self.context: Context | None = None
         self.groups: list[list[Listener]] = []
         self.shared: list[Listener] = []
+        self._rate = Rate()
         self._title = ""
+        self._memory = Memory()
+        self._told: Told | None = None
+        """Once we leave: what those in our place are told."""
+        self._answer = "ready"
+        """What the parent is told once all workers accept."""
 
     def prepare(self) -> None:
         """Do what needs rights, then give them up; afterwards all sockets listen.
@@ -105,35 +124,43 @@ class Daemon:
         load_all()
         load_modules(EVENT_LOOP)
         self.context = make_tls(self.kind, settings, self.log)
-        self.groups = [self._bind(settings) for _ in range(settings.workers(self.kind.name))]
+        name, inherited = self.kind.name, Inherited.of(self.arguments.listeners)
+        self.groups = make_groups(tcp_places(settings, name), inherited, settings.workers(name))
         drop(identity)
-        self.lock = take_lock(settings, self.kind.name)
+        self.claim = Claim.lay(settings, name, self.started, self.arguments.is_successor)
         check_accounts(settings)
         check_mailstores(settings)
-        self.shared = [
-            Listener(bind_unix(settings.ipc_path(name), LMTP_MODE), role=name)
-            for name in self.kind.unix_sockets(settings)
-        ]
+        names = self.kind.unix_sockets(settings)
+        places = [UnixPlace(name, settings.ipc_path(name), LMTP_MODE) for name in names]
+        self.shared = [open_unix(place, inherited) for place in places]
+        inherited.close_rest(self.log)
         for listener in (*self.shared, *(one for group in self.groups for one in group)):
             listener.socket.listen(BACKLOG)
         if not self.shared and not self.groups[0]:
             raise Refused(f"{self.kind.name}-listen: there is nowhere to listen")
+        surveyed = tuple(settings.mailstores) if self.kind.surveys else ()
+        # A successor counts as the one before it does, whose connections are counted along.
+        self._key = find_key(settings.scoreboard_path(name)) if self.arguments.is_successor else new_key()
+        self.board = self.claim.make_board(len(self.groups) * GENERATIONS, surveyed, self._key)
         settle()
 
     def run(self) -> int:
         """Keep the workers running until told to stop; returns the exit status."""
         supervisor = Supervisor(self.log, grace_s=self.settings.shutdown_grace + 4, tick=self._tick)
         self.supervisor = supervisor
-        self.crew = Crew(supervisor, self.groups, self.shared, self._work, self.log)
+        self.board.own.beat()
+        self.crew = Crew(supervisor, self.groups, self.shared, self._work, self.log, self.board)
         self.crew.complete = self._complete
-        self.crowd = Crowd(len(self.crew.board.slots))
-        self.crew.gone = lambda slot: self.crowd.clear(slot.number)
+        self.crowd = Crowd(len(self.board.slots), self._key)
+        self._elders = Elders(self.settings.run_path, self.kind.name, self.crowd)
+        self.crew.gone = self._forget
         supervisor.on.update(
             {
                 signal.SIGTERM: self.stop,
                 signal.SIGINT: self.stop,
-                signal.SIGHUP: self.write_statistics,
+                signal.SIGHUP: self.hang_up,
                 signal.SIGUSR1: self.reload,
+                signal.SIGUSR2: self.leave,
             }
         )
         if self.parent.liveness is not None:
@@ -143,12 +170,18 @@ class Daemon:
         gc.collect()
         gc.freeze()
         announce(self.settings, self.log)
+        remove_stale(self.settings, self.kind.name)
         self.crew.start()
         listening = " ".join(listener.name for listener in (*self.groups[0], *self.shared))
         self.log.info("started", workers=len(self.groups), listening=listening)
         status = supervisor.run()
+        self.board.own.set(HEARTBEAT, 0)
+        remove_stale(self.settings, self.kind.name)
+        remove_directory(self.settings)
+        if self._told is not None:
+            self._told.close()
         self.log.info("ended")
-        self.lock.release()
+        self.claim.release()
         return status
 
     def stop(self) -> None:
@@ -157,12 +190,36 @@ class Daemon:
             return
         if self.parent.liveness is not None:
             self.supervisor.unwatch(self.parent.liveness)
+        self._close()
+        self.supervisor.stop()
+
+    def leave(self) -> None:
+        """Make room for another imapd, pop3d or lmtpd, which accepts already; end with the last session."""
+        if self.supervisor.stopping or self.supervisor.leaving:
+            return
+        self._close()
+        self.claim.release()
+        self.crew.retire()
+        self.supervisor.leave()
+        self._told = Told(path_of(self.settings.run_path, self.kind.name, os.getpid()), self.crowd)
+        self._tick()  # The title says it at once.
+
+    def _close(self) -> None:
+        """Close the doors, and listen to nobody but our parent's end."""
         if self.parent.handover is not None:
             self.supervisor.unwatch(self.parent.handover.fileno())
         for listener in self.shared:
-            close_unix(listener.socket)
+            if listener.is_lent:
+                listener.socket.close()
+            else:
+                close_unix(listener.socket)
         self.crew.close()
-        self.supervisor.stop()
+
+    def hang_up(self) -> None:
+        """What SIGHUP asks for: a log file opened anew, and statistics."""
+        if logfile.is_ours(self.settings, self.parent):
+            logfile.reopen(self.settings, self.kind.name, self.log, self.crew.channels())
+        self.write_statistics()
 
     def write_statistics(self) -> None:
         """Append a block of statistics to ``log/DAEMON.stats``."""
@@ -225,13 +282,18 @@ class Daemon:
         except (ConfigErrors, Refused) as error:
             for line in str(error).splitlines():
                 self.log.error("not-reloaded", reason=line)
+                self.parent.tell(f"not-reloaded {line}")
             return
         kept = {name: getattr(self.settings, name) for name in FIXED}
         for name, value in kept.items():
             if getattr(found, name) != value:
                 self.log.warning("needs-restart", option=name.replace("_", "-"))
+                self.parent.tell(f"needs-restart {name.replace('_', '-')}")
         self.settings, self.context = dataclasses.replace(found, **kept), context
+        if self.kind.surveys:
+            self.board.name_mailstores(tuple(self.settings.mailstores))
         self.log.info("reloaded")
+        self._answer = "reloaded"
         self.crew.replace()
 
     def _remake_tls(self, found: Settings, given: Handover | None) -> Context | None:
@@ -247,33 +309,61 @@ class Daemon:
 
     def _work(self, number: int, listeners: list[Listener], slot: Slot, parent: Parent) -> int:
         self.parent.close()
-        self.lock.forget()
+        self.claim.forget()
         door = self.crowd.door(slot.number, self.settings)
-        work = Work(self.kind, self.settings, number, listeners, self.context, slot, door, parent, self.log)
+        work = Work(
+            self.kind,
+            self.settings,
+            number,
+            listeners,
+            self.context,
+            slot,
+            self.board.mailstores,
+            door,
+            parent,
+            self.log,
+        )
         return run_worker(work)
 
-    def _bind(self, settings: Settings) -> list[Listener]:
-        name = self.kind.name
-        found = []
-        for address in settings.listen(name):
-            found += [Listener(sock) for sock in bind_tcp(f"{name}-listen", address)]
-        for address in settings.tls_listen(name):
-            found += [Listener(sock, tls=True) for sock in bind_tcp(f"{name}-tls-listen", address)]
-        return found
+    def _forget(self, slot: Slot, pid: int) -> None:
+        """A worker has died: nothing of it is left."""
+        self.crowd.clear(slot.number)
+        remove_control(self.settings, self.kind.name, pid)
 
     def _complete(self) -> None:
         self.log.info("ready")
         self._tick()
-        self.parent.tell("ready")
+        self.parent.tell(self._answer)
+        self._answer = "ready"
 
-    def _tick(self) -> None:
+    def _tick(self) -> bool:
+        """Say that we live and what our workers do; whether that goes on changing."""
+        is_waiting = self.claim.is_waiting
         self.parent.tell("alive")
-        running, sessions = self.supervisor.running(), self.crew.count("sessions")
-        doing = ", stopping" if self.supervisor.stopping else ""
-        title = f"m-store: {self.kind.name} [{running} workers, {sessions} sessions{doing}]"
+        if self.claim.take_over():
+            self.parent.tell("in-charge")
+        self.board.own.beat()
+        self.board.own.set(RESTARTS, self.supervisor.restarts)
+        self.board.own.set(CERTIFICATE_END, first_end(self.context))
+        if self.supervisor.resting.is_time_to_look():
+            note_memory(self.board.own, self._memory.read())
+        if self._told is not None:
+            self._told.tell()
+        else:
+            self._elders.look()
+        self.board.own.set(CRASHES, self.supervisor.crashes)
+        self.board.own.set(CRASHING, self.supervisor.crashing())
+        sessions, idle = self.crew.count("sessions"), self.crew.count("sessions_idle")
+        commands_per_s = self._rate.per_s(self.crew.count("commands"))
+        activity = format_activity(sessions, idle, commands_per_s)
+        doing = "leaving" if self.supervisor.leaving else self.supervisor.describe_crashing()
+        doing = "stopping" if self.supervisor.stopping else doing
+        title = format_title(self.kind.name, f"{self.supervisor.running()} workers", activity, doing)
+        is_busy = title != self._title or commands_per_s > 0 or bool(self._elders) or is_waiting
         if title != self._title:
             self._title = title
             setproctitle(title)
+        return is_busy
 
 
 def main(kind: Kind, argv: Sequence[str] | None = None) -> int:

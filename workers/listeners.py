@@ -1,8 +1,8 @@
-"""Listening sockets: bound by a daemon while it may, kept by it while it runs, used by its workers.
+"""Listening sockets: bound by storemgr, or by a daemon that runs alone, and used by workers.
 
-TCP: one socket with SO_REUSEPORT for each worker and address; the kernel spreads connections over them. The
-daemon keeps them open, so a replaced worker inherits the queue of the one that died. Unix: one socket for
-all workers.
+TCP: one socket with SO_REUSEPORT for each worker and address; the kernel spreads connections over them.
+storemgr and the daemon keep them open, so that who comes after one that died inherits its queue. Unix: one
+socket for all workers. One that somebody else has bound already is used as it is (``workers/inherited.py``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mstore.base.values import Address
+from workers.inherited import Endpoint, Inherited, show_bound
 from workers.parent import Refused
+from workers.places import TcpPlace, UnixPlace
 
 BACKLOG = 1024
 
@@ -28,19 +30,15 @@ class Listener:
     tls: bool = False
     role: str = ""
     """Tells the Unix sockets of one daemon apart: ``lmtpd-oq``."""
+    proxied: bool = False
+    """Connections begin with a header that says whom they are from (``proxyheader``)."""
+    is_lent: bool = False
+    """Somebody else has bound it, and removes its name."""
 
     @property
     def name(self) -> str:
         """The address for logs."""
-        return format_name(self.socket)
-
-
-def format_name(sock: socket.socket) -> str:
-    """Where a socket is bound, in words."""
-    bound = sock.getsockname()
-    if isinstance(bound, tuple):
-        return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
-    return str(bound)
+        return show_bound(self.socket)
 
 
 def _bind(family: int, host: str, port: int, dual: bool) -> socket.socket:
@@ -48,9 +46,6 @@ def _bind(family: int, host: str, port: int, dual: bool) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        # Accepted connections inherit these: no calls for each of them.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
         sock.bind((host, port))
@@ -70,32 +65,89 @@ def _bind_all(port: int) -> socket.socket:
         return _bind(socket.AF_INET, "0.0.0.0", port, dual=False)
 
 
-def bind_tcp(option: str, address: Address) -> list[socket.socket]:
-    """Bind one address, without listening yet; a name with several addresses gives several sockets.
+def _resolve(address: Address) -> list[Endpoint]:
+    """Where an address is; a name may have several."""
+    flags = socket.AI_PASSIVE
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
+    return list(dict.fromkeys((int(family), str(where[0]), address.port) for family, *_, where in found))
+
+
+def _complete(group: list[socket.socket], wanted: int) -> None:
+    """Bind more sockets to where those are, so that each worker has one; else some share one."""
+    first = group[0]
+    for option, name in (
+        # Accepted connections inherit these: no calls for each of them.
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+    ):
+        for sock in group:
+            sock.setsockopt(option, name, 1)
+    if len(group) >= wanted or not first.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
+        return
+    dual = first.family == socket.AF_INET6 and not first.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    host, port = first.getsockname()[:2]
+    more: list[socket.socket] = []
+    try:
+        while len(group) + len(more) < wanted:
+            more.append(_bind(first.family, host, port, dual))
+    except OSError:
+        pass  # Not ours to share.
+    if more:
+        group += more
+        _complete(group, 0)
+
+
+def open_tcp(place: TcpPlace, inherited: Inherited) -> list[list[socket.socket]]:
+    """The sockets of one address, without listening yet; a name with several addresses gives several groups.
 
     Raises: Refused
     """
-    bound: list[socket.socket] = []
+    address, opened = place.address, []
     try:
         if address.host == "*":
-            return [_bind_all(address.port)]
-        flags = socket.AI_PASSIVE
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
-        for family, *_, where in dict.fromkeys((entry[0], entry[4]) for entry in found):
-            bound.append(_bind(family, str(where[0]), address.port, dual=False))
-        return bound
+            port = address.port
+            everywhere = [(int(socket.AF_INET6), "::", port), (int(socket.AF_INET), "0.0.0.0", port)]
+            opened = inherited.take_tcp(everywhere) or [[_bind_all(port)]]
+        else:
+            for endpoint in _resolve(address):
+                opened += inherited.take_tcp([endpoint]) or [[_bind(*endpoint, dual=False)]]
     except OSError as error:
-        for sock in bound:
-            sock.close()
+        for group in opened:
+            for sock in group:
+                sock.close()
         hint = ""
         if isinstance(error, PermissionError) and address.port < 1024:
             hint = " (ports below 1024 need the superuser; choose one above)"
         text = error.strerror or str(error)
-        raise Refused(f"{option}: cannot listen on {address}: {text}{hint}") from error
+        raise Refused(f"{place.option}: cannot listen on {address}: {text}{hint}") from error
+    for group in opened:
+        _complete(group, place.wanted)
+    return opened
 
 
-def bind_unix(path: Path, mode: int) -> socket.socket:
-    """Bind a Unix socket with this mode, without listening yet.
+def share_out(sockets: list[socket.socket], workers: int) -> list[list[socket.socket]]:
+    """Which worker accepts from which of these: from each somebody does, and each worker from some."""
+    if len(sockets) < workers:
+        return [[sockets[number % len(sockets)]] for number in range(workers)]
+    return [sockets[number::workers] for number in range(workers)]
+
+
+def make_groups(places: list[TcpPlace], inherited: Inherited, workers: int) -> list[list[Listener]]:
+    """The listeners of each worker.
+
+    Raises: Refused
+    """
+    groups: list[list[Listener]] = [[] for _ in range(workers)]
+    for place in places:
+        for sockets in open_tcp(place, inherited):
+            listeners = {sock: Listener(sock, place.tls, proxied=place.proxied) for sock in sockets}
+            for group, mine in zip(groups, share_out(sockets, workers), strict=True):
+                group += [listeners[sock] for sock in mine]
+    return groups
+
+
+def bind_unix(path: Path, mode: int, group: int | None = None) -> socket.socket:
+    """Bind a Unix socket with this mode, and this group where one is given, without listening yet.
 
     The caller holds the daemon's lock file, so a socket that is there belongs to a daemon that is dead, even
     if workers of its still answer for a moment; it is replaced.
@@ -115,6 +167,8 @@ def bind_unix(path: Path, mode: int) -> socket.socket:
     before = os.umask(0o777 & ~mode)
     try:
         sock.bind(str(path))
+        if group is not None:
+            os.chown(path, -1, group, follow_symlinks=False)
     except OSError as error:
         sock.close()
         text = "path is too long for a socket" if "too long" in str(error) else error.strerror
@@ -122,6 +176,17 @@ def bind_unix(path: Path, mode: int) -> socket.socket:
     finally:
         os.umask(before)
     return sock
+
+
+def open_unix(place: UnixPlace, inherited: Inherited) -> Listener:
+    """The Unix socket of this name, without listening yet.
+
+    Raises: Refused
+    """
+    lent = inherited.take_unix(place.path)
+    if lent is not None:
+        return Listener(lent, role=place.name, is_lent=True)
+    return Listener(bind_unix(place.path, place.mode), role=place.name)
 
 
 def close_unix(sock: socket.socket) -> None:

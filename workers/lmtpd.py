@@ -5,22 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from mstore.base.options import Settings
 from mstore.lmtp.session import Session
+from mstore.lmtp.tap import LmtpTap
 from workers import daemon
+from workers.places import lmtp_sockets
 from workers.service import make_service
 from workers.worker import Kind
 
 PURPOSE = "Accept mail by LMTP (RFC 2033) into the message store."
 
 
-def unix_sockets(settings: Settings) -> tuple[str, ...]:
-    """The sockets below ``ipc``: one that obeys quotas, and if wanted one that does not."""
-    return ("lmtpd", "lmtpd-oq") if settings.lmtp_enable_overquota_delivery else ("lmtpd",)
-
-
 REFUSAL = b"421 4.3.2 %b, try again later\r\n"
-KIND = Kind("lmtpd", PURPOSE, Session, make_service, unix_sockets, refusal=REFUSAL)
+KIND = Kind(
+    "lmtpd", PURPOSE, Session, make_service, lmtp_sockets, surveys=True, refusal=REFUSAL, tap=LmtpTap
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -54,13 +54,21 @@ def find_identity(settings: Settings) -> Identity:
     if euid not in (0, entry.pw_uid):
         raise Refused(f"must be run by the superuser or by {entry.pw_name} (runtime-user)")
     gid = entry.pw_gid if euid == 0 else os.getegid()
-    ipc_gid = gid
-    if settings.lmtp_socket_group is not None:
-        try:
-            ipc_gid = grp.getgrnam(settings.lmtp_socket_group).gr_gid
-        except KeyError:
-            raise Refused(f"lmtp-socket-group: no group {settings.lmtp_socket_group!r}") from None
+    ipc_gid = find_group("lmtp-socket-group", settings.lmtp_socket_group, gid)
     return Identity(entry.pw_name, entry.pw_uid, gid, ipc_gid)
+
+
+def find_group(option: str, name: str | None, otherwise: int) -> int:
+    """The number of the group that an option names.
+
+    Raises: Refused
+    """
+    if name is None:
+        return otherwise
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise Refused(f"{option}: no group {name!r}") from None
 
 
 def _open_directory(path: Path) -> int:
@@ -183,6 +191,8 @@ def acting_as(identity: Identity) -> Iterator[None]:
         os.seteuid(0)
         os.setegid(gid)
         os.setgroups(groups)
+
+
 def _empty_bounds() -> None:
     """Let no capability be gained any more, by whatever is executed."""
     try:

@@ -13,6 +13,7 @@ from mstore.auth.offers import own_offers
 from mstore.base.log import Log
 from mstore.base.options import Settings
 from mstore.net.service import Service
+from mstore.store.audit import Auditor
 from mstore.store.store import Store
 from workers.scoreboard import Slot
 from workers.transport import connect_unix
@@ -27,7 +28,10 @@ def make_service(settings: Settings, context: Any, slot: Slot, log: Log) -> Serv
     rules = LoginRules.of(settings.default_domain, settings.single_domain)
     administrators = Administrators.of(settings.admin_users, settings.admin_domain, rules)
     policy = settings.ms_assignment_policy
-    store = Store(settings.mailstores)
+    accounts = Accounts(settings.db_path, rules, administrators, settings.mailstores, policy)
+    store = Store.of(settings, expires=True)
+    if settings.audit_log:
+        store.auditor = Auditor(log, store, accounts, settings.audit_log, settings.audit_messages)
     gevent.spawn_raw(follow_changes, store, log)
     gevent.spawn_raw(rest_often, store, log)
     authenticate = AuthClient(settings.ipc_path("authproxyd-sasl"), own_offers(settings), connect_unix)
@@ -35,7 +39,7 @@ def make_service(settings: Settings, context: Any, slot: Slot, log: Log) -> Serv
     return Service(
         settings=settings,
         store=store,
-        accounts=Accounts(settings.db_path, rules, administrators, settings.mailstores, policy),
+        accounts=accounts,
         authenticate=authenticate,
         tls=context,
         counters=slot,

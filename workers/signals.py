@@ -7,8 +7,10 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
-"""What a master listens to: end, end, statistics, reload, a child has died."""
+HANDLED = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD,
+)  # fmt: skip
+"""What a master listens to: end, end, statistics, reload, make room for another, a child has died."""
 
 
 def _enqueued(number: int, frame: object) -> None:
@@ -24,6 +26,8 @@ class Signals:
             signal.signal(number, _enqueued)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        # They are blocked where another program has become this one: what came meanwhile comes now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
     def fileno(self) -> int:
         """Readable when a signal is waiting."""

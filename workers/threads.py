@@ -9,6 +9,7 @@ and both pay for it. Threads are started when they are first needed, and stay.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -21,7 +22,7 @@ from greenlet import getcurrent, greenlet
 class _Task:
     """A function under way in a thread, and who waits for it."""
 
-    __slots__ = ("args", "error", "function", "is_done", "result", "waiting")
+    __slots__ = ("args", "asked_s", "error", "function", "is_done", "result", "waited_s", "waiting")
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], waiting: greenlet) -> None:
         self.function = function
@@ -30,13 +31,17 @@ class _Task:
         self.result: Any = None
         self.error: BaseException | None = None
         self.is_done = False
+        self.asked_s = time.monotonic()
+        self.waited_s = 0.0
 
 
 class Threads:
     """At most so many threads; made, and asked, in the thread of the event loop."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, observe: Callable[[float], None] = lambda seconds: None) -> None:
+        """``observe`` is told, in the loop, how long each task has waited for a thread."""
         self._limit = limit
+        self._observe = observe
         self._hub = gevent.get_hub()
         self._home = threading.get_ident()
         self._started = 0
@@ -75,6 +80,16 @@ class Threads:
                 task.error = None  # Its traceback holds this frame, which holds the task.
         return task.result
 
+    @property
+    def busy(self) -> int:
+        """How many threads are at work."""
+        return min(self._under_way, self._started)
+
+    @property
+    def queued(self) -> int:
+        """How many tasks wait for a thread."""
+        return self._under_way - self.busy
+
     def _hand_over(self) -> None:
         """Give the threads what came in this turn of the loop; runs in the loop, at the end of the turn.
 
@@ -91,6 +106,7 @@ class Threads:
         get, done, ring = self._tasks.get, self._done.append, self._bell.send
         while True:
             task = get()
+            task.waited_s = time.monotonic() - task.asked_s
             try:
                 task.result = task.function(*task.args)
             except BaseException as error:
@@ -106,5 +122,6 @@ class Threads:
             task = done.popleft()
             self._under_way -= 1
             task.is_done = True
+            self._observe(task.waited_s)
             if task.waiting is not None:
                 task.waiting.switch()

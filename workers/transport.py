@@ -5,7 +5,8 @@ than half the price of gevent's: reading is tried before it is waited for, what 
 the first wait and then left watching, and a wait arms no timer of its own but notes when it is to end, which
 is looked at when the timer of an earlier wait goes off.
 
-One greenlet may read and another write at the same time. TLS is gevent's: ``detach`` gives it the socket.
+One greenlet may read and another write at the same time, each with a time limit of its own. TLS is gevent's:
+``detach`` gives it the socket.
 """
 
 from __future__ import annotations
@@ -38,10 +39,13 @@ class Transport:
         "_timer",
         "_write_watcher",
         "_writer",
+        "send_timeout_s",
     )
 
-    def __init__(self, sock: socket.SocketType) -> None:
+    def __init__(self, sock: socket.SocketType, send_timeout_s: float | None = None) -> None:
         """Take a socket that does not block."""
+        self.send_timeout_s = send_timeout_s
+        """How long the peer may take nothing of what is sent; None for as long as a read may last."""
         self._socket = sock
         self._hub: Any = gevent.get_hub()
         self._timeout_s: float | None = None
@@ -89,10 +93,10 @@ class Transport:
                     raise
             self._wait_readable()
 
-    def sendall(self, data: bytes) -> None:
+    def sendall(self, data: bytes | memoryview) -> None:
         """Send all of it.
 
-        Raises: TimeoutError when it is not gone in time; OSError, also when closed meanwhile.
+        Raises: TimeoutError when the peer takes nothing for too long; OSError, also when closed meanwhile.
         """
         try:
             sent = self._socket.send(data)
@@ -166,13 +170,11 @@ class Transport:
             reader.switch(TimeoutError("timed out"))
 
     def _send_rest(self, data: memoryview) -> None:
-        timeout_s = self._timeout_s
-        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        timeout_s = self._timeout_s if self.send_timeout_s is None else self.send_timeout_s
+        if timeout_s == 0.0:
+            raise TimeoutError("timed out")
         while data:
-            left_s = None if deadline_s is None else deadline_s - time.monotonic()
-            if left_s is not None and left_s <= 0:
-                raise TimeoutError("timed out")
-            self._wait_writable(left_s)
+            self._wait_writable(timeout_s)
             try:
                 data = data[self._socket.send(data) :]
             except BlockingIOError:

@@ -20,6 +20,11 @@ class Watch:
         self._taken = self._seen = self._look()
         self._looked_s = clock.steady()
 
+    @property
+    def is_changing(self) -> bool:
+        """Whether the last look has found something new that may not have come to rest yet."""
+        return self._seen != self._taken
+
     def has_changed(self) -> bool:
         """Whether they have changed since this last said so, and not between the last two looks.
 
