@@ -3,7 +3,7 @@
 # need_environment [EXTRA] sets $environment to a directory with bin/python, in which the packages that
 # pyproject.toml asks for (and those of the extra) are installed and M-Store can be imported. It stands beside
 # the checkout's files when these are ours to write, otherwise below ~/.cache. Once made for this
-# pyproject.toml it is only looked at.
+# pyproject.toml it is only looked at; the code is compiled each time that it has changed.
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -56,13 +56,21 @@ need_environment() {
         PYTHONPYCACHEPREFIX=$environment/pycache
         export PYTHONPYCACHEPREFIX
     fi
-    is_made "$extra" && return 0
-    mkdir -p "$environment"
+    if ! is_made "$extra"; then
+        make_once "$extra"
+    fi
+    # Compiled here once: daemons may not write beside their code, and would compile it at each start.
+    (umask 022 && "$environment/bin/python" -m compileall -qq "$root/mstore" "$root/workers") || :
+}
+
+make_once() {
+    (umask 022 && mkdir -p "$environment")
     (
+        umask 022 # It is for the runtime user as well.
         if command -v flock >/dev/null 2>&1; then flock 9; fi
-        is_made "$extra" && exit 0
-        make_environment ${extra:+"$extra"}
-        printf '%s\n' "$key" >"$environment/made-for${extra:+-$extra}"
+        is_made "$1" && exit 0
+        make_environment ${1:+"$1"}
+        printf '%s\n' "$key" >"$environment/made-for${1:+-$1}"
     ) 9>"$environment/lock" || exit 1
 }
 

@@ -7,12 +7,14 @@ from pathlib import Path
 import click
 
 from mstore.base.errors import Invalid
-from mstore.cli.place import open_site, read_names
+from mstore.cli.names import MAILBOX, Names
+from mstore.cli.place import check_there, open_site, read_names
 from mstore.cli.site import as_json, write_json, write_table
 from mstore.store.access import Access
 from mstore.store.rights import format_rights, parse_rights
 
 # Rights and identifiers may begin with a dash, so no short option may be looked for in them.
+WITH_IDENTIFIER = Names("place mailbox identifier")
 DASHES = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
 
 
@@ -25,18 +27,24 @@ def acl() -> None:
 
 
 @acl.command(context_settings=DASHES)
-@click.argument("words", nargs=-1, required=True, metavar="[USER] MAILBOX")
+@click.argument("words", nargs=-1, required=True, type=MAILBOX, metavar="[USER] MAILBOX")
 @as_json
 @click.pass_obj
 def show(config: Path, words: tuple[str, ...], as_json: bool) -> None:
-    """Show the access control list of MAILBOX."""
+    """Show the access control list of MAILBOX.
+
+    Example: msadm acl show joe INBOX
+    """
     with open_site(config) as (accounts, access):
         names = read_names(accounts, words, 1)
+        check_there(access, names)
         _write(access, names.full[0], as_json)
 
 
 @acl.command("set", context_settings=DASHES)
-@click.argument("words", nargs=-1, required=True, metavar="[USER] MAILBOX IDENTIFIER RIGHTS")
+@click.argument(
+    "words", nargs=-1, required=True, type=WITH_IDENTIFIER, metavar="[USER] MAILBOX IDENTIFIER RIGHTS"
+)
 @as_json
 @click.pass_obj
 def set_rights(config: Path, words: tuple[str, ...], as_json: bool) -> None:
@@ -44,9 +52,12 @@ def set_rights(config: Path, words: tuple[str, ...], as_json: bool) -> None:
 
     An identifier is a user's name, group:NAME, anyone or anonymous; with a dash in front these rights are
     taken away whatever else is given. Rights are the letters lrswipkxtea of RFC 4314.
+
+    Example: msadm acl set shared/bugs anyone lrsp; msadm acl set joe INBOX ann +lrs
     """
     with open_site(config) as (accounts, access):
         names = read_names(accounts, words, 1, 2)
+        check_there(access, names)
         identifier, rights = names.rest
         op = rights[:1] if rights[:1] in ("+", "-") else "="
         access.set_acl(names.full[0], identifier, op, parse_rights(rights.removeprefix(op)))
@@ -54,13 +65,17 @@ def set_rights(config: Path, words: tuple[str, ...], as_json: bool) -> None:
 
 
 @acl.command(context_settings=DASHES)
-@click.argument("words", nargs=-1, required=True, metavar="[USER] MAILBOX IDENTIFIER")
+@click.argument("words", nargs=-1, required=True, type=WITH_IDENTIFIER, metavar="[USER] MAILBOX IDENTIFIER")
 @as_json
 @click.pass_obj
 def delete(config: Path, words: tuple[str, ...], as_json: bool) -> None:
-    """Take IDENTIFIER off the access control list of MAILBOX."""
+    """Take IDENTIFIER off the access control list of MAILBOX.
+
+    Example: msadm acl delete shared/bugs anyone
+    """
     with open_site(config) as (accounts, access):
         names = read_names(accounts, words, 1, 1)
+        check_there(access, names)
         identifier = names.rest[0]
         if identifier not in dict(access.acl(names.full[0])):
             raise Invalid(f"{identifier} is not on the list of {names.show(names.full[0])}")

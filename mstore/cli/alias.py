@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from mstore.cli.acting import account_log
+from mstore.cli.names import ALIAS, USER
 from mstore.cli.site import Site, as_json, find, write_json, write_table
 
 
@@ -15,11 +17,14 @@ def alias() -> None:
 
 
 @alias.command("list")
-@click.argument("user", required=False)
+@click.argument("user", type=USER, required=False)
 @as_json
 @click.pass_obj
 def list_aliases(config: Path, user: str | None, as_json: bool) -> None:
-    """List all aliases, or those of USER."""
+    """List all aliases, or those of USER.
+
+    Example: msadm alias list joe
+    """
     accounts = Site(config).accounts()
     if user is None:
         found = list(accounts.all_aliases())
@@ -34,26 +39,38 @@ def list_aliases(config: Path, user: str | None, as_json: bool) -> None:
 
 @alias.command()
 @click.argument("name", metavar="ALIAS")
-@click.argument("user")
+@click.argument("user", type=USER)
 @as_json
 @click.pass_obj
 def add(config: Path, name: str, user: str, as_json: bool) -> None:
-    """Let mail addressed to ALIAS reach USER."""
-    accounts = Site(config).accounts()
+    """Let mail addressed to ALIAS reach USER.
+
+    Example: msadm alias add postmaster joe
+    """
+    site = Site(config)
+    accounts = site.accounts()
     record = find(accounts, user)
     accounts.add_alias(name, record)
+    log = account_log(site)
+    log.info("alias-added", account=record.name, alias=name)
     _done(name, record.name, f"mail for {name} reaches {record.name}", as_json)
 
 
 @alias.command()
-@click.argument("name", metavar="ALIAS")
+@click.argument("name", metavar="ALIAS", type=ALIAS)
 @as_json
 @click.pass_obj
 def remove(config: Path, name: str, as_json: bool) -> None:
-    """Take ALIAS away from whom it reaches."""
-    accounts = Site(config).accounts()
+    """Take ALIAS away from whom it reaches.
+
+    Example: msadm alias remove postmaster
+    """
+    site = Site(config)
+    accounts = site.accounts()
     record = accounts.resolve(name, None)
     accounts.remove_alias(name)
+    log = account_log(site)
+    log.info("alias-removed", account=record.name if record else None, alias=name)
     _done(name, record.name if record else None, f"removed alias {name}", as_json)
 
 

@@ -7,14 +7,20 @@ from pathlib import Path
 
 import click
 
-from mstore.accounts.passwords import DAY_S, AppPassword, Passwords
+from mstore.accounts.apppasswords import AppPassword
+from mstore.accounts.passwords import Passwords
 from mstore.auth.apppassword import (
+    DAY_S,
     SERVICES,
     check_label,
     digest,
+    make_app_keys,
     make_app_password,
     normalise,
 )
+from mstore.auth.keying import Keeping
+from mstore.cli.acting import account_log
+from mstore.cli.names import USER
 from mstore.cli.site import Site, as_json, find, write_json, write_table
 
 
@@ -24,7 +30,7 @@ def app_password() -> None:
 
 
 @app_password.command()
-@click.argument("name")
+@click.argument("name", type=USER)
 @click.argument("label", required=False)
 @click.option("--service", "services", multiple=True, type=click.Choice(SERVICES), metavar="imap|pop3|lmtp",
               help="What it is good for, instead of everything; may be given several times.")  # fmt: skip
@@ -34,6 +40,8 @@ def add(config: Path, name: str, label: str | None, services: tuple[str, ...], a
     """Make an app password for the user NAME, and show it this once.
 
     LABEL says what it is for; without one it is given a number.
+
+    Example: msadm user app-password add joe phone --service imap
     """
     site = Site(config)
     record = find(site.accounts(), name)
@@ -46,8 +54,13 @@ def add(config: Path, name: str, label: str | None, services: tuple[str, ...], a
     letters = normalise(made.encode())
     assert letters is not None
     for_services = tuple(dict.fromkeys(services))
-    passwords.add_app(record.id, label, digest(passwords.site_key(), record.id, letters), for_services)
+    kept = digest(passwords.site_key(), record.id, letters)
+    keys = make_app_keys(letters, Keeping.of(site.settings), passwords.keys(record.id))
+    passwords.add_app(record.id, label, kept, for_services, keys)
     passwords.close()
+    log = account_log(site)
+    services_named = " ".join(for_services) or None
+    log.info("app-password-added", account=record.name, label=label, service=services_named)
     if as_json:
         write_json({"name": record.name, "label": label, "password": made, "services": for_services})
     else:
@@ -56,11 +69,14 @@ def add(config: Path, name: str, label: str | None, services: tuple[str, ...], a
 
 
 @app_password.command("list")
-@click.argument("name")
+@click.argument("name", type=USER)
 @as_json
 @click.pass_obj
 def list_app_passwords(config: Path, name: str, as_json: bool) -> None:
-    """List the app passwords of the user NAME: what for, since when, the day of the last use."""
+    """List the app passwords of the user NAME: what for, since when, the day of the last use.
+
+    Example: msadm user app-password list joe
+    """
     site = Site(config)
     record = find(site.accounts(), name)
     apps = Passwords(site.settings.db_path).apps(record.id)
@@ -77,15 +93,20 @@ def list_app_passwords(config: Path, name: str, as_json: bool) -> None:
 
 
 @app_password.command()
-@click.argument("name")
+@click.argument("name", type=USER)
 @click.argument("label")
 @as_json
 @click.pass_obj
 def remove(config: Path, name: str, label: str, as_json: bool) -> None:
-    """Take the app password LABEL of the user NAME back; whoever is logged in by it stays so."""
+    """Take the app password LABEL of the user NAME back; whoever is logged in by it stays so.
+
+    Example: msadm user app-password remove joe phone
+    """
     site = Site(config)
     record = find(site.accounts(), name)
     Passwords(site.settings.db_path).remove_app(record.id, label)
+    log = account_log(site)
+    log.info("app-password-removed", account=record.name, label=label)
     if as_json:
         write_json({"name": record.name, "label": label})
     else:

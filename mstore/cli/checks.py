@@ -13,6 +13,7 @@ from mstore.accounts.accounts import AccountRecord, Accounts
 from mstore.accounts.database import SCHEMAS, Database
 from mstore.base.errors import MStoreError
 from mstore.base.ids import AccountId
+from mstore.cli.names import USERS
 from mstore.cli.site import Site, as_json, find, write_json
 from mstore.store.acl import GROUP, USER, all_grantees
 from mstore.store.catalog import Catalog
@@ -25,7 +26,7 @@ _NAMED = 10
 
 
 @click.command()
-@click.argument("users", nargs=-1, metavar="[USER…]")
+@click.argument("users", nargs=-1, type=USERS, metavar="[USER…]")
 @click.option("--quick", is_flag=True, help="Do not read the messages themselves.")
 @as_json
 @click.pass_context
@@ -34,6 +35,8 @@ def check(ctx: click.Context, users: tuple[str, ...], quick: bool, as_json: bool
 
     Nothing is changed, and the daemons may run meanwhile. The exit status is 1 when something is wrong;
     what a process that was killed has left behind for the next one to deal with is told, and is not wrong.
+
+    Example: msadm check; msadm check joe --quick
     """
     site = Site(ctx.obj)
     accounts = site.accounts()
@@ -44,7 +47,7 @@ def check(ctx: click.Context, users: tuple[str, ...], quick: bool, as_json: bool
         problems += _check_databases(site.settings.db_path)
         records = list(accounts.everybody())
     site.become_runtime_user()
-    store = Store(site.settings.mailstores)
+    store = Store.of(site.settings)
     checked, unused, found = _check_accounts(store, accounts, records, not quick)
     found += _check_sharing(store, accounts, records)
     accounts.close()

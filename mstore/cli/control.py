@@ -6,9 +6,11 @@ socket is then asked itself.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -26,10 +28,11 @@ ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0
 ANSWER_S = 15.0
 MARGIN_S = 20.0
-RESTART_S = 5.0
+ANSWERED_S = 400.0
+"""How long storemgr may take to reload or to upgrade, also after what it is doing already."""
 VACATE_S = 3.0
 """How long the ports may still be held by daemons whose storemgr was killed."""
-SOCKETS = ("authproxyd", "authproxyd-sasl", "lmtpd", "lmtpd-oq")
+SOCKETS = ("storemgr", "authproxyd", "authproxyd-sasl", "lmtpd", "lmtpd-oq")
 
 
 class Failed(MStoreError):
@@ -208,18 +211,54 @@ def _await(condition: Callable[[], bool], patience_s: float) -> None:
         time.sleep(0.02)
 
 
-def reload(settings: Settings) -> None:
-    """Have the daemons read their configuration anew; returns when authproxyd, which is restarted, is back.
+def reload(settings: Settings) -> list[str]:
+    """Have the daemons read their configuration anew; returns when the new workers accept.
 
-    Raises: Failed when storemgr does not run, or is somebody else's
+    Gives the changed options that need a restart.
+    Raises: Failed when storemgr does not run, is somebody else's, or when a daemon could not reload
+    """
+    return _ask(settings, {"do": "reload"}).get("needs_restart", [])
+
+
+def upgrade(settings: Settings) -> None:
+    """Have this version of the program take over; returns when its daemons accept and are in charge.
+
+    Raises: Failed when storemgr does not run or is somebody else's, or when the new version does not start;
+    the old one then goes on.
+    """
+    _ask(settings, {"do": "upgrade", "python": sys.executable, "root": str(ROOT)})
+
+
+def _ask(settings: Settings, request: dict[str, str]) -> dict[str, list[str]]:
+    """What storemgr answers (workers/requests.py).
+
+    Raises: Failed
     """
     pid = holder(settings.lock_path("storemgr"))
     if pid is None:
         raise Failed("storemgr is not running")
-    lock = settings.lock_path("authproxyd")
-    before = holder(lock)
+    answer = b""
     try:
-        os.kill(pid, signal.SIGUSR1)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(ANSWERED_S)
+            sock.connect(str(settings.ipc_path("storemgr")))
+            sock.sendall(json.dumps(request).encode("ascii") + b"\n")
+            while not answer.endswith(b"\n") and (piece := sock.recv(65_536)):
+                answer += piece
     except PermissionError:
         raise Failed(f"storemgr (process {pid}) belongs to somebody else") from None
-    _await(lambda: holder(lock) not in (None, before), RESTART_S)
+    except TimeoutError:
+        what = f"the {request['do']} is not complete after {ANSWERED_S:.0f} seconds"
+        raise Failed(f"{what}; see {settings.log_path}") from None
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise Failed(f"storemgr (process {pid}) cannot be asked; restart it") from None
+    except ConnectionError:
+        answer = b""
+    if not answer:
+        if os.geteuid() not in (0, Path(f"/proc/{pid}").stat().st_uid):
+            raise Failed(f"storemgr (process {pid}) belongs to somebody else")
+        raise Failed(f"storemgr has not answered; see {settings.log_path}")
+    found: dict[str, list[str]] = json.loads(answer)
+    if found["failed"]:
+        raise Failed("\n".join(found["failed"]))
+    return found

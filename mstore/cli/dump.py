@@ -60,7 +60,10 @@ _SHOWN_BYTES = 64
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @as_json
 def dump(file: Path, as_json: bool) -> None:
-    """Show what FILE of a mailbox or an account says; with --json one object on each line."""
+    """Show what FILE of a mailbox or an account says; with --json one object on each line.
+
+    Example: msadm dump catalog --json
+    """
     with file.open("rb") as opened:
         size = file.stat().st_size
         if size < 4:
@@ -231,8 +234,27 @@ def _index(data: Any) -> Iterator[Line]:
     for row in range(rows):
         yield columns["uid"] + 4 * row, "Row", {name: column[row].item() for name, column in values.items()}
 
-
     yield from _readers(data, head)
+    yield from _retained(data, head)
+
+
+def _retained(data: Any, head: dict[str, Any]) -> Iterator[Line]:
+    if not head["retained"]:
+        return
+    at = (head["expunges_at"] + head["expunges"] * layout.EXPUNGE_ENTRY.size + 7) & ~7
+    line = _head(layout.RETAINED, data, at)
+    yield line
+    at += layout.RETAINED.size
+    for table, count in ((layout.RETAINED_DAY, line[2]["days"]), (layout.RETAINED_ENTRY, line[2]["count"])):
+        for _ in range(count):
+            yield at, table.name, _fields(table, data, at)
+            at += table.size
+
+
+def _deleted(data: Any) -> Iterator[Line]:
+    at, name, fields = _head(cataloglayout.DELETED_MAILBOX, data)
+    rest = data[cataloglayout.DELETED_MAILBOX.size :]
+    yield at, name, fields | {"name": rest.decode(errors="replace")}
 
 
 def _readers(data: Any, head: dict[str, Any]) -> Iterator[Line]:
@@ -294,6 +316,8 @@ def _catalog_record(kind: int, payload: bytes) -> tuple[str, dict[str, Any]]:
     if kind == cataloglayout.TYPE_NAME_SET:
         entry = namestate.parse_entry(payload)
         fields["special_use"] = entry.special_use
+        if entry.days is not None:
+            fields["days"] = entry.days
         if entry.acl:
             fields["acl"] = {identifier: format_rights(rights) for identifier, rights in entry.acl}
     return table.name, fields
@@ -305,5 +329,6 @@ READERS: dict[int, Callable[[Any], Iterator[Line]]] = {
     INDEX_MAGIC: _index,
     DERIVED_MAGIC: _derived,
     CATALOG_MAGIC: _catalog,
+    cataloglayout.DELETED_MAGIC: _deleted,
     USAGE_MAGIC: _usage,
 }

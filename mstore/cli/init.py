@@ -22,6 +22,8 @@ def init(config: Path, as_json: bool) -> None:
 
     What is there already is left as it is. Where one database is there and another is missing, nothing is
     made: then a backup must be restored.
+
+    Example: msadm init
     """
     os.umask(0o022)
     site = Site(config)

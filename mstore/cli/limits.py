@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mstore.accounts.accounts import AccountRecord
 from mstore.base.errors import Invalid
 from mstore.base.values import parse_size
 
@@ -31,3 +32,11 @@ def parse_messages(text: str, option: str = "--messages") -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise Invalid(f"{option}: {text} is not a number of messages")
     return int(text)
+
+
+def describe_limits(record: AccountRecord) -> dict[str, object]:
+    """The limits of an account, for the log."""
+    return {
+        "limit_bytes": NO_LIMIT if record.quota_bytes is None else record.quota_bytes,
+        "limit_messages": NO_LIMIT if record.quota_messages is None else record.quota_messages,
+    }

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from mstore.accounts.accounts import Accounts
-from mstore.cli.site import Site, find
+from mstore.base.errors import NotFound
+from mstore.cli.opening import open_store
+from mstore.cli.site import Site, did_you_mean, find
 from mstore.store.access import Access
 from mstore.store.spaces import OTHERS_PREFIX, SHARED_PREFIX
-from mstore.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,38 @@ def read_names(accounts: Accounts, words: Sequence[str], count: int, rest: int =
     return Names(tuple(prefix + name for name in words[1 : count + 1]), prefix, tuple(words[count + 1 :]))
 
 
-@contextmanager
-def open_site(config: Path) -> Iterator[tuple[Accounts, Access]]:
+def check_there(access: Access, names: Names, which: int = 0) -> None:
+    """Pass a mailbox that there is.
+
+    Raises: NotFound, with the nearest name there is of the same user, or among the shared ones.
+    """
+    name = names.full[which]
+    try:
+        access.place(name)
+        return
+    except NotFound as error:
+        reason = str(error)
+    prefix = SHARED_PREFIX
+    if name.startswith(OTHERS_PREFIX):
+        user = name.removeprefix(OTHERS_PREFIX).partition("/")[0]
+        prefix = f"{OTHERS_PREFIX}{user}/"
+    known = (each.removeprefix(prefix) for each in access.listing(prefix) if each.startswith(prefix))
+    shown = prefix.removeprefix(names.prefix)
+    raise NotFound(f"{reason}{did_you_mean(name.removeprefix(prefix), known, shown)}")
+
+
+def open_site(config: Path) -> AbstractContextManager[tuple[Accounts, Access]]:
     """The accounts, and the mail as the superuser may see it: all of it."""
-    site = Site(config)
+    return open_mail(Site(config))
+
+
+@contextmanager
+def open_mail(site: Site) -> Iterator[tuple[Accounts, Access]]:
+    """The same of a site whose configuration was read, which the runtime user may not be able to."""
     accounts = site.accounts()
     accounts.list()  # Opened while whoever runs this may, where the runtime user might not.
     site.become_runtime_user()
-    store = Store(site.settings.mailstores)
+    store = open_store(site, accounts)
     try:
         yield accounts, Access(store, accounts, None, is_superuser=True)
     finally:

@@ -20,12 +20,14 @@ import sys
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
+from typing import Any
 
 from mstore.base.config import load
 from mstore.base.options import Settings
 from mstore.cli import control
 from mstore.cli.control import Failed
 from mstore.cli.service import look_up, silent_doors
+from mstore.cli.site import write_json
 
 USERS = ("alice", "bob")
 PORTS = {"imapd-listen": 1143, "imapd-tls-listen": 1993, "pop3d-listen": 1110, "pop3d-tls-listen": 1995}
@@ -193,10 +195,26 @@ class Quickstart:
         except OSError:
             self.notes.append(f"rc.m-store needs -f {self.config}: its place could not be noted.")
 
+    def describe(self, settings: Settings, passwords: dict[str, str]) -> dict[str, Any]:
+        """What ``report`` tells people, for programs."""
+        return {
+            "config": str(self.config),
+            "listeners": self._listeners(settings) | {"LMTP": [str(settings.ipc_path("lmtpd"))]},
+            "accounts": [{"name": user, "password": password} for user, password in passwords.items()],
+            "notes": self.notes,
+        }
+
+    @staticmethod
+    def _listeners(settings: Settings) -> dict[str, list[str]]:
+        return {
+            label: [str(address) for address in getattr(settings, option.replace("-", "_"))]
+            for option, label in LABELS.items()
+        }
+
     def report(self, settings: Settings, passwords: dict[str, str]) -> None:
         """Print how to connect and what to try."""
-        for option, label in LABELS.items():
-            for address in getattr(settings, option.replace("-", "_")):
+        for label, addresses in self._listeners(settings).items():
+            for address in addresses:
                 print(f"{label} {address}")
         print(f"LMTP {settings.ipc_path('lmtpd')}")
         print("\nAccounts:")
@@ -260,8 +278,8 @@ def _welcome_message(user: str) -> EmailMessage:
     return message
 
 
-def run(directory: Path | None) -> int:
-    """Set up and start a store; returns the exit status.
+def run(directory: Path | None, as_json: bool = False) -> None:
+    """Set up and start a store, and say how to reach it.
 
     Raises: Failed
     """
@@ -273,5 +291,7 @@ def run(directory: Path | None) -> int:
     quickstart.start(settings)
     quickstart.welcome(settings)
     quickstart.remember()
-    quickstart.report(settings, passwords)
-    return 0
+    if as_json:
+        write_json(quickstart.describe(settings, passwords))
+    else:
+        quickstart.report(settings, passwords)

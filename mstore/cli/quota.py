@@ -9,7 +9,9 @@ import click
 
 from mstore.accounts.accounts import SHARED_ID, AccountRecord, Accounts
 from mstore.base.errors import MStoreError
-from mstore.cli.limits import parse_messages, parse_storage
+from mstore.cli.acting import account_log
+from mstore.cli.limits import describe_limits, parse_messages, parse_storage
+from mstore.cli.names import USERS_OR_SHARED
 from mstore.cli.site import Site, as_json, find_or_shared, format_size, write_json, write_table
 from mstore.store.quota import Usage
 from mstore.store.spaces import OTHERS_PREFIX, SHARED_PREFIX
@@ -28,24 +30,30 @@ def quota() -> None:
 @as_json
 @click.pass_context
 def list_quotas(ctx: click.Context, as_json: bool) -> None:
-    """Show what all users have and may have."""
+    """Show what all users have and may have.
+
+    Example: msadm quota list
+    """
     site = Site(ctx.obj)
     accounts = site.accounts()
     _report(ctx, site, accounts.everybody(), as_json)
 
 
 @quota.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+@click.argument("names", nargs=-1, required=True, type=USERS_OR_SHARED, metavar="NAME…")
 @as_json
 @click.pass_context
 def show(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
-    """Show what NAME has and may have."""
+    """Show what NAME has and may have.
+
+    Example: msadm quota show joe shared/
+    """
     site = Site(ctx.obj)
     _report(ctx, site, _find_all(site.accounts(), names), as_json)
 
 
 @quota.command("set")
-@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+@click.argument("names", nargs=-1, required=True, type=USERS_OR_SHARED, metavar="NAME…")
 @click.option("--storage", metavar="SIZE|none", help="How many bytes of mail are allowed (500M, 2G).")
 @click.option("--messages", metavar="N|none", help="How many messages are allowed.")
 @as_json
@@ -56,6 +64,8 @@ def set_quota(
     """Set what NAME may have; what is not given stays as it is.
 
     It holds for the next message to come. What is there already stays, also when it is more.
+
+    Example: msadm quota set joe --storage 500M --messages 100000; msadm quota set shared/ --storage none
     """
     if storage is None and messages is None:
         raise click.UsageError("Give --storage, --messages or both.")
@@ -71,15 +81,22 @@ def set_quota(
         )
         for record in _find_all(accounts, names)
     ]
+    site.become_runtime_user()
+    log = account_log(site)
+    for record in records:
+        log.info("quota-set", account=_name_of(record), **describe_limits(record))
     _report(ctx, site, records, as_json)
 
 
 @quota.command()
-@click.argument("names", nargs=-1, metavar="[NAME…]")
+@click.argument("names", nargs=-1, type=USERS_OR_SHARED, metavar="[NAME…]")
 @as_json
 @click.pass_context
 def recompute(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
-    """Count anew what NAME has, or what all have; the daemons may run meanwhile."""
+    """Count anew what NAME has, or what all have; the daemons may run meanwhile.
+
+    Example: msadm quota recompute joe
+    """
     site = Site(ctx.obj)
     accounts = site.accounts()
     records = _find_all(accounts, names) if names else accounts.everybody()
@@ -90,12 +107,16 @@ def _find_all(accounts: Accounts, names: Sequence[str]) -> list[AccountRecord]:
     return [find_or_shared(accounts, name) for name in names]
 
 
+def _name_of(record: AccountRecord) -> str:
+    return SHARED_PREFIX if record.id == SHARED_ID else record.name
+
+
 def _report(
     ctx: click.Context, site: Site, records: Sequence[AccountRecord], as_json: bool, anew: bool = False
 ) -> None:
     """Write what accounts have and may have; the exit status is 1 when something cannot be told."""
     site.become_runtime_user()
-    store = Store(site.settings.mailstores)
+    store = Store.of(site.settings)
     try:
         found = [_describe(store, record, anew) for record in records]
     finally:

@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from mstore.base.options import Settings
@@ -76,8 +76,18 @@ def look_up(settings: Settings, name: str) -> Process:
 
 
 def look_up_all(settings: Settings) -> list[Process]:
-    """storemgr and the daemons it is to keep running."""
-    return [look_up(settings, name) for name in ("storemgr", *settings.services())]
+    """storemgr and the daemons it is to keep running.
+
+    Of one that does not run, storemgr's title tells if it has crashed again and again.
+    """
+    manager, *others = [look_up(settings, name) for name in ("storemgr", *settings.services())]
+    doing, *crashing = manager.doing.split("; ")
+    crashes = dict(text.split(" ", 1) for text in crashing if " " in text)
+    found = [replace(manager, doing=doing)]
+    for process in others:
+        text = crashes.get(process.name, "")
+        found.append(replace(process, doing=", ".join(filter(None, (process.doing, text)))))
+    return found
 
 
 def reach(address: Address) -> tuple[str, int]:
@@ -98,8 +108,10 @@ def _read_greeting(sock: socket.socket) -> bytes:
     return line
 
 
-def _greet_tcp(address: Address, tls: bool) -> bytes:
+def _greet_tcp(address: Address, tls: bool, proxied: bool) -> bytes:
     with socket.create_connection(reach(address), PATIENCE_S) as sock:
+        if proxied:
+            sock.sendall(b"PROXY UNKNOWN\r\n")
         if not tls:
             return _read_greeting(sock)
         context = ssl.create_default_context()
@@ -125,7 +137,8 @@ def doors(settings: Settings) -> Iterator[Door]:
     for name in settings.services():
         for tls, addresses in ((False, settings.listen(name)), (True, settings.tls_listen(name))):
             for address in addresses:
-                yield Door(name, str(address), partial(_greet_tcp, address, tls))
+                proxied = address in settings.proxy_listen
+                yield Door(name, str(address), partial(_greet_tcp, address, tls, proxied))
     for socket_name in ("authproxyd", "authproxyd-sasl", "lmtpd", "lmtpd-oq"):
         name = socket_name.partition("-")[0]
         if socket_name == "lmtpd-oq" and not settings.lmtp_enable_overquota_delivery:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import pwd
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,12 @@ from mstore.accounts.login import LoginRules
 from mstore.base import config
 from mstore.base.errors import Denied, NotFound, Unavailable
 from mstore.base.options import Settings
-from mstore.base.preload import load_all
+from mstore.base.preload import COMMAND_LINE, load_all, load_modules
 from mstore.store.spaces import OTHERS_PREFIX, SHARED_PREFIX
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+_COMPARED = 10_000
+"""So many names at most are looked through for one that is near."""
 without_asking = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
@@ -31,6 +35,8 @@ class Site:
 
     def __init__(self, path: Path) -> None:
         self.settings: Settings = config.load(path)
+        self.invoker = pwd.getpwuid(os.getuid()).pw_name
+        """The system's user who runs this, whoever he becomes."""
 
     def check_databases(self) -> None:
         """Pass a store whose database files are all there.
@@ -61,9 +67,10 @@ class Site:
         entry = pwd.getpwnam(name)
         return entry.pw_uid, entry.pw_gid
 
-    def become_runtime_user(self) -> None:
+    def become_runtime_user(self, preload: bool = True) -> None:
         """Give up superuser rights for good, so that all that is made from now on is the daemons' too.
 
+        Without ``preload``, for who imports nothing more and is in a hurry.
         Raises: Denied when neither the superuser nor the runtime user runs this.
         """
         name = self.settings.runtime_user
@@ -71,7 +78,9 @@ class Site:
             return
         entry = pwd.getpwnam(name)
         if os.geteuid() == 0:
-            load_all()  # The library may be closed to the runtime user.
+            if preload:
+                load_all()  # The library may be closed to the runtime user.
+                load_modules(COMMAND_LINE)
             os.initgroups(name, entry.pw_gid)
             os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
             os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
@@ -87,8 +96,19 @@ def find(accounts: Accounts, name: str) -> AccountRecord:
     """
     record = accounts.find(name)
     if record is None:
-        raise NotFound(f"there is no user {name}")
+        near = did_you_mean(name, (known.name for known in accounts.list()))
+        raise NotFound(f"there is no user {name}{near}")
     return record
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """What to say behind a name that is not there: the nearest of those that are, or nothing.
+
+    ``prefix`` is what all of them begin with, and is shown where the nearest is.
+    """
+    by_letters = {each.casefold(): each for each in islice(known, _COMPARED)}
+    near = difflib.get_close_matches(name.casefold(), by_letters, 1)
+    return f"; did you mean {prefix}{by_letters[near[0]]}?" if near else ""
 
 
 def find_or_shared(accounts: Accounts, name: str) -> AccountRecord:

@@ -1,4 +1,4 @@
-"""msadm user: adding, listing and removing users, and their passwords."""
+"""msadm user: adding, listing, disabling and removing users, and their passwords."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from mstore.auth.prepare import MAX_PASSWORD_BYTES, check_new_password
 from mstore.auth.scheme import Scheme
 from mstore.base.errors import Busy, Exists, Invalid
 from mstore.base.ids import AccountId
+from mstore.cli.acting import account_log
 from mstore.cli.apppassword import app_password
-from mstore.cli.limits import parse_messages, parse_storage
+from mstore.cli.limits import describe_limits, parse_messages, parse_storage
+from mstore.cli.names import MAILSTORE, USER, USER_OR_SHARED
 from mstore.cli.site import (
     Site,
     as_json,
@@ -42,7 +44,7 @@ password_stdin = click.option(
 )
 
 password_hash = click.option(
-    "--hash", "made_elsewhere", metavar="HASH|-",
+    "--hash", "made_elsewhere", metavar="HASH|-", hide_input=True,
     help="A hash of the password that was made elsewhere, in place of the password; - reads it from standard"
     " input, where ps does not show it.",
 )  # fmt: skip
@@ -50,7 +52,7 @@ password_hash = click.option(
 
 @click.group()
 def user() -> None:
-    """Add, list and remove users, and set their passwords."""
+    """Add, list, disable and remove users, and set their passwords."""
 
 
 user.add_command(app_password)
@@ -62,7 +64,12 @@ user.add_command(app_password)
 @password_hash
 @click.option("--quota", metavar="SIZE|none", help="How many bytes of mail are allowed (500M, 2G).")
 @click.option("--quota-messages", metavar="N|none", help="How many messages are allowed.")
-@click.option("--mailstore", metavar="NAME", help="Where the mail goes, instead of by ms-assignment-policy.")
+@click.option(
+    "--mailstore",
+    metavar="NAME",
+    type=MAILSTORE,
+    help="Where the mail goes, instead of by ms-assignment-policy.",
+)
 @as_json
 @click.pass_obj
 def add(
@@ -75,7 +82,10 @@ def add(
     mailstore: str | None,
     as_json: bool,
 ) -> None:
-    """Add the user NAME, who can log in and gets mail at once."""
+    """Add the user NAME, who can log in and gets mail at once.
+
+    Example: msadm user add joe@example.org; msadm user add ann --quota 2G --password-stdin < password
+    """
     from mstore.store.store import Store
 
     site = Site(config)
@@ -93,7 +103,9 @@ def add(
     _set_password(site, account_id, password_stdin, made_elsewhere)
     record = accounts.add(name, mailstore, size_limit, account_id, count_limit)
     site.become_runtime_user()
-    store = Store(settings.mailstores)
+    log = account_log(site)
+    log.info("account-added", account=record.name, mailstore=record.mailstore, **describe_limits(record))
+    store = Store.of(settings)
     store.account(record)
     store.close()
     if as_json:
@@ -106,7 +118,10 @@ def add(
 @as_json
 @click.pass_obj
 def list_users(config: Path, as_json: bool) -> None:
-    """List the users, and, where one may know, by which scheme their passwords are kept."""
+    """List the users, and, where one may know, by which scheme their passwords are kept.
+
+    Example: msadm user list --json
+    """
     site = Site(config)
     records = site.accounts().list()
     schemes = _password_schemes(site)
@@ -132,18 +147,21 @@ def list_users(config: Path, as_json: bool) -> None:
 
 
 @user.command()
-@click.argument("name")
+@click.argument("name", type=USER)
 @password_stdin
 @password_hash
 @as_json
 @click.pass_obj
-def passwd(
-    config: Path, name: str, password_stdin: bool, made_elsewhere: str | None, as_json: bool
-) -> None:
-    """Set the password of the user NAME."""
+def passwd(config: Path, name: str, password_stdin: bool, made_elsewhere: str | None, as_json: bool) -> None:
+    """Set the password of the user NAME.
+
+    Example: msadm user passwd joe
+    """
     site = Site(config)
     record = find(site.accounts(), name)
     _set_password(site, record.id, password_stdin, made_elsewhere)
+    log = account_log(site)
+    log.info("password-set", account=record.name)
     if as_json:
         write_json({"name": record.name})
     else:
@@ -151,8 +169,8 @@ def passwd(
 
 
 @user.command()
-@click.argument("name")
-@click.argument("mailstore")
+@click.argument("name", type=USER_OR_SHARED)
+@click.argument("mailstore", type=MAILSTORE)
 @as_json
 @click.pass_obj
 def move(config: Path, name: str, mailstore: str, as_json: bool) -> None:
@@ -160,6 +178,8 @@ def move(config: Path, name: str, mailstore: str, as_json: bool) -> None:
 
     Sessions of the user are ended with a temporary error at the very end, and find the mail in its new place
     when they connect again. A move that was interrupted is finished or taken back by the same command.
+
+    Example: msadm user move joe second
     """
     from mstore.store.store import Store
 
@@ -170,7 +190,7 @@ def move(config: Path, name: str, mailstore: str, as_json: bool) -> None:
     site.become_runtime_user()
     with _one_move_at_a_time(site.settings.run_path / "move.lock"):
         record = find_or_shared(accounts, name)
-        store = Store(site.settings.mailstores)
+        store = Store.of(site.settings)
         store.settle(record)
         if record.mailstore != mailstore:
             try:
@@ -182,6 +202,9 @@ def move(config: Path, name: str, mailstore: str, as_json: bool) -> None:
                 raise
         store.close()
     shown = SHARED_PREFIX if record.id == SHARED_ID else record.name
+    if record.mailstore != mailstore:
+        log = account_log(site)
+        log.info("account-moved", account=shown, mailstore=mailstore)
     if as_json:
         write_json({"name": shown, "from": record.mailstore, "to": mailstore})
     elif record.mailstore == mailstore:
@@ -203,28 +226,77 @@ def _one_move_at_a_time(path: Path) -> Iterator[None]:
 
 
 @user.command()
-@click.argument("name")
+@click.argument("name", type=USER)
 @without_asking
 @as_json
 @click.pass_obj
 def remove(config: Path, name: str, yes: bool, as_json: bool) -> None:
-    """Remove the user NAME with all mail."""
+    """Remove the user NAME with all mail.
+
+    Example: msadm user remove joe --yes
+    """
+    from mstore.moving.arriving import forget
     from mstore.store.store import Store
 
     site = Site(config)
     accounts = site.accounts()
     record = find(accounts, name)
     confirm(f"Remove {record.name} with all mail?", yes)
-    store = Store(site.settings.mailstores)
+    store = Store.of(site.settings)
     store.path_of(record)
     accounts.remove(record)
     Passwords(site.settings.db_path).remove(record.id)
     site.become_runtime_user()
+    log = account_log(site)
+    log.info("account-removed", account=record.name, mailstore=record.mailstore)
     store.remove(record)
+    forget(site.settings.run_path, record.id)
     if as_json:
         write_json(asdict(record))
     else:
         click.echo(f"removed {record.name}")
+
+
+@user.command()
+@click.argument("name", type=USER)
+@as_json
+@click.pass_obj
+def disable(config: Path, name: str, as_json: bool) -> None:
+    """Let the user NAME not log in any more, until msadm user enable; mail is received as before.
+
+    Sessions that are under way go on: msadm kick ends them.
+
+    Example: msadm user disable joe; msadm kick joe --yes
+    """
+    _switch(config, name, False, as_json)
+
+
+@user.command()
+@click.argument("name", type=USER)
+@as_json
+@click.pass_obj
+def enable(config: Path, name: str, as_json: bool) -> None:
+    """Let the user NAME log in again.
+
+    Example: msadm user enable joe
+    """
+    _switch(config, name, True, as_json)
+
+
+def _switch(config: Path, name: str, enabled: bool, as_json: bool) -> None:
+    site = Site(config)
+    accounts = site.accounts()
+    record = find(accounts, name)
+    accounts.set_enabled(record, enabled)
+    log = account_log(site)
+    if enabled:
+        log.info("account-enabled", account=record.name)
+    else:
+        log.info("account-disabled", account=record.name)
+    if as_json:
+        write_json({"name": record.name, "enabled": enabled})
+    else:
+        click.echo(f"{record.name} is {'enabled' if enabled else 'disabled'}")
 
 
 def _no_mailstore(site: Site, mailstore: str) -> Invalid:
@@ -236,17 +308,17 @@ def _set_password(
 ) -> None:
     """Get a new password, or a hash of one, and keep what is made of it."""
     keeping = Keeping.of(site.settings)
+    passwords = Passwords(site.settings.db_path)
     if made_elsewhere is None:
         password = _ask_password(password_stdin)
         check_new_password(password)
-        keys = Keymaker(keeping).make(password)
+        keys = Keymaker(keeping).make(password, passwords.keys(account_id))
     elif password_stdin:
         raise click.UsageError("--hash is in place of a password: leave --password-stdin out")
     else:
         if made_elsewhere == "-":
             made_elsewhere = sys.stdin.buffer.readline(4 * MAX_VERIFIER_BYTES).decode(errors="replace")
         keys = Keys(Scheme(keeping.scheme).read(made_elsewhere))
-    passwords = Passwords(site.settings.db_path)
     passwords.set_keys(account_id, keys)
     if not keeping.secret:
         passwords.drop_secrets()
@@ -273,4 +345,3 @@ def _password_schemes(site: Site) -> Mapping[AccountId, str] | None:
         return {account_id: scheme_of(setting) for account_id, setting in passwords.settings().items()}
     finally:
         passwords.close()
-
