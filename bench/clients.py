@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,7 +22,9 @@ class WrongAnswer(Exception):
 class Line:
     """A connection that is read line by line."""
 
-    def __init__(self, address: Address, timeout_s: float = 120.0) -> None:
+    def __init__(
+        self, address: Address, timeout_s: float = 120.0, context: ssl.SSLContext | None = None
+    ) -> None:
         if isinstance(address, Path):
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.socket.settimeout(timeout_s)
@@ -28,6 +32,8 @@ class Line:
         else:
             self.socket = socket.create_connection(address, timeout_s)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket)
         self._buffer = b""
 
     def fileno(self) -> int:
@@ -72,8 +78,10 @@ class Line:
 class Imap(Line):
     """An IMAP connection."""
 
-    def __init__(self, address: Address, timeout_s: float = 120.0) -> None:
-        super().__init__(address, timeout_s)
+    def __init__(
+        self, address: Address, timeout_s: float = 120.0, context: ssl.SSLContext | None = None
+    ) -> None:
+        super().__init__(address, timeout_s, context)
         self._tag = 0
         expect(self.line(), b"* OK")
 
@@ -108,17 +116,29 @@ class Imap(Line):
         """One APPEND with a non-synchronizing literal."""
         self.command(b"APPEND %s {%d+}\r\n%s" % (mailbox.encode(), len(message), message))
 
-    def append_all(self, messages: Iterable[bytes], many: bool, mailbox: str = "INBOX") -> None:
-        """Append many: one command where the server takes several messages in one, else pipelined."""
+    def append_all(
+        self,
+        messages: Iterable[bytes],
+        many: bool = True,
+        mailbox: str = "INBOX",
+        dates: Iterable[bytes] | None = None,
+    ) -> None:
+        """Append many, with internal dates where given: in one command (RFC 3502), or pipelined."""
         name = mailbox.encode()
+        stamps = (b"" for _ in iter(int, 1)) if dates is None else (b' "%s"' % date for date in dates)
+        parts = (b"%s {%d+}\r\n%s" % (stamp, len(m), m) for m, stamp in zip(messages, stamps, strict=False))
         if many:
-            self.command(b"APPEND %s%s" % (name, b"".join(b" {%d+}\r\n%s" % (len(m), m) for m in messages)))
+            self.command(b"APPEND %s%s" % (name, b"".join(parts)))
             return
-        tags: list[bytes] = []
-        for message in messages:
-            tags.append(self.start(b"APPEND %s {%d+}\r\n%s" % (name, len(message), message)))
-            if len(tags) >= 8:
-                self.finish(tags.pop(0))
+        self.pipeline((b"APPEND %s%s" % (name, part) for part in parts), 8)
+
+    def pipeline(self, commands: Iterable[bytes], depth: int) -> None:
+        """Commands with so many in flight; all must succeed."""
+        tags: deque[bytes] = deque()
+        for command in commands:
+            tags.append(self.start(command))
+            if len(tags) >= depth:
+                self.finish(tags.popleft())
         for tag in tags:
             self.finish(tag)
 

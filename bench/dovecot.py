@@ -109,8 +109,6 @@ protocol lmtp {{
 class Dovecot(Server):
     """Debian's Dovecot with one mailbox format."""
 
-    many_in_one_append = True
-
     def __init__(self, path: Path, users: list[str], format: str) -> None:
         super().__init__(path, users)
         self.name, self.title, self._format = f"dovecot-{format}", f"Dovecot {format}", format
@@ -149,6 +147,9 @@ class Dovecot(Server):
 
     def mail_path(self) -> Path:
         return self.path / "mail"
+
+    def user_path(self, user: str) -> Path:
+        return self.mail_path() / user
 
     def version(self) -> str:
         output = subprocess.run(

@@ -1,4 +1,8 @@
-"""`bench/run`: which lines, against which servers, how many rounds; the servers take turns in each round."""
+"""`bench/run`: which lines, against which servers, how many rounds; the servers take turns in each round.
+
+Results go to `results.*`, those of what grows (`--scale`) to `scale.*`; `--plot` and `--publish` measure
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +17,40 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import report
+from bench import plot, report
 from bench.dovecot import Dovecot
 from bench.lines import LINES
 from bench.lines.base import FULL, QUICK, Line
 from bench.mstore import MStore
+from bench.publish import publish
+from bench.results import Results, facts, read
+from bench.scaling import SCALES
+from bench.scaling.sessions import EACH, Sessions
 from bench.servers import Failed, Server
 
+_ROOT = Path(__file__).resolve().parent.parent
+_STEMS = ("results", "scale")
 _INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+_SERVERS = ("dovecot-mdbox", "dovecot-maildir", "m-store")
 _USERS = [f"u{number:03d}" for number in range(50)]
-_USERS += ["large", "append", "store", "bodies", *(f"pop{number:02d}" for number in range(10))]
+_USERS += [
+    "large",
+    "append",
+    "store",
+    "bodies",
+    "boxes",
+    "grow",
+    *(f"pop{number:02d}" for number in range(10)),
+]
+_USERS += [f"mix{number:02d}" for number in range(50)]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run; the exit status is 0 when every line gave its figures on every server."""
     options = _options(arguments)
-    lines = [kind for kind in LINES if not options.only or kind.name in options.only]
+    if options.plot or options.publish:
+        return _show(options)
+    scale = QUICK if options.quick else FULL
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     work = Path(tempfile.mkdtemp(prefix="m-store-bench-", dir=options.work))
@@ -42,15 +64,18 @@ def main(arguments: list[str] | None = None) -> int:
             _say(f"{server.title}: setting up")
             server.prepare()
             server.start()
-        group = servers[0].group
-        facts = report.facts(options.rounds, [s.version() for s in servers], group.kind if group else "")
-        results = report.Results(facts)
-        for kind in lines:
-            failures += _run_line(kind(QUICK if options.quick else FULL), servers, options.rounds, results)
-            text = report.write(
-                results, {s.name: s.title for s in servers}, MStore.name, Path(options.output)
-            )
-        print(text)
+        for server in servers:
+            server.measure_rest(scale.rest_s)
+        for stem, kinds in _chosen(options).items():
+            results = _begun(servers, options, stem)
+            for kind in kinds:
+                line = kind(scale)
+                results.forget(line.name)
+                failures += _run_line(line, servers, options.rounds, results)
+                text = report.write(results, options.output, stem)
+            if plot.possible():
+                plot.draw(results, options.output, stem)
+            print(text)
     finally:
         for server in servers:
             try:
@@ -67,7 +92,53 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def _run_line(line: Line, servers: list[Server], rounds: int, results: report.Results) -> int:
+def _show(options: argparse.Namespace) -> int:
+    """Make tables and pictures of results that are there; put them into the texts, if that is asked for."""
+    found = [stem for stem in _STEMS if (options.output / f"{stem}.json").exists()]
+    if not found or (options.plot and not plot.possible()):
+        _say("matplotlib is not installed" if found else f"there are no results in {options.output}")
+        return 1
+    for stem in found:
+        results = read(options.output / f"{stem}.json")
+        if options.publish and results.facts["quick"]:
+            _say(f"{stem}.json is of a run with --quick, which says nothing of speed")
+            return 1
+        report.write(results, options.output, stem)
+        for path in plot.draw(results, options.output, stem) if plot.possible() else ():
+            print(path)
+    if options.publish:
+        for path in publish(options.output, _ROOT):
+            print(path)
+    return 0
+
+
+def _begun(servers: list[Server], options: argparse.Namespace, stem: str) -> Results:
+    """Results to fill: empty, or with those of lines that were measured before."""
+    group = servers[0].group
+    about = facts(options.rounds, options.quick, [s.version() for s in servers], group.kind if group else "")
+    titles = {server.name: server.title for server in servers}
+    before = options.output / f"{stem}.json"
+    if options.add and before.exists():
+        results = read(before)
+        results.facts, results.servers = about, {**results.servers, **titles}
+        results.servers[MStore.name] = results.servers.pop(MStore.name, MStore.title)  # the last column
+        return results
+    return Results(MStore.name, titles, about)
+
+
+def _chosen(options: argparse.Namespace) -> dict[str, list[type[Line]]]:
+    """The lines to run, by the stem of the files that their results go to."""
+    found = {}
+    for stem, kinds, wanted in zip(
+        _STEMS, (LINES, SCALES), (not options.scale, options.scale or options.quick), strict=True
+    ):
+        chosen = [kind for kind in kinds if (kind.name in options.only if options.only else wanted)]
+        if chosen:
+            found[stem] = chosen
+    return found
+
+
+def _run_line(line: Line, servers: list[Server], rounds: int, results: Results) -> int:
     """All rounds of one line; a line that fails on a server is told and does not end the run."""
     broken = set[str]()
     for server in servers:
@@ -83,12 +154,13 @@ def _run_line(line: Line, servers: list[Server], rounds: int, results: report.Re
     return len(broken)
 
 
-def _measure(line: Line, server: Server, where: str, results: report.Results) -> None:
+def _measure(line: Line, server: Server, where: str, results: Results) -> None:
     began = time.monotonic()
     for sample in line.measure(server):
         results.add(line, server.name, sample)
         aim = f"  (aim {sample.aim:g})" if sample.aim else ""
-        _say(f"{where} {server.title}: {sample.what} {sample.value:.4g} {sample.unit}{aim}")
+        where_at = "" if sample.at is None else f" at {sample.at:,.0f}"
+        _say(f"{where} {server.title}: {sample.what}{where_at} {sample.value:.4g} {sample.unit}{aim}")
     if time.monotonic() - began > 5:
         _say(f"{where} {server.title}: took {time.monotonic() - began:.0f} s")
 
@@ -110,38 +182,57 @@ def _attempt(server: Server, work: Callable[..., object], *arguments: object) ->
 
 
 def _servers(work: Path, options: argparse.Namespace) -> list[Server]:
+    users = list(_USERS)
+    if Sessions in _chosen(options).get("scale", ()):
+        most = (QUICK if options.quick else FULL).steps_sessions[-1]
+        users += [f"s{number:05d}" for number in range(most // EACH)]
     made: dict[str, Server] = {
-        "dovecot-mdbox": Dovecot(work / "mdbox", _USERS, "mdbox"),
-        "dovecot-maildir": Dovecot(work / "maildir", _USERS, "maildir"),
-        "m-store": MStore(work / "m-store", _USERS, tuple(options.set or ())),
+        "dovecot-mdbox": Dovecot(work / "mdbox", users, "mdbox"),
+        "dovecot-maildir": Dovecot(work / "maildir", users, "maildir"),
+        "m-store": MStore(work / "m-store", users, tuple(options.set or ())),
     }
+    if options.quick:
+        for server in made.values():
+            server.settling_s = 0.02
     return [server for name, server in made.items() if name in options.servers]
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run", description="M-Store and Dovecot, side by side.")
-    names = [kind.name for kind in LINES]
-    parser.add_argument(
-        "--only", action="append", metavar="LINE", choices=names, help=f"one of {', '.join(names)}"
+    names = [kind.name for kind in LINES + SCALES]
+    add = parser.add_argument
+    add(
+        "--only",
+        action="append",
+        metavar="LINE",
+        choices=names,
+        help=f"one of {', '.join(names)}",
     )
-    parser.add_argument("--rounds", type=int, help="rounds per line [3; 1 with --quick]")
-    parser.add_argument(
-        "--quick", action="store_true", help="a few seconds of each, to see that all of it runs"
-    )
-    parser.add_argument(
+    add("--scale", action="store_true", help="measure what grows instead: mailboxes, messages, sessions")
+    add("--rounds", type=int, help="rounds per line [3, with --scale 1]; with --quick always 1")
+    add("--quick", action="store_true", help="a little of everything, to see that all of it runs")
+    add(
         "--servers",
         type=lambda text: text.split(","),
-        default=["dovecot-mdbox", "dovecot-maildir", "m-store"],
-        help="which, with commas between [dovecot-mdbox,dovecot-maildir,m-store]",
+        help=f"which, with commas between [{','.join(_SERVERS)}; with --scale without maildir]",
     )
-    parser.add_argument(
-        "--set", action="append", metavar="'OPTION VALUE'", help="a line for M-Store's ms.conf"
+    add("--set", action="append", metavar="'OPTION VALUE'", help="a line for M-Store's ms.conf")
+    add("--add", action="store_true", help="keep what is known of other lines from earlier runs")
+    add(
+        "--plot",
+        action="store_true",
+        help="measure nothing; make tables and pictures of the results there are",
     )
-    parser.add_argument("--output", default="bench/results", help="where results.json and results.md go")
-    parser.add_argument("--work", default="/var/tmp", help="a directory on the disk to measure [/var/tmp]")
-    parser.add_argument("--keep", action="store_true", help="keep the servers' directories")
+    add(
+        "--publish", action="store_true", help="the same, and put them into README.md and docs/performance.md"
+    )
+    add("--output", type=Path, default=Path("bench/results"), help="where results go [bench/results]")
+    add("--work", default="/var/tmp", help="a directory on the disk to measure [/var/tmp]")
+    add("--keep", action="store_true", help="keep the servers' directories")
     options = parser.parse_args(arguments)
-    options.rounds = options.rounds or (1 if options.quick else 3)
+    growing = options.scale or (options.only and set(options.only) <= {kind.name for kind in SCALES})
+    options.rounds = 1 if options.quick else options.rounds or (1 if growing else 3)
+    options.servers = options.servers or (_SERVERS[::2] if growing else _SERVERS)
     return options
 
 

@@ -24,6 +24,7 @@ from bench.clients import Imap
 from bench.corpus import message
 from bench.meter import memory
 from bench.mstore import MStore
+from bench.scaling.mailbox import small
 from mstore.accounts.accounts import Accounts
 from mstore.files.lock import DEADLINE_S, RANK_MAILBOX, Lock
 from mstore.store.append import NewMessage, append
@@ -50,15 +51,6 @@ class Figure:
     @property
     def value(self) -> float:
         return statistics.median(self.values)
-
-
-def small(number: int) -> bytes:
-    """A message of some 300 bytes."""
-    return (
-        f"From: Anna Berg <anna{number}@bench.example>\r\nTo: bruno@bench.example\r\n"
-        f"Subject: number {number}\r\nDate: Tue, 14 Nov 2023 22:13:20 +0000\r\n"
-        f"Message-ID: <{number}@bench.example>\r\n\r\n{'x' * 100}\r\n"
-    ).encode()
 
 
 def build(path: Path, count: int) -> None:

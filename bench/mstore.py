@@ -13,6 +13,7 @@ from bench.servers import PASSWORD, Failed, Server, mail_user
 from mstore import __version__
 from mstore.accounts.accounts import Accounts
 from mstore.accounts.passwords import Passwords
+from mstore.store.store import Store
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,10 +53,21 @@ class MStore(Server):
         return [sys.executable, "-m", "workers.storemgr", "-f", str(self.path / "ms.conf")]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(_ROOT)}
+        return {**super().environment(), "PYTHONPATH": str(_ROOT)}
 
     def mail_path(self) -> Path:
         return self.path / "mail"
+
+    def user_path(self, user: str) -> Path:
+        accounts = Accounts(self.path / "ms" / "db")
+        record = accounts.find(user)
+        accounts.close()
+        if record is None:
+            raise Failed(f"there is no account {user}")
+        store = Store({"default": self.mail_path()})
+        path = store.path_of(record)
+        store.close()
+        return path
 
     def version(self) -> str:
         return f"M-Store {__version__}, Python {sys.version.split()[0]}"

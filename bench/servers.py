@@ -28,7 +28,6 @@ class Server(ABC):
 
     name = ""
     title = ""
-    many_in_one_append = False
 
     def __init__(self, path: Path, users: list[str]) -> None:
         self.path, self.users = path, users
@@ -36,6 +35,12 @@ class Server(ABC):
         self.pop3_address = ("127.0.0.1", free_port())
         self.lmtp_path = path / "lmtp"
         self.group: meter.Group | None = None
+        self.filled: set[str] = set()
+        """Users whose mailboxes several lines share, and which are there."""
+        self.settling_s = 0.25
+        """A server has nothing left to do when it has spent next to nothing for so long."""
+        self.rest_share = 0.0
+        """CPU time that the server spends by being there, of each second."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -54,6 +59,10 @@ class Server(ABC):
     @abstractmethod
     def mail_path(self) -> Path:
         """The directory that holds all mail."""
+
+    @abstractmethod
+    def user_path(self, user: str) -> Path:
+        """The directory that holds all mail of a user who has some."""
 
     @abstractmethod
     def version(self) -> str:
@@ -77,7 +86,7 @@ class Server(ABC):
         wait_for(self._answers, 30, f"{self.name} does not answer; see {self.path}")
 
     def environment(self) -> dict[str, str]:
-        return dict(os.environ)
+        return {**os.environ, "TZ": "UTC"}
 
     def cwd(self) -> Path:
         return self.path
@@ -122,11 +131,19 @@ class Server(ABC):
         """Wait until the server has nothing left to do."""
         last = self.cpu_s()
         for _ in range(60):
-            time.sleep(0.25)
+            time.sleep(self.settling_s)
             now = self.cpu_s()
             if now - last < 0.004:
                 return
             last = now
+
+    def measure_rest(self, for_s: float) -> float:
+        """Find out what the server spends when nobody asks for anything: CPU time of each second."""
+        self.settle()
+        cpu, began = self.cpu_s(), time.perf_counter()
+        time.sleep(for_s)
+        self.rest_share = (self.cpu_s() - cpu) / (time.perf_counter() - began)
+        return self.rest_share
 
     def imap(self, user: str | None = None) -> Imap:
         client = Imap(self.imap_address)
@@ -140,17 +157,18 @@ class Server(ABC):
     def lmtp(self) -> Lmtp:
         return Lmtp(self.lmtp_path)
 
-    def save_mail(self, name: str) -> None:
-        """Put a copy of all mail aside; the server must be stopped."""
-        copy_tree(self.mail_path(), self.path / f"saved-{name}")
+    def save_mail(self, user: str) -> None:
+        """Put a copy of a user's mail aside; the server must be stopped."""
+        copy_tree(self.user_path(user), self._saved(user))
 
-    def restore_mail(self, name: str) -> None:
-        """Put the mail back as it was; the server must be stopped."""
-        shutil.rmtree(self.mail_path(), ignore_errors=True)
-        copy_tree(self.path / f"saved-{name}", self.mail_path())
+    def restore_mail(self, user: str) -> None:
+        """Put a user's mail back as it was; the server must be stopped."""
+        path = self.user_path(user)
+        shutil.rmtree(path)
+        copy_tree(self._saved(user), path)
 
-    def has_saved(self, name: str) -> bool:
-        return (self.path / f"saved-{name}").exists()
+    def _saved(self, user: str) -> Path:
+        return self.path / f"saved-{user}"
 
     def _answers(self) -> bool:
         if self._process is not None and self._process.poll() is not None:

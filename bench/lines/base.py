@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from bench.servers import Server
 
-CPU, MEMORY, LATENCY, RATE = "ms CPU", "KB", "ms", "/s"
+CPU, MEMORY, LATENCY, RATE, REST = "ms CPU", "KB", "ms", "/s", "ms CPU per s"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """How much work: the full measure, or a few seconds of it to see that everything still runs."""
 
@@ -23,10 +23,50 @@ class Scale:
     logins: int
     appends: int
     repeats: int
+    mailboxes: int
+    mixed_s: float
+    rest_s: float
+    pristine: bool
+    """Whether what is measured "first" begins with servers restarted and a mailbox put back."""
+    steps_sessions: tuple[int, ...]
+    steps_mailbox: tuple[int, ...]
+    steps_message: tuple[int, ...]
+    share: int
+    """This part of the messages of each size."""
 
 
-FULL = Scale(messages=50_000, sessions=500, deliveries=2_000, logins=1_000, appends=1_000, repeats=5)
-QUICK = Scale(messages=500, sessions=40, deliveries=60, logins=40, appends=40, repeats=2)
+FULL = Scale(
+    messages=50_000,
+    sessions=500,
+    deliveries=2_000,
+    logins=1_000,
+    appends=1_000,
+    repeats=5,
+    mailboxes=1_000,
+    mixed_s=20.0,
+    rest_s=10.0,
+    pristine=True,
+    steps_sessions=(1, 10, 100, 1_000, 10_000),
+    steps_mailbox=(1_000, 10_000, 100_000, 1_000_000),
+    steps_message=(1_000, 10_000, 100_000, 1_000_000, 10_000_000, 50_000_000),
+    share=1,
+)
+QUICK = Scale(
+    messages=500,
+    sessions=40,
+    deliveries=60,
+    logins=40,
+    appends=40,
+    repeats=2,
+    mailboxes=50,
+    mixed_s=2.0,
+    rest_s=0.5,
+    pristine=False,
+    steps_sessions=(1, 10, 40),
+    steps_mailbox=(200, 2_000),
+    steps_message=(1_000, 100_000, 1_000_000),
+    share=10,
+)
 
 
 @dataclass(slots=True)
@@ -38,6 +78,8 @@ class Sample:
     value: float
     aim: float | None = None
     more: dict[str, float] = field(default_factory=dict)
+    at: float | None = None
+    """Of a line that is measured at several sizes: which."""
 
 
 class Line(ABC):
@@ -45,12 +87,19 @@ class Line(ABC):
 
     name = ""
     title = ""
+    axis = ""
+    """What `at` of its samples counts."""
 
     def __init__(self, scale: Scale) -> None:
         self.scale = scale
 
     def prepare(self, server: Server) -> None:  # noqa: B027 - most lines need none
         """Bring the server's mail into the state the work starts from; not measured, once."""
+
+    def fresh(self, server: Server) -> None:
+        """Servers restarted, so that nothing is left of other work; not done to see that everything runs."""
+        if self.scale.pristine:
+            server.restart()
 
     @abstractmethod
     def measure(self, server: Server) -> Iterator[Sample]:
@@ -66,14 +115,18 @@ class Spent:
 
 @contextmanager
 def spending(server: Server, settle: bool = True) -> Iterator[Spent]:
-    """Meter a stretch of work; with `settle`, what the server still does afterwards counts as well."""
+    """Meter a stretch of work; with `settle`, what the server still does afterwards counts as well.
+
+    What it spends in that time by being there, whether it is asked or not, is taken off.
+    """
     spent = Spent()
     cpu, began = server.cpu_s(), time.perf_counter()
     yield spent
     spent.wall_s = time.perf_counter() - began
     if settle:
         server.settle()
-    spent.cpu_s = server.cpu_s() - cpu
+    at_rest_s = server.rest_share * (time.perf_counter() - began)
+    spent.cpu_s = max(0.0, server.cpu_s() - cpu - at_rest_s)
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -21,7 +21,7 @@ class Bodies(Line):
 
     def prepare(self, server: Server) -> None:
         client = server.imap(USER)
-        client.append_all([message(i, SIZE) for i in range(SMALL)], server.many_in_one_append)
+        client.append_all([message(i, SIZE) for i in range(SMALL)])
         client.append_all([message(i, LARGE_SIZE) for i in range(LARGE)], False)
         client.logout()
 

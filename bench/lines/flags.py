@@ -6,18 +6,16 @@ from collections.abc import Iterator
 
 from bench.clients import WrongAnswer
 from bench.lines import large
-from bench.lines.base import CPU, Line, Sample, latencies, percentile, spending
+from bench.lines.base import CPU, Sample, latencies, percentile, spending
+from bench.lines.large import InLarge
 from bench.servers import Server
 
 
-class FetchFlags(Line):
+class FetchFlags(InLarge):
     """FETCH 1:* (UID FLAGS), in a session that was just opened, and once more in the same."""
 
     name = "flags"
     title = "FETCH 1:50000 (UID FLAGS)"
-
-    def prepare(self, server: Server) -> None:
-        large.fill(server, self.scale)
 
     def measure(self, server: Server) -> Iterator[Sample]:
         command = b"FETCH 1:%d (UID FLAGS)" % self.scale.messages

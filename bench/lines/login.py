@@ -20,7 +20,7 @@ class Login(Line):
     def prepare(self, server: Server) -> None:
         for user in server.crowd[:USERS]:
             client = server.imap(user)
-            client.append_all([message(i, 2000) for i in range(20)], server.many_in_one_append)
+            client.append_all([message(i, 2000) for i in range(20)])
             client.logout()
 
     def measure(self, server: Server) -> Iterator[Sample]:

@@ -22,7 +22,7 @@ class Pop3Session(Line):
         rounds = max(1, self.scale.repeats)
         for user in users:
             client = server.imap(user)
-            client.append_all([message(i, 4096) for i in range(10 * rounds)], server.many_in_one_append)
+            client.append_all([message(i, 4096) for i in range(10 * rounds)])
             client.logout()
         server.settle()
         times = list[float]()

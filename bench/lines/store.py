@@ -21,7 +21,7 @@ class StoreFlag(Line):
 
     def prepare(self, server: Server) -> None:
         client = server.imap(USER)
-        client.append_all([message(i, 2000) for i in range(MESSAGES)], server.many_in_one_append)
+        client.append_all([message(i, 2000) for i in range(MESSAGES)])
         client.logout()
 
     def measure(self, server: Server) -> Iterator[Sample]:

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from bench.soak.ledger import Ledger
@@ -112,7 +113,8 @@ def soak(options: argparse.Namespace) -> Verdict:
     finally:
         ledger.close()
         for pid in store.pids():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def main(arguments: list[str] | None = None) -> int:
