@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 
 from tests.contention.run import run
+from tests.contention.work import RETAINING
 
 
 def main() -> int:
@@ -23,7 +24,7 @@ def main() -> int:
     for seed in range(options.first, options.first + options.seeds):
         path = Path(tempfile.mkdtemp(prefix="contention-"))
         try:
-            run(path, f"s{seed}", options.turns)
+            run(path, f"s{seed}{RETAINING if seed % 2 else ''}", options.turns)
             shutil.rmtree(path)
         except Exception:
             failed += 1

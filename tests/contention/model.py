@@ -43,6 +43,8 @@ class Box:
         self.live: dict[int, Message] = {}
         self.gone: dict[int, tuple[Message, int]] = {}
         """What was expunged, with the MODSEQ of that."""
+        self.moved: set[int] = set()
+        """What of that was moved elsewhere."""
         self.born: dict[int, tuple[int, Flags, Flags | None]] = {}
         """By UID: MODSEQ and flags seen after the birth, and the flags asked for, where they are known."""
         self.events: list[tuple[int, int, Note]] = []
@@ -145,6 +147,7 @@ class Model:
     def _move(self, source: str, target: str, pairs: list[Any]) -> None:
         self._copy(source, target, pairs, "move")
         for old, _, left, _ in pairs:
+            self.boxes[source].moved.add(old)
             self._expunge(source, left, [old], [old])
 
     def _read(self, box: str, uid: int, number: int) -> None:

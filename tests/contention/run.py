@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from mstore.files import raw
 from mstore.store.check import check_mailbox
 from mstore.store.checkaccount import check_account
 from mstore.store.mailbox import Mailbox
+from mstore.store.undelete import Recoverable
 from tests.contention.model import Model, Note, names_of
-from tests.contention.work import open_account
+from tests.contention.work import RETAINING, open_account
 from tests.kit.dying import Quick
 from tests.kit.instance import ROOT
 from tests.kit.mail import make_content
@@ -37,7 +39,7 @@ def contend(path: Path, seed: str, processes: int, sessions: int, turns: int) ->
             process.stdout.readline()
         problems = []
         for process in running:
-            _, errors = process.communicate("go\n", timeout=60)
+            _, errors = process.communicate("go\n", timeout=150)
             problems += [errors] if errors or process.returncode else []
     finally:
         for process in running:
@@ -52,20 +54,35 @@ def contend(path: Path, seed: str, processes: int, sessions: int, turns: int) ->
     return notes
 
 
-def compare(model: Model, path: Path) -> int:
+def compare(model: Model, path: Path, seed: str) -> int:
     """What is on disk is what the model has; gives the number of messages."""
-    store, account = open_account(path)
+    store, account = open_account(path, seed)
     entries = account.mailboxes()
     assert {name: entry.id for name, entry in entries.items()} == model.names.now()
     messages = 0
     for entry in entries.values():
-        messages += _compare_mailbox(model, account.path / entry.id)
+        messages += _compare_mailbox(model, account.path / entry.id, seed.endswith(RETAINING))
     assert check_account(account.path, account.id) == []
     store.close()
     return messages
 
 
-def _compare_mailbox(model: Model, path: Path) -> int:
+def _compare_retained(model: Model, path: Path) -> None:
+    box, found = model.boxes[path.name], Recoverable(path)
+    uids = set(found.entries["uid"].tolist())
+    assert uids == box.gone.keys() - box.moved
+    for entry in found.entries:
+        number, size = model.origin(path.name, int(entry["uid"]))
+        fd = found.segments.fd(int(entry["segment"]))
+        assert os.pread(fd, size + 1, int(entry["offset"]))[:size] in (
+            make_content(number, 200),
+            make_content(number, 3000),
+        )
+        assert int(entry["size"]) == size
+    found.close()
+
+
+def _compare_mailbox(model: Model, path: Path, retains: bool) -> int:
     box, mailbox = model.boxes[path.name], Mailbox(path)
     full, live = mailbox.columns.full, mailbox.index.live_rows()
     assert full.uid[live].tolist() == sorted(box.live)
@@ -89,6 +106,8 @@ def _compare_mailbox(model: Model, path: Path) -> int:
         }
     mailbox.close()
     assert check_mailbox(path) == []
+    if retains:
+        _compare_retained(model, path)
     return len(live)
 
 
@@ -103,7 +122,7 @@ def run(path: Path, seed: str, turns: int = TURNS) -> int:
 
 def _run(path: Path, seed: str, turns: int) -> int:
     (path / "mail").mkdir()
-    store, account = open_account(path / "mail")
+    store, account = open_account(path / "mail", seed)
     made: list[Note] = []
     for name in BOXES:
         entry = account.entry(name) if name == "INBOX" else account.create(name)
@@ -116,4 +135,4 @@ def _run(path: Path, seed: str, turns: int) -> int:
         kinds
     ), kinds
     assert sum(len(box.gone) for box in model.boxes.values()) > 50
-    return compare(model, path / "mail")
+    return compare(model, path / "mail", seed)

@@ -26,23 +26,18 @@ from mstore.base.log import Log
 from mstore.files import raw
 from mstore.store import checkpointer, compact, compactderived, copy, diskuse, frames, mailbox
 from mstore.store.account import Account
+from mstore.store.lifetimes import Lifetimes
 from mstore.store.store import Store
 from tests.contention.model import Note
 from tests.contention.session import Session
 from tests.kit.dying import Quick
+from tests.kit.record import Record
 from workers.cooperative import Cooperative
 
-ACCOUNT = "00000000000000ac"
-LIMIT_S = 25.0
-
-
-class Owner:
-    """The record of the account."""
-
-    id = AccountId(ACCOUNT)
-    mailstore = "main"
-    quota_bytes = 1 << 30
-    quota_messages = 1_000_000
+LIMIT_S = 60.0
+OWNER = Record(AccountId("00000000000000ac"), "main", 1 << 30, 1_000_000)
+RETAINING = "r"
+"""Ends the seeds of runs in which what is expunged is retained."""
 
 
 class Dawdling(Quick):
@@ -77,10 +72,10 @@ def lower_thresholds() -> None:
         setattr(module, name, value)
 
 
-def open_account(path: Path) -> tuple[Store, Account]:
-    """The account that all contend for."""
-    store = Store({"main": path})
-    return store, store.account(Owner)
+def open_account(path: Path, seed: str) -> tuple[Store, Account]:
+    """The account that all contend for; in some runs what is expunged is retained."""
+    store = Store({"main": path}, Lifetimes(86400 if seed.endswith(RETAINING) else 0))
+    return store, store.account(OWNER)
 
 
 def main(directory: str, seed: str, number: int, sessions: int, turns: int) -> int:
@@ -91,7 +86,7 @@ def main(directory: str, seed: str, number: int, sessions: int, turns: int) -> i
     blocking.install(waiting)
     raw.install(Dawdling(f"{seed}-{number}"))
     lower_thresholds()
-    store, account = open_account(path / "mail")
+    store, account = open_account(path / "mail", seed)
     notes: list[Note] = []
     numbers = itertools.count(number * 1_000_000 + 1)
     workers = [Session(account, f"{seed}-{number}-{place}", numbers, notes) for place in range(sessions)]
@@ -115,6 +110,8 @@ def main(directory: str, seed: str, number: int, sessions: int, turns: int) -> i
     print("done", flush=True)
     blocking.call(sys.stdin.readline)  # what goes on in the background goes on
     all_of([gevent.spawn(guard, worker.end) for worker in workers])
+    if not waiting.finish(LIMIT_S):  # the end writes as well, and may begin a checkpoint
+        failures.append(f"process {number}: the background never ends")
     store.close()
     with open(path / f"notes.{number}", "wb") as file:
         pickle.dump(notes, file)

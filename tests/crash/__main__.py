@@ -28,9 +28,9 @@ def explore_one(explorer: Explorer, workload: Workload, mutant: Mutant | None = 
     """Let one workload run, and look at all it may leave."""
     root = explorer.place / "live"
     with short_segments():
-        make_origin(root, workload.origin)
+        make_origin(root, workload.origin, workload.retains)
         try:
-            done = run(workload.name, root, workload.script)
+            done = run(workload.name, root, workload.script, retains=workload.retains)
             check(not done.world.errors, f"{workload.name}: {done.world.errors}")
             explorer.explore(done, mutant)
         finally:
@@ -46,7 +46,8 @@ def explore_again(explorer: Explorer, workload: Workload) -> None:
             build(state, root)
             try:
                 recorder = Recorder(root, next_boot(FIRST_BOOT))
-                explorer.explore(run(f"recovery after {workload.name}", root, goes_on, recorder))
+                name = f"recovery after {workload.name}"
+                explorer.explore(run(name, root, goes_on, recorder, workload.retains))
             finally:
                 shutil.rmtree(root)
             if explorer.is_full:
@@ -58,9 +59,9 @@ def explore_killed(explorer: Explorer, workload: Workload, every: int, first: in
     root = explorer.place / "live"
     with short_segments():
         for last in range(first, 10_000, every):
-            make_origin(root, workload.origin)
+            make_origin(root, workload.origin, workload.retains)
             try:
-                done = run_and_die(workload.name, root, workload.script, goes_on, last)
+                done = run_and_die(workload.name, root, workload.script, goes_on, last, b"", workload.retains)
             finally:
                 shutil.rmtree(root)
             if done is None:
@@ -83,7 +84,7 @@ def explore_killed_again(explorer: Explorer, workload: Workload, then: Script, c
                 build(state, root)
                 try:
                     name = f"recovery after {workload.name}"
-                    done = run_and_die(name, root, empty, then, last, next_boot(FIRST_BOOT))
+                    done = run_and_die(name, root, empty, then, last, next_boot(FIRST_BOOT), workload.retains)
                 finally:
                     shutil.rmtree(root)
                 if done is None:

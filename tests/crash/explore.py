@@ -15,7 +15,7 @@ from typing import NamedTuple
 from mstore.files import raw
 from tests.crash import reference
 from tests.crash.observe import SeenAccount, SeenMailbox, booted, look_into_account, look_into_mailbox
-from tests.crash.reference import Account
+from tests.crash.reference import Account, Messages
 from tests.crash.world import ACCOUNT_PATH, World, check, deferring
 from tests.kit.dying import Died, close_files_under
 from tests.kit.powercut import Event, Recorder, State, build, choices
@@ -60,25 +60,27 @@ def scratch() -> Path:
     return Path(tempfile.mkdtemp(prefix="m-store-power-", dir=place))
 
 
-def make_origin(root: Path, script: Script | None) -> None:
+def make_origin(root: Path, script: Script | None, retains: bool = False) -> None:
     """An account as it is before anything is recorded; all of it on disk."""
     root.mkdir()
     if script is not None:
         with booted(FIRST_BOOT), deferring() as waiting:
-            world = World(root, None, waiting)
+            world = World(root, None, waiting, retains=retains)
             script(world)
             world.upkeep()
             check(not world.errors, f"cannot begin: {world.errors}")
             world.close()
 
 
-def run(name: str, root: Path, script: Script, recorder: Recorder | None = None) -> Run:
+def run(
+    name: str, root: Path, script: Script, recorder: Recorder | None = None, retains: bool = False
+) -> Run:
     """Let an account work under a recorder; the first thing it does may be to recover."""
     recorder = recorder or Recorder(root, FIRST_BOOT)
     before = raw.install(recorder)
     try:
         with deferring() as waiting:
-            world = World(root, recorder, waiting)
+            world = World(root, recorder, waiting, retains=retains)
             script(world)
             world.close()
     finally:
@@ -88,7 +90,13 @@ def run(name: str, root: Path, script: Script, recorder: Recorder | None = None)
 
 
 def run_and_die(
-    name: str, root: Path, script: Script, then: Script, last: int, recovering: bytes = b""
+    name: str,
+    root: Path,
+    script: Script,
+    then: Script,
+    last: int,
+    recovering: bytes = b"",
+    retains: bool = False,
 ) -> Run | None:
     """One process dies at a call, another goes on; None when the first lived to its end.
 
@@ -100,7 +108,7 @@ def run_and_die(
     def live() -> None:
         if recovering:
             recorder.last = last
-        world = World(root, recorder, waiting, begun=worlds)
+        world = World(root, recorder, waiting, begun=worlds, retains=retains)
         if not recovering:
             recorder.last = recorder.calls + last
         script(world)
@@ -116,7 +124,7 @@ def run_and_die(
             first = worlds[0]
             first.store.notifier.close()
             waiting.waiting.clear()
-            second = World(root, recorder, waiting, settles=True)
+            second = World(root, recorder, waiting, settles=True, retains=retains)
             recorder.mark("revived")
             then(second)
             second.close()
@@ -154,6 +162,7 @@ class Explorer:
     _accounts: dict[tuple[bytes, ...], SeenAccount] = field(default_factory=dict)
     _judged: set[tuple[bytes, bytes, int]] = field(default_factory=set)
     _met: int = 0
+    _retains: bool = False
 
     def explore(self, done: Run, mutant: Mutant | None = None) -> None:
         """Every state of one run, or as many as are ``wanted``, taken by chance from all of its steps."""
@@ -172,6 +181,7 @@ class Explorer:
             self.states.add(state.key + boot)
             if rebooted:
                 self._keep(state, taken)
+            self._retains = done.world.retain_s > 0
             for text in self._judge(state, boot, rebooted, story, story.allowed(not rebooted), loose):
                 what = " ".join(str(part)[:40] for part in log[step])
                 self.violations.append(Violation(done.name, step, what, text))
@@ -227,6 +237,8 @@ class Explorer:
         problems = list(account.problems)
         found = Account(subscriptions=account.subscriptions)
         settled = Account(subscriptions=account.subscriptions)
+        for each in (found, settled):
+            each.deleted = {key: reference.Box(key, 0, {}, 1, lost) for key, lost in account.deleted.items()}
         for name, (box_id, uid_validity, has_messages) in account.names.items():
             if has_messages and f"{ACCOUNT_PATH}/{box_id}" not in state.files:
                 continue  # there was no account, and now there is: this is its first INBOX
@@ -237,6 +249,7 @@ class Explorer:
             seen = self._mailbox(state, boot, rebooted, box_id)
             problems += [f"{name}: {problem}" for problem in seen.problems]
             box.messages, later.messages = seen.messages, seen.settled
+            box.retained, later.retained = seen.retained, seen.settled_retained
             modseq, uid_next = story.shown.get(box_id, (0, 0))
             if seen.problems:
                 continue
@@ -247,7 +260,10 @@ class Explorer:
             if seen.uid_next < uid_next:
                 problems.append(f"{name}: UIDNEXT {seen.uid_next} after {uid_next} was shown")
         for what in (found, settled):
-            if not problems and not any(_agree(what, other, story.unsure) for other in allowed):
+            matching = [other for other in allowed if _agree(what, other, story.unsure)]
+            if matching and self._retains and all(_not_retained(what, other) for other in matching):
+                problems.append(_not_retained(what, matching[0]))
+            if not problems and not matching:
                 problems.append("; ".join(min((_differences(what, other) for other in allowed), key=len)))
         return problems
 
@@ -274,7 +290,7 @@ class Explorer:
             path = self.place / "root"
             build(state, path)
             with booted(boot):
-                seen = self._accounts[key] = look_into_account(path, rebooted)
+                seen = self._accounts[key] = look_into_account(path, rebooted, self._retains)
             self._clear(path, bool(seen.problems))
         return seen
 
@@ -355,6 +371,23 @@ def _same(box: reference.Box, other: reference.Box, unsure: frozenset[tuple[str,
             for uid, what in box.messages.items()
         )
     )
+
+
+def _not_retained(found: Account, other: Account) -> str:
+    """What cannot be brought back, with its content, though it should; flags may have been lost before."""
+    lost: list[str] = []
+
+    def compare(name: str, there: Messages, wanted: Messages) -> None:
+        for uid, (content, _) in wanted.items():
+            if uid not in there or there[uid][0] != content:
+                lost.append(f"{uid} of {name}")
+
+    for name, box in other.boxes.items():
+        compare(name, found.boxes[name].retained, box.retained)
+    for key, box in other.deleted.items():
+        there = found.deleted[key].retained if key in found.deleted else {}
+        compare(f"the deleted mailbox {key}", there, box.messages)
+    return f"cannot be brought back: {', '.join(lost)}" if lost else ""
 
 
 def _differences(found: Account, other: Account) -> list[str]:

@@ -15,10 +15,24 @@ from mstore.files import raw
 from mstore.store.append import NewMessage, append
 from mstore.store.check import check_mailbox
 from mstore.store.checkaccount import check_account
+from mstore.store.directory import DELETED, deleted_mailboxes
+from mstore.store.lifetimes import Lifetimes
 from mstore.store.mailbox import Mailbox
 from mstore.store.store import Store
+from mstore.store.undelete import open_deleted
 from tests.crash.reference import Messages
-from tests.crash.world import ACCOUNT_PATH, RECORD, Failed, check, make_content, messages_of, seen_by_reader
+from tests.crash.world import (
+    ACCOUNT_PATH,
+    RECORD,
+    RETAIN_S,
+    Failed,
+    check,
+    make_content,
+    messages_in,
+    messages_of,
+    retained_in,
+    seen_by_reader,
+)
 from tests.kit.dying import Quick
 
 
@@ -32,6 +46,10 @@ class SeenMailbox:
     uid_validity: int = 0
     uid_next: int = 0
     modseq: int = 0
+    retained: Messages = field(default_factory=dict)
+    """What can be brought back."""
+    settled_retained: Messages = field(default_factory=dict)
+    """The same after the next writer."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -42,6 +60,8 @@ class SeenAccount:
     names: dict[str, tuple[str, int, bool]] = field(default_factory=dict)
     """Id, UIDVALIDITY, and whether there are messages."""
     subscriptions: frozenset[str] = frozenset()
+    deleted: dict[str, Messages] = field(default_factory=dict)
+    """What can be brought back of deleted mailboxes, by their ids and names."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -74,6 +94,7 @@ def look_into_mailbox(path: Path, rebooted: bool) -> SeenMailbox:
             seen.messages = seen_by_reader(path, seen.messages)
             seen.uid_validity, seen.uid_next = mailbox.uid_validity, mailbox.uid_next
             seen.modseq = mailbox.highest_modseq
+            seen.retained = retained_in(path)
             _check_totals(mailbox, seen.messages)
             rows = mailbox.index.live_rows()
             for row, blob in zip(rows.tolist(), mailbox.derived(rows, [0])[0], strict=True):
@@ -82,6 +103,7 @@ def look_into_mailbox(path: Path, rebooted: bool) -> SeenMailbox:
             if rebooted:
                 _no_problem(path)
             expected = _go_on(mailbox, seen)
+            seen.settled_retained = retained_in(path)
             check(not rebooted or seen.settled == seen.messages, "not everything was settled on opening")
         finally:
             mailbox.close()
@@ -136,11 +158,11 @@ def _go_on(mailbox: Mailbox, seen: SeenMailbox) -> Messages:
     return expected
 
 
-def look_into_account(root: Path, rebooted: bool) -> SeenAccount:
+def look_into_account(root: Path, rebooted: bool, retains: bool = False) -> SeenAccount:
     """Open an account, list its names, and go on with it: a mailbox made and removed."""
     seen = SeenAccount()
     path = root / ACCOUNT_PATH
-    store = Store({"main": root})
+    store = Store({"main": root}, Lifetimes(RETAIN_S if retains else 0))
     try:
         account = store.account(RECORD)
         seen.subscriptions = account.subscriptions()
@@ -154,6 +176,10 @@ def look_into_account(root: Path, rebooted: bool) -> SeenAccount:
         account.create("after/all of it")
         account.subscribe("after/all of it")
         _no_problem_of_account(path)
+        for found in deleted_mailboxes(path):
+            with open_deleted(found) as there:
+                key = f"{found.path.name.removeprefix(DELETED)} {found.name}"
+                seen.deleted[key] = messages_in(there)
         account.delete("after/all of it")
         account.delete("after")
         account.unsubscribe("after/all of it")

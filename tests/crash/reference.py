@@ -18,9 +18,11 @@ class Box:
     uid_validity: int
     messages: Messages = field(default_factory=dict)
     uid_next: int = 1
+    retained: Messages = field(default_factory=dict)
+    """What was expunged, and not moved elsewhere."""
 
     def copy(self) -> Box:
-        return Box(self.id, self.uid_validity, dict(self.messages), self.uid_next)
+        return Box(self.id, self.uid_validity, dict(self.messages), self.uid_next, dict(self.retained))
 
 
 @dataclass
@@ -29,13 +31,14 @@ class Account:
 
     boxes: dict[str, Box] = field(default_factory=dict)
     subscriptions: frozenset[str] = frozenset()
+    deleted: dict[str, Box] = field(default_factory=dict)
+    """Deleted mailboxes that held messages, by their ids and names."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Anything else by name: rights, limits."""
 
     def copy(self) -> Account:
-        return Account(
-            {name: box.copy() for name, box in self.boxes.items()}, self.subscriptions, dict(self.extra)
-        )
+        boxes = {name: box.copy() for name, box in self.boxes.items()}
+        return Account(boxes, self.subscriptions, dict(self.deleted), dict(self.extra))
 
     def find(self, box_id: str) -> Box | None:
         return next((box for box in self.boxes.values() if box.id == box_id), None)
@@ -81,20 +84,22 @@ def added(box_id: str, messages: Messages) -> Effect:
         box = account.find(box_id)
         if box is not None:
             box.messages.update(messages)
-            box.uid_next = max(box.uid_next, *(uid + 1 for uid in messages))
+            box.uid_next = max([box.uid_next, *(uid + 1 for uid in messages)])
 
     return Effect(apply, box_id, adds=frozenset(messages))
 
 
-def removed(box_id: str, uids: Iterable[int]) -> Effect:
-    """Messages go."""
+def removed(box_id: str, uids: Iterable[int], moved: bool = False) -> Effect:
+    """Messages go; ``moved``: to another mailbox."""
     gone = frozenset(uids)
 
     def apply(account: Account) -> None:
         box = account.find(box_id)
         if box is not None:
-            for uid in gone:
-                box.messages.pop(uid, None)
+            for uid in gone & box.messages.keys():
+                message = box.messages.pop(uid)
+                if not moved:
+                    box.retained[uid] = message
 
     return Effect(apply, box_id, removes=gone)
 

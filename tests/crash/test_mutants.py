@@ -29,6 +29,7 @@ SYNCS = {
     ("sync", "catalog._append"): "create",
     ("sync_directory", "mailbox.create"): "create",
     ("sync_directory", "account._sweep"): "delete",
+    ("sync", "directory.note_deletion"): "delete and retain",
     ("sync", "catalog._write_anew"): "a new account",
     ("sync_directory", "catalog._write_anew"): "a new account",
     ("sync_directory", "store._found"): "a new account",

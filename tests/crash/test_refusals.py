@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,18 +65,16 @@ MODES: list[tuple[str, int, int, bool]] = [
     [workload for workload in WORKLOADS if workload.origin],
     ids=lambda workload: workload.name,
 )
-def test_the_disk_refuses_anywhere(
-    place: Path, workload: Workload, mode: tuple[str, int, int, bool]
-) -> None:
+def test_the_disk_refuses_anywhere(place: Path, workload: Workload, mode: tuple[str, int, int, bool]) -> None:
     name, code, count, half = mode
     with short_segments():
-        make_origin(place / "origin", workload.origin)
+        make_origin(place / "origin", workload.origin, workload.retains)
         first = [mode[0] for mode in MODES].index(name)  # each call is refused in one of the ways
         while True:
             root = place / "live"
             shutil.copytree(place / "origin", root)
             system = Refusing(root, first, count, code, half)
-            _try(system, root, workload.script, f"{workload.name}, call {first}")
+            _try(system, root, workload, f"{workload.name}, call {first}")
             close_files_under(place)
             shutil.rmtree(root)
             if not system.refused:
@@ -116,14 +114,14 @@ def test_a_mailbox_made_in_vain_is_taken_back(place: Path) -> None:
     assert in_vain > 5
 
 
-def _try(system: Refusing, root: Path, script: Callable[[World], None], where: str) -> None:
+def _try(system: Refusing, root: Path, workload: Workload, where: str) -> None:
     before = raw.install(system)
     try:
         with deferring() as waiting:
-            world = World(root, system, waiting)
+            world = World(root, system, waiting, retains=workload.retains)
             system.armed = True
             try:
-                script(world)
+                workload.script(world)
             except (MStoreError, KeyError):
                 pass  # what should have been made by a step before is not there
             system.armed = False

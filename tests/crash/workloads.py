@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 from unittest import mock
@@ -11,7 +12,7 @@ from unittest import mock
 from mstore.store import compact, compactderived, frames
 from mstore.store import copy as copying
 from tests.crash.explore import Script
-from tests.crash.world import World
+from tests.crash.world import RETAIN_S, World
 
 ROLL_BYTES = 2500
 """Segments are short here, so that they end often."""
@@ -23,6 +24,8 @@ class Workload(NamedTuple):
     name: str
     script: Script
     origin: Script | None
+    retains: bool = False
+    """What is expunged can be brought back."""
 
 
 @contextlib.contextmanager
@@ -216,6 +219,80 @@ def _beside_a_compaction(world: World) -> None:
     world.append("INBOX")
 
 
+def _keep(world: World) -> None:
+    """UIDs from elsewhere, with gaps, over a segment's end; UIDNEXT goes up."""
+    world.keep("INBOX", 7, 9, 30)
+    world.append("INBOX", 1, 900)
+    world.keep("INBOX", *range(40, 60, 2))
+    world.raise_uid_next("INBOX", 100)
+    world.append("INBOX")
+    world.raise_uid_next("work", 50)
+    world.append("work")
+
+
+def _remake(world: World) -> None:
+    world.remake("INBOX", 1234)
+    world.keep("INBOX", 7, 9)
+    world.create("other")
+    world.remake("other", 1235)
+    world.append("other")
+
+
+def _compact_retaining(world: World) -> None:
+    """What is expunged is packed with what is live, and packed again; generations begin between."""
+    with elapsed(world):
+        world.expunge("INBOX", [1])
+    world.expunge("INBOX", [3])
+    world.compact("INBOX")
+    world.append("INBOX", 2, 900)
+    world.checkpoint("INBOX")
+    world.expunge("INBOX", [4, 6])
+    world.compact("INBOX")
+    world.checkpoint("INBOX")
+
+
+def _beside_a_retaining_compaction(world: World) -> None:
+    """What is expunged while it is copied is retained where it lies then."""
+
+    def others() -> None:
+        world.expunge("INBOX", [4])
+        world.append("INBOX", 1, 900)
+
+    with elapsed(world):
+        world.append("INBOX", 2, 900)
+        for uid in (1, 6, 7):  # One by one: should the disk refuse some, others are still given back.
+            world.expunge("INBOX", [uid])
+    world.beside("INBOX", "compaction", others)
+    world.checkpoint("INBOX")
+
+
+def _undelete(world: World) -> None:
+    world.flags("INBOX", [3, 5], "add", b"deleted", b"third")
+    world.expunge("INBOX", [1, 3, 5])
+    world.undelete("INBOX", [1, 3], "INBOX")
+    world.checkpoint("INBOX")
+    world.undelete("INBOX", [2, 5], "work")
+    world.undelete("INBOX", [5], "INBOX")
+
+
+def _delete_retaining(world: World) -> None:
+    world.append("work", 2)
+    world.delete("work")
+    world.create("work")
+    world.append("work")
+    world.delete("work")
+
+
+@contextlib.contextmanager
+def elapsed(world: World) -> Iterator[None]:
+    """What is expunged within was expunged long ago: its time is over."""
+    now_ns = time.time_ns
+    world.is_over = True
+    with mock.patch("time.time_ns", lambda: now_ns() - (RETAIN_S + 1) * 10**9):
+        yield
+    world.is_over = False
+
+
 def _create(world: World) -> None:
     world.create("lists", "lists/python")
     world.append("lists/python")
@@ -284,6 +361,12 @@ WORKLOADS = [
     Workload("compaction again", _compact_again, filled),
     Workload("compaction of all", _compact_all, filled),
     Workload("compaction and others", _compact_between, filled),
+    Workload("compaction and what is retained", _compact_retaining, filled, True),
+    Workload("beside a compaction that retains", _beside_a_retaining_compaction, filled, True),
+    Workload("undelete", _undelete, filled, True),
+    Workload("delete and retain", _delete_retaining, filled, True),
+    Workload("kept UIDs", _keep, filled),
+    Workload("kept UIDVALIDITY", _remake, empty),
     Workload("create", _create, filled),
     Workload("delete", _delete, filled),
     Workload("rename", _rename, filled),
@@ -295,7 +378,8 @@ WORKLOADS = [
 
 def mixed(seed: int, length: int = 12) -> Workload:
     """A mix of everything; the same for the same seed."""
-    return Workload(f"mix {seed}", lambda world: _mix(world, random.Random(seed), length), filled)
+    retains = seed % 2 == 1
+    return Workload(f"mix {seed}", lambda world: _mix(world, random.Random(seed), length), filled, retains)
 
 
 def _mix(world: World, chance: random.Random, length: int) -> None:
@@ -303,6 +387,10 @@ def _mix(world: World, chance: random.Random, length: int) -> None:
         names = sorted(world.reference.boxes)
         name, other = chance.choice(names), chance.choice(names)
         uids = sorted(world.reference.boxes[name].messages)
+        lost = sorted(world.reference.boxes[name].retained)
+        if world.retain_s and lost and chance.random() < 0.1:
+            world.undelete(name, chance.sample(lost, min(len(lost), 2)), other)
+            continue
         some = sorted(chance.sample(uids, min(len(uids), chance.choice((1, 1, 2, 3)))))
         what = chance.choices(
             ("append", "flags", "expunge", "copy", "move", "checkpoint", "compact", "upkeep", "names"),

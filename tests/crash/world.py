@@ -8,38 +8,34 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mstore.base import blocking
 from mstore.base.errors import MStoreError
 from mstore.base.flags import TOMBSTONE
-from mstore.base.ids import AccountId
+from mstore.base.ids import AccountId, Uid
+from mstore.files import raw
 from mstore.store import copy as copying
 from mstore.store.append import NewMessage, append
+from mstore.store.lifetimes import Lifetimes
 from mstore.store.mailbox import Mailbox
 from mstore.store.store import Store
+from mstore.store.undelete import Recoverable, open_expunged
 from tests.crash import reference
 from tests.crash.reference import Box, Effect, Messages, Operation
 from tests.kit.powercut import Recorder
+from tests.kit.record import Record
 
 FLAG_BITS = {b"seen": 1, b"answered": 2, b"flagged": 4, b"deleted": 8, b"draft": 16}
 
 
-class Record(NamedTuple):
-    """The account's record."""
-
-    id: AccountId
-    mailstore: str
-    quota_bytes: int | None = None
-    quota_messages: int | None = None
-
-
-RECORD = Record(AccountId("aa000000000000aa"), "main")
+RECORD = Record(AccountId("aa000000000000aa"))
 READER = AccountId("bb000000000000bb")
 """Somebody else, with a \\Seen of his own."""
 SEEN_BY_READER = b"seen by the reader"
+RETAIN_S = 7 * 86400
 ACCOUNT_PATH = f"{RECORD.id[:2]}/{RECORD.id}"
 
 
@@ -96,10 +92,13 @@ class World:
         waiting: Deferred,
         settles: bool = False,
         begun: list[World] | None = None,
+        retains: bool = False,
     ) -> None:
-        """``settles``: somebody died here before, and what he left is dealt with first, by an append.
-        ``begun`` has this world even if it dies while it opens its mailboxes."""
-        self.store = Store({"main": root})
+        """``retains``: what is expunged can be brought back. ``settles``: somebody died here before, and what
+        he left is dealt with first, by an append. ``begun`` has this world even if it dies while it opens its
+        mailboxes."""
+        self.retain_s = RETAIN_S if retains else 0
+        self.store = Store({"main": root}, Lifetimes(self.retain_s))
         if begun is not None:
             begun.append(self)
         self.waiting = waiting
@@ -107,6 +106,8 @@ class World:
         self.reference = reference.Account()
         self.done: list[Operation] = []
         self.errors: list[MStoreError] = []
+        self.is_over = False
+        """What is expunged now need not be retained: its time is over."""
         self._open: dict[str, Mailbox] = {}
         self._written = 0
         if not (root / ACCOUNT_PATH).exists():
@@ -121,6 +122,7 @@ class World:
                     append(mailbox, [NewMessage(make_content(f"{name} settles", 90), 1)])
                 box.messages = seen_by_reader(mailbox.path, messages_of(mailbox))
                 box.uid_next = mailbox.uid_next
+                box.retained = retained_in(mailbox.path)
         self.reference.subscriptions = self.account.subscriptions()
         self.origin = self.reference.copy()
 
@@ -204,6 +206,43 @@ class World:
         )
         check(uids is None or uids == list(messages), f"UIDs {uids} where {list(messages)} were due")
 
+    def keep(self, name: str, *uids: int) -> None:
+        """Messages arrive with UIDs of their own, as one."""
+        box, mailbox = self.reference.boxes[name], self.mailbox(name)
+        new, messages = [], Messages()
+        for uid in uids:
+            self._written += 1
+            content = make_content(f"{name} {uid} {self._written}", 150)
+            new.append(NewMessage(content, 1, 4, uid=Uid(uid), save_date=1_600_000_000))
+            messages[uid] = content, names_of(4)
+        self._do(f"keep {uids} in {name}", [reference.added(box.id, messages)], lambda: append(mailbox, new))
+
+    def raise_uid_next(self, name: str, uid_next: int) -> None:
+        """UIDs below this are used up."""
+        box, mailbox = self.reference.boxes[name], self.mailbox(name)
+
+        def apply(account: reference.Account) -> None:
+            found = account.find(box.id)
+            if found is not None:
+                found.uid_next = uid_next
+
+        def work() -> None:
+            with mailbox.transaction() as tx:
+                tx.raise_uid_next(uid_next)
+
+        self._do(f"UIDNEXT {uid_next} in {name}", [reference.changed(apply)], work)
+
+    def remake(self, name: str, uid_validity: int) -> None:
+        """A mailbox that never held anything is made anew with a UIDVALIDITY from elsewhere."""
+        effect = reference.changed(lambda account: None)
+
+        def work() -> None:
+            self.account.create(name, uid_validity=uid_validity)
+            self._learn(effect, [name])
+
+        self._do(f"remake {name}", [effect], work)
+        self._open.pop(name, None)
+
     def flags(self, name: str, uids: Iterable[int], op: str, *names: bytes) -> None:
         """Flags change."""
         box, mailbox = self.reference.boxes[name], self.mailbox(name)
@@ -269,7 +308,8 @@ class World:
             with mailbox.transaction() as tx:
                 tx.expunge(rows_of(mailbox, chosen))
 
-        self._do(f"expunge in {name}", [reference.removed(box.id, chosen)], work, [box.id] if chosen else [])
+        effect = reference.removed(box.id, chosen, moved=self.is_over)
+        self._do(f"expunge in {name}", [effect], work, [box.id] if chosen else [])
 
     def copy(self, source: str, uids: Iterable[int], target: str, move: bool = False) -> None:
         """Messages are copied or moved."""
@@ -279,7 +319,7 @@ class World:
         messages = {other.uid_next + place: box.messages[uid] for place, uid in enumerate(chosen)}
         effects = [reference.added(other.id, messages)] if chosen else []
         if move and chosen:
-            effects.append(reference.removed(box.id, chosen))
+            effects.append(reference.removed(box.id, chosen, moved=True))
         function = copying.move if move else copying.copy
         self._do(
             f"{'move' if move else 'copy'} from {source} to {target}",
@@ -287,6 +327,23 @@ class World:
             lambda: function(rows_of(here, chosen), here, there),
             [box.id] if move and chosen else [],
         )
+
+    def undelete(self, name: str, uids: Iterable[int], target: str) -> None:
+        """Expunged messages are brought back, as one."""
+        box, other = self.reference.boxes[name], self.reference.boxes[target]
+        chosen = sorted(set(uids) & box.retained.keys())
+        here, there = self.mailbox(name), self.mailbox(target)
+        messages: Messages = {}
+        for uid, (content, names) in enumerate((box.retained[uid] for uid in chosen), other.uid_next):
+            messages[uid] = content, names - {b"deleted", SEEN_BY_READER}
+
+        def work() -> None:
+            with open_expunged(here) as found:
+                uids = found.entries["uid"]
+                check(set(chosen) <= set(uids.tolist()), f"of {chosen} only {uids} can be brought back")
+                found.bring_back(np.flatnonzero(np.isin(uids, chosen)).tolist(), there, lambda pairs: None)
+
+        self._do(f"undelete from {name} to {target}", [reference.added(other.id, messages)], work)
 
     def checkpoint(self, name: str) -> None:
         """A new generation begins."""
@@ -353,7 +410,9 @@ class World:
     def delete(self, name: str) -> None:
         """A mailbox is removed that has none beneath it."""
         def apply(account: reference.Account) -> None:
-            account.boxes.pop(name)
+            box = account.boxes.pop(name, None)
+            if box is not None and box.messages:
+                account.deleted[f"{box.id} {name}"] = box
 
         self._do(f"delete {name}", [reference.changed(apply)], lambda: self.account.delete(name))
         self._open.pop(name, None)
@@ -375,7 +434,7 @@ class World:
         moved = {place: what for place, (_, what) in enumerate(sorted(inbox.messages.items()), 1)}
         made = reference.changed(lambda account: None)
         filled = reference.changed(lambda account: None)
-        emptied = reference.removed(inbox.id, list(inbox.messages))
+        emptied = reference.removed(inbox.id, list(inbox.messages), moved=True)
 
         def fill(account: reference.Account) -> None:
             if new in account.boxes:
@@ -432,6 +491,26 @@ def messages_of(mailbox: Mailbox) -> Messages:
     return {
         columns.full.uid.item(row): (mailbox.read(row), names_of(columns.full.flags.item(row), keywords))
         for row in mailbox.index.live_rows().tolist()
+    }
+
+
+def retained_in(path: Path) -> Messages:
+    """All that can be brought back of a mailbox."""
+    found = Recoverable(path)
+    try:
+        return messages_in(found)
+    finally:
+        found.close()
+
+
+def messages_in(found: Recoverable) -> Messages:
+    """The messages that were found, with their contents and flags."""
+    return {
+        int(entry["uid"]): (
+            raw.pread(found.segments.fd(int(entry["segment"])), int(entry["size"]), int(entry["offset"])),
+            names_of(int(entry["flags"]), found.index.keywords),
+        )
+        for entry in found.entries
     }
 
 

@@ -7,8 +7,10 @@ import hashlib
 import hmac
 import socket
 import threading
+from collections.abc import Sequence
 from typing import Any
 
+from mstore.accounts.apppasswords import AppPassword
 from mstore.accounts.keys import Keys, ScramKeys
 from mstore.auth.client import AuthClient, Connection
 from mstore.auth.exchanges import ExchangeServer
@@ -42,10 +44,19 @@ class Authority:
 
     def __init__(self, accounts: Any) -> None:
         self.passwords: dict[bytes, bytes] = {}
+        self.app_passwords: dict[AccountId, Sequence[AppPassword]] = {}
+        self.used: list[str] = []
+        """The labels of app passwords that were used."""
         self.reachable = True
         self.site = Site(self, accounts, self)
         self._accounts = accounts
         self._made: dict[bytes, Keys] = {}
+        self._clients: list[AuthClient] = []
+
+    def close(self) -> None:
+        """Close what clients have open."""
+        for client in self._clients:
+            client.close()
 
     def client(self, settings: Settings) -> AuthClient:
         """What the sessions of a site with these settings ask."""
@@ -56,10 +67,13 @@ class Authority:
             if not self.reachable:
                 raise ConnectionRefusedError("nobody is there")
             ours, theirs = socket.socketpair()
-            threading.Thread(target=server.handle, args=(theirs,), daemon=True).start()
+            arguments = (theirs, lambda verdict: None)
+            threading.Thread(target=server.handle, args=arguments, daemon=True).start()
             return ours
 
-        return AuthClient("authproxyd-sasl", offers, connect, answer_s=10, absent_s=0)
+        client = AuthClient("authproxyd-sasl", offers, connect, answer_s=40, absent_s=0)
+        self._clients.append(client)
+        return client
 
     # what a site asks
 
@@ -73,6 +87,12 @@ class Authority:
         if password not in self._made:
             self._made[password] = make_keys(password)
         return self._made[password]
+
+    def apps(self, account_id: AccountId) -> Sequence[AppPassword]:
+        return self.app_passwords.get(account_id, ())
+
+    def note_app_used(self, account_id: AccountId, label: str, day: int) -> None:
+        self.used.append(label)
 
     def site_key(self) -> bytes:
         return b"k" * 32

@@ -64,4 +64,4 @@ def make_signed(path: Path, authority: Pair, subject: str, *emails: str) -> Pair
 
 def run(*arguments: str | Path) -> bytes:
     """Run openssl; gives what it writes."""
-    return subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60).stdout
+    return subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=200).stdout

@@ -43,14 +43,14 @@ class Imap(PlainImap):
         return self.finish(self.idle_tag)
 
 
-def raw(address: Address, timeout_s: float = LIMIT_S) -> socket.socket:
-    """A bare connection."""
+def raw(address: Address, timeout_s: float = LIMIT_S, source: str = "") -> socket.socket:
+    """A bare connection, from this address of ours where one is given."""
     if isinstance(address, Path):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(timeout_s)
         connection.connect(str(address))
         return connection
-    return socket.create_connection(address, timeout_s)
+    return socket.create_connection(address, timeout_s, (source, 0) if source else None)
 
 
 def closed(connection: socket.socket, limit_s: float = LIMIT_S) -> bytes:

@@ -31,6 +31,9 @@ class Quick(raw.System):
     def sync_directory(self, path: raw.PathLike) -> None:
         os.stat(path)
 
+    def sync_filesystem(self, path: raw.PathLike) -> None:
+        os.stat(path)
+
     def boot_id(self) -> bytes:
         return self.boot
 

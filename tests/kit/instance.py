@@ -17,18 +17,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mstore.accounts.accounts import Accounts
 from mstore.accounts.login import LoginRules
 from mstore.accounts.passwords import Passwords
-from tests.kit.clients import Imap, Lmtp, Pop3
+from tests.kit.clients import Imap, Lmtp, Pop3, WrongAnswer
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "secret"
 DAEMONS = ("authproxyd", "imapd", "pop3d", "lmtpd")
 SERVICES = ("imapd", "pop3d", "lmtpd")
+_INCOMPLETE = re.compile(r"m-store: storemgr \[\d+ of ")
 _BAD = re.compile(r"Traceback \(most recent call last\)|\blevel=error\b")
 
 
@@ -89,9 +90,22 @@ class Instance:
         self._sessions.add(process.pid)
         return process
 
-    def wait_ready(self, limit_s: float = 30.0) -> None:
-        """Wait until IMAP, POP3, LMTP and authentication answer."""
-        wait_for(self.is_ready, limit_s, lambda: f"not ready; the log says:\n{self.log_text()[-4000:]}")
+    def adopt(self, process: subprocess.Popen[bytes]) -> None:
+        """Take a storemgr that was started otherwise, in a session of its own, as this instance's."""
+        self._process = process
+        self._sessions.add(process.pid)
+
+    def wait_ready(self, limit_s: float = 60.0) -> None:
+        """Wait until IMAP, POP3, LMTP and authentication answer, and under storemgr all their workers."""
+        wait_for(
+            lambda: self.is_ready() and not self._is_incomplete(),
+            limit_s,
+            lambda: f"not ready; the log says:\n{self.log_text()[-4000:]}",
+        )
+
+    def _is_incomplete(self) -> bool:
+        """Whether storemgr waits for a daemon still: one worker may answer before another one is there."""
+        return self._process is not None and _INCOMPLETE.match(title(self._process.pid)) is not None
 
     def is_ready(self) -> bool:
         """Whether every door answers."""
@@ -105,7 +119,7 @@ class Instance:
             Lmtp(self.lmtp_path).close()
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.connect(str(self.ms_path / "ipc" / "authproxyd"))
-        except OSError:
+        except (OSError, WrongAnswer):  # One that is about to end says so, or just closes.
             return False
         return True
 
@@ -134,7 +148,7 @@ class Instance:
 
     def assert_gone(self) -> None:
         """No process of this instance lives, and no socket is left."""
-        wait_for(lambda: not self.pids(), 5, lambda: f"processes left: {self.describe(self.pids())}")
+        wait_for(lambda: not self.pids(), 30, lambda: f"processes left: {self.describe(self.pids())}")
         ipc = self.ms_path / "ipc"
         left = [path.name for path in ipc.iterdir()] if ipc.exists() else []
         assert not left, f"sockets left: {left}"
@@ -164,7 +178,7 @@ class Instance:
             except ProcessLookupError:
                 pass
         if self._process is not None:
-            self._process.wait(10)
+            self._process.wait(30)
         shutil.rmtree(self.path, ignore_errors=True)
 
     def pids(self) -> list[int]:
@@ -281,7 +295,7 @@ class Instance:
             input=text,
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=240,
             env=self.environment(),
             cwd=self.path,
         )
@@ -337,10 +351,27 @@ def title(pid: int) -> str:
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on; none is given twice, nor to a process that runs tests beside this one."""
+    for port in _PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is left")
+
+
+def _ports() -> Iterator[int]:
+    """Ports below those that the system gives to clients, of which each process has its own."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = range(15_000 + number, 32_000, count)
+    start = os.getpid() * 7 % len(own)
+    yield from (*own[start:], *own[:start])
+
+
+_PORTS = _ports()
 
 
 def wait_for(condition: Callable[[], bool], limit_s: float, otherwise: Callable[[], str]) -> float:

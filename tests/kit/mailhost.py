@@ -46,7 +46,8 @@ class MailHost:
         self.tls: Any = None
 
     def close(self) -> None:
-        """Close store and databases."""
+        """Close store and databases, and what sessions had open to the authority."""
+        self.authority.close()
         self.store.close()
         self.accounts.close()
 
@@ -91,7 +92,7 @@ class MailHost:
             yield client
         finally:
             client.close()
-            thread.join(20)
+            thread.join(30)
             assert not thread.is_alive()
 
 
@@ -121,7 +122,7 @@ def following(host: MailHost) -> Iterator[None]:
         yield
     finally:
         os.close(stop)
-        thread.join(20)
+        thread.join(30)
         os.close(wake)
         assert not thread.is_alive()
 
@@ -141,7 +142,7 @@ class Listener:
     def close(self) -> None:
         """Stop accepting."""
         self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join(20)
+        self._thread.join(30)
         self._socket.close()
 
     def _accept(self) -> None:

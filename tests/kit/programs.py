@@ -29,7 +29,7 @@ def needs(program: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
 
 
-def run(*command: str, home: Path | None = None, limit_s: float = 60, also: Sequence[int] = ()) -> bytes:
+def run(*command: str, home: Path | None = None, limit_s: float = 200, also: Sequence[int] = ()) -> bytes:
     """What a program writes; it must succeed, or end with one of the ``also`` allowed statuses."""
     done = subprocess.run(
         command,
@@ -42,7 +42,7 @@ def run(*command: str, home: Path | None = None, limit_s: float = 60, also: Sequ
     return done.stdout
 
 
-def run_in_terminal(*command: str, home: Path, limit_s: float = 60) -> str:
+def run_in_terminal(*command: str, home: Path, limit_s: float = 200) -> str:
     """What a program shows that wants a terminal of 80 columns; it must end by itself, and well."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
@@ -64,7 +64,7 @@ def run_in_terminal(*command: str, home: Path, limit_s: float = 60) -> str:
                 try:
                     shown += os.read(master, 65536)
                 except OSError:  # nobody has the other side open any more
-                    process.wait(10)
+                    process.wait(30)
     finally:
         process.kill()
         process.wait()
@@ -74,10 +74,12 @@ def run_in_terminal(*command: str, home: Path, limit_s: float = 60) -> str:
     return text
 
 
-def with_tls(make_store: Callable[..., Instance], users: Sequence[str] = ("joe",)) -> Instance:
+def with_tls(
+    make_store: Callable[..., Instance], users: Sequence[str] = ("joe",), options: Sequence[str] = ()
+) -> Instance:
     """A running store that offers STARTTLS, with a certificate for localhost."""
-    options = [f"tls-certificate {CERTIFICATE}", f"tls-key {TLS}/key.pem"]
-    store = make_store(users, options=options)
+    tls = [f"tls-certificate {CERTIFICATE}", f"tls-key {TLS}/key.pem"]
+    store = make_store(users, options=[*tls, *options])
     store.start()
     return store
 

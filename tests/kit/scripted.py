@@ -66,8 +66,8 @@ class ScriptedTransport:
             self._pieces.insert(0, piece[size:])
         return piece[:size]
 
-    def sendall(self, data: bytes, /) -> None:
-        self.sent.append(data)
+    def sendall(self, data: bytes | memoryview, /) -> None:
+        self.sent.append(bytes(data))
 
     def settimeout(self, seconds: float | None, /) -> None:
         self.timeouts.append(seconds)

@@ -66,7 +66,7 @@ def pam_service(*lines: str) -> Iterator[str]:
 
 def run(*command: str, text: str = "") -> str:
     """Run a command of the system's, which must succeed; what it says."""
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from mstore.net.stream import Stream
 from tests.kit.imapgrammar import Listener
 
-WAIT_S = 10.0
+WAIT_S = 40.0
 _LITERAL = re.compile(rb"\{([0-9]+)\}\r\n\Z")
 
 
@@ -81,7 +81,7 @@ class DeflatedSocket:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._plain, name)
 
-    def sendall(self, data: bytes) -> None:
+    def sendall(self, data: bytes | memoryview) -> None:
         self._plain.sendall(self._out.compress(data) + self._out.flush(zlib.Z_SYNC_FLUSH))
 
     def end(self) -> Any:

@@ -11,6 +11,14 @@ from typing import Any
 from mstore.base import blocking
 
 
+def wait_for(condition: Callable[[], object], patience_s: float = 40.0) -> None:
+    """Wait until something is so, which another thread or process brings about; fails when it never is."""
+    end = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.002)
+
+
 class Threads(blocking.Plain):
     """Runs what is spawned in a thread of its own; notes how long somebody wanted to sleep, and does not."""
 
@@ -18,9 +26,10 @@ class Threads(blocking.Plain):
         self.slept_s: list[float] = []
         self._threads: list[threading.Thread] = []
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> bool:
         self.slept_s.append(seconds)
         time.sleep(min(seconds, 0.001))
+        return True
 
     def spawn(self, function: Callable[..., object], *args: Any) -> None:
         thread = threading.Thread(target=function, args=args, daemon=True)
@@ -30,7 +39,7 @@ class Threads(blocking.Plain):
     def join(self) -> None:
         """Wait for everything that was spawned."""
         for thread in self._threads:
-            thread.join(10)
+            thread.join(40)
             assert not thread.is_alive()
 
 

@@ -44,8 +44,8 @@ def test_forking_and_signals_are_the_workers_business() -> None:
         "os.posix_spawn",
         "os.setresuid",
     )
-    assert not callers(names, ("workers", "mstore/cli/site.py"), "mstore")
-    assert not callers(names, ("workers/signals.py", "workers/storemgr.py", "workers/privileges.py",
+    assert not callers(names, ("workers", "mstore/cli/site.py", "mstore/cli/child.py"), "mstore")
+    assert not callers(names, ("workers/signals.py", "workers/managed.py", "workers/privileges.py",
                                "workers/authproxyd.py"), "workers")  # fmt: skip
 
 
@@ -63,9 +63,9 @@ def test_syncing_and_renaming_are_the_business_of_files() -> None:
         "os.pwrite",
         "os.ftruncate",
     )
-    assert not callers(
-        names, ("mstore/files", "mstore/accounts/database.py", "mstore/cli/init.py"), "mstore", "workers"
-    )
+    # A scoreboard is memory, whose file's name others look for.
+    others = ("mstore/accounts/database.py", "mstore/cli/init.py", "workers/scoreboard.py")
+    assert not callers(names, ("mstore/files", *others), "mstore", "workers")
 
 
 def test_only_one_module_of_mstore_sleeps_or_makes_threads() -> None:
@@ -73,7 +73,8 @@ def test_only_one_module_of_mstore_sleeps_or_makes_threads() -> None:
     assert not callers(("time.sleep", "threading.Thread"), (seam, "mstore/cli"), "mstore")
     assert not callers(("time.sleep",), (), "workers")
     # A plain lock is for a few statements that never wait, among the threads of the pool.
-    assert not offenders(("threading",), (seam, "mstore/store", "mstore/files", "workers/threads.py"))
+    own = ("workers/threads.py", "workers/reporting.py")
+    assert not offenders(("threading",), (seam, "mstore/store", "mstore/files", *own))
     assert not offenders(("asyncio", "multiprocessing", "concurrent.futures"), ())
 
 
@@ -91,7 +92,8 @@ def test_calls_by_ctypes_are_made_in_few_places() -> None:
 
 def test_imap_reaches_mailboxes_through_the_gate_alone() -> None:
     # session.py keeps the account alive, and names its type.
-    elsewhere = ("mstore/store", "mstore/pop3", "mstore/lmtp", "mstore/cli", "mstore/imap/session.py")
+    elsewhere = ("mstore/store", "mstore/pop3", "mstore/lmtp", "mstore/backup", "mstore/cli", "mstore/moving",
+                 "mstore/imap/session.py")  # fmt: skip
     assert not offenders(("mstore.store.account", "mstore.store.pool", "mstore.store.catalog"), elsewhere)
 
 

@@ -47,7 +47,7 @@ class FaultLog(Log):
     """Keeps what should never be there."""
 
     def __init__(self) -> None:
-        super().__init__(fd=-1)
+        super().__init__(-1)
         self.faults: list[str] = []
 
     def exception(self, event: str, error: BaseException, **pairs: object) -> None:

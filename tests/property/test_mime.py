@@ -214,7 +214,7 @@ def test_decoding_never_raises(data: bytes, charset: str) -> None:
 def test_monsters_take_linear_time(name: str, message: bytes) -> None:
     begun = time.process_time()
     summary = summarize(message)
-    assert time.process_time() - begun < 3.0  # the slowest takes half a second; quadratic ones take minutes
+    assert time.process_time() - begun < 10  # the slowest takes about one second; quadratic ones take minutes
     read_envelope(summary.slots[0])
     read_bodystructure(summary.slots[1])
     read_body(summary.slots[2])

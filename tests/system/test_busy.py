@@ -14,7 +14,8 @@ from mstore.files.lock import RANK_MAILBOX, Lock
 from tests.kit.instance import DAEMONS, Instance
 from tests.system.test_disk import answer, append, lmtp_answer, numbers_in
 
-DEADLINE_S = 1.5
+DEADLINE_S = 4.0
+"""Long enough for all that the others do meanwhile, also on a machine that is busy."""
 SHORTER = f"""
 from mstore.files.lock import Lock
 from mstore.store.mailbox import Mailbox
@@ -32,7 +33,7 @@ def test_a_mailbox_that_stays_locked(
     tmp_path.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{store.environment()['PYTHONPATH']}"
     monkeypatch.setattr(store, "environment", lambda: {**os.environ, "PYTHONPATH": path})
-    store.tolerated.append("event=update .*in use by another process")
+    store.tolerated.append("event=maildrop-failed .*step=update .*in use by another process")
     daemons = [
         store.spawn(daemon) for daemon in DAEMONS
     ]  # each by itself, since the storemgr gives them an environment of its own

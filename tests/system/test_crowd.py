@@ -6,8 +6,8 @@ import os
 import signal
 from collections.abc import Callable
 
-from tests.kit.clients import Imap, closed, raw
-from tests.kit.instance import Instance, wait_for
+from tests.kit.clients import Imap, WrongAnswer, closed, raw
+from tests.kit.instance import PASSWORD, Instance, wait_for
 
 LIMITS = (
     "trusted-networks none", "connections-per-address 6", "unauthenticated-per-address 3",
@@ -24,7 +24,7 @@ def greeting(address: tuple[str, int]) -> bytes:
 def test_one_too_many_is_told_so(make_store: Callable[..., Instance]) -> None:
     store = make_store(["joe"], LIMITS)
     store.start()
-    wait_for(lambda: greeting(store.imap_address).startswith(b"* OK"), 5, lambda: "nobody gets in")
+    wait_for(lambda: greeting(store.imap_address).startswith(b"* OK"), 30, lambda: "nobody gets in")
     quiet = []
     for _ in range(40):
         connection = raw(store.imap_address)
@@ -54,19 +54,42 @@ def test_one_too_many_is_told_so(make_store: Callable[..., Instance]) -> None:
     assert b"from your address, try" in greeting(store.imap_address)
     for connection in (*quiet, *pops):
         connection.close()
-    wait_for(lambda: greeting(store.imap_address).startswith(b"* OK"), 5, lambda: "places are not given back")
-    assert "connections_refused" in statistics(store)
+    wait_for(lambda: greeting(store.imap_address).startswith(b"* OK"), 30, lambda: "places are not free")
+    await_statistics(store, "connections_refused")
     for client in more:
         client.logout()
     store.stop()
 
 
-def statistics(store: Instance) -> str:
-    """What imapd says of itself."""
+def test_who_has_logged_in_is_a_stranger_to_no_worker(make_store: Callable[..., Instance]) -> None:
+    """The workers count together, so each must know at once whom another has recognised."""
+    store = make_store(["joe"], ("trusted-networks none", "unauthenticated-per-address 3"), workers=2)
+    store.start()
+
+    def visit() -> bool:
+        """As many strangers as there may be, and one more when they have logged in; whether all got in."""
+        try:
+            clients = [Imap(store.imap_address) for _ in range(3)]
+            for client in clients:
+                client.login("joe", PASSWORD)
+            clients.append(store.imap("joe"))
+        except WrongAnswer:
+            return False
+        for client in clients:
+            client.logout()
+        return True
+
+    wait_for(visit, 30, lambda: "who came before is a stranger still")
+    for _ in range(20):
+        assert visit(), store.log_text()
+    store.stop()
+
+
+def await_statistics(store: Instance, wanted: str) -> None:
+    """Wait until imapd says this of itself."""
     os.kill(store.daemon_pid("imapd"), signal.SIGHUP)
     path = store.ms_path / "log" / "imapd.stats"
-    wait_for(path.exists, 5, lambda: "no statistics")
-    return path.read_text()
+    wait_for(lambda: path.exists() and wanted in path.read_text(), 30, lambda: f"no {wanted}")
 
 
 def test_loopback_is_trusted_unless_it_is_said_otherwise(make_store: Callable[..., Instance]) -> None:

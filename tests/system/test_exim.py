@@ -82,7 +82,7 @@ class Exim:
             [str(EXIM), "-C", str(self.config), "-odf", "-oi", "-f", sender, *recipients],
             input=text,
             capture_output=True,
-            timeout=60,
+            timeout=200,
         )
         assert done.returncode == 0, f"{done.stderr!r}\n{self.log_text()}"
 

@@ -119,7 +119,7 @@ def test_cyrus_imtest_and_pop3test_log_in_through_tls_and_compression(
             [IMTEST.parent / program, *layers, *login, "-p", str(port), "localhost"],
             input=text.replace("\n", "\r\n"),
             capture_output=True,
-            timeout=30,
+            timeout=200,
             text=True,
         )
         assert "Authenticated." in done.stdout, done.stdout + done.stderr

@@ -106,7 +106,7 @@ class Realm:
     def _run(self, program: str, *arguments: str) -> str:
         done = subprocess.run(
             [shutil.which(program, path=SBIN) or program, *arguments],
-            env=self.environment, capture_output=True, text=True, timeout=60,
+            env=self.environment, capture_output=True, text=True, timeout=200,
         )  # fmt: skip
         assert done.returncode == 0, f"{program} {arguments}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -202,7 +202,7 @@ def test_a_server_in_the_place_of_the_realms_cannot_let_anybody_in(
     make_kerberized: Callable[..., Kerberized], realm: Realm, directory: Path
 ) -> None:
     store = make_kerberized(["joe"])
-    store.tolerated.append("cannot judge a login: kerberos5: ")
+    store.tolerated.append("event=login-unavailable .*kerberos5: ")
     other = Realm(directory / "other", realm.port)
     other.admin("addprinc -pw chosen joe")
     other.write_keytab(directory / "other.keytab")
@@ -222,7 +222,7 @@ def test_a_realm_that_does_not_answer_is_no_wrong_password(
     make_kerberized: Callable[..., Kerberized], realm: Realm
 ) -> None:
     store = make_kerberized(["joe"])
-    store.tolerated.append("cannot judge a login: kerberos5: ")
+    store.tolerated.append("event=login-unavailable .*kerberos5: ")
     with store:
         realm.stop()
         with pytest.raises(Unavailable):

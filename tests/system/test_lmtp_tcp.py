@@ -66,7 +66,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def run(*command: object, text: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(word) for word in command], input=text, capture_output=True, text=True, timeout=60
+        [str(word) for word in command], input=text, capture_output=True, text=True, timeout=200
     )
 
 

@@ -49,8 +49,8 @@ def test_changes_of_other_workers_lmtp_and_msadm_are_told(make_store: Callable[.
     )
     assert b"* STATUS INBOX (MESSAGES 0 UIDNEXT 1 " in answer and b"* STATUS work (MESSAGES 0 " in answer
 
-    began = time.monotonic()
     store.deliver("joe", MESSAGE)
+    began = time.monotonic()
     assert joe.line().startswith(b"* STATUS INBOX (MESSAGES 1 UIDNEXT 2 ")
     assert time.monotonic() - began < 5
     for number, other in enumerate(others, 1):

@@ -90,7 +90,7 @@ class Postfix:
             ["/usr/sbin/postfix", "-c", str(self.config), *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
         )
         log = self.log_text()
         assert done.returncode == 0, f"postfix {arguments}: {done.stdout}{done.stderr}\n{log}"
@@ -101,7 +101,7 @@ class Postfix:
             input=text,
             check=True,
             capture_output=True,
-            timeout=60,
+            timeout=200,
         )
 
     def log_text(self) -> str:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import socket
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from mstore.base.errors import Unavailable
 from tests.kit.asking import ask
+from tests.kit.dovecot import dovecot, needs_dovecot
 from tests.kit.instance import Instance, free_port, wait_for
-
-DOVECOT = shutil.which("dovecot", path="/usr/sbin:/usr/local/sbin")
-needs_dovecot = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="dovecot must be started by root"),
-    pytest.mark.skipif(DOVECOT is None, reason="dovecot is not installed"),
-]
 
 ODD = {
     "joe": "secret",
@@ -36,99 +25,6 @@ ODD = {
     "inject": '" OK',
     "long": "x" * 900,
 }
-
-_CONFIG = """\
-base_dir = {path}/run
-state_dir = {path}/state
-log_path = {path}/log
-protocols = imap
-default_internal_user = dovecot
-default_login_user = dovenull
-listen = 127.0.0.1, 127.0.0.2
-ssl = {ssl}
-ssl_cert = <{path}/cert.pem
-ssl_key = <{path}/key.pem
-disable_plaintext_auth = {closed}
-mail_location = maildir:{path}/mail/%u
-auth_mechanisms = plain
-auth_failure_delay = 0
-passdb {{
-  driver = passwd-file
-  args = username_format=%u {path}/users
-}}
-userdb {{
-  driver = static
-  args = uid=nobody gid=nogroup home={path}/mail/%u
-}}
-service imap-login {{
-  inet_listener imap {{
-    port = {port}
-  }}
-  inet_listener imaps {{
-    port = {tls_port}
-    ssl = yes
-  }}
-}}
-service anvil {{
-  chroot =
-  # no penalty for an address from which many have tried
-  unix_listener anvil-auth-penalty {{
-    mode = 0
-  }}
-}}
-"""
-
-
-class Dovecot:
-    """A private dovecot, with users and their passwords."""
-
-    def __init__(self, path: Path, *, ssl: str = "no", closed: str = "no") -> None:
-        self.path = path
-        self.port, self.tls_port = free_port(), free_port()
-        for name in ("run", "state", "mail"):
-            (path / name).mkdir(mode=0o755)
-        shutil.chown(path / "mail", "nobody")
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-             "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-             "-keyout", path / "key.pem", "-out", path / "cert.pem"],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        users = [f"{name}:{{PLAIN}}{word}::::::\n" for name, word in ODD.items() if ":" not in word]
-        (path / "users").write_text("".join(users))
-        text = _CONFIG.format(path=path, port=self.port, tls_port=self.tls_port, ssl=ssl, closed=closed)
-        (path / "dovecot.conf").write_text(text)
-        self.process = subprocess.Popen([DOVECOT or "", "-F", "-c", path / "dovecot.conf"])
-        wait_for(lambda: is_open(self.port), 20, self.log_text)
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
-
-    def log_text(self) -> str:
-        log = self.path / "log"
-        return log.read_text(errors="replace") if log.exists() else ""
-
-
-def is_open(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@contextmanager
-def dovecot(**options: str) -> Iterator[Dovecot]:
-    """A dovecot in a directory of its own that its users can reach."""
-    path = Path(tempfile.mkdtemp(prefix="dovecot-", dir="/tmp"))
-    path.chmod(0o755)
-    try:
-        running = Dovecot(path, **options)
-        try:
-            yield running
-        finally:
-            running.stop()
-            print(running.log_text()[-4000:])
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def configure(store: Instance, *lines: str) -> None:
@@ -143,7 +39,7 @@ class TestDovecot:
         self, make_store: Callable[..., Instance]
     ) -> None:
         store = make_store(list(ODD))
-        with dovecot() as remote:
+        with dovecot(ODD) as remote:
             configure(store, "authproxy-authmech rimap", f"authproxy-rimap-host 127.0.0.1/{remote.port}")
             with store:
                 for login, password in ODD.items():
@@ -153,15 +49,16 @@ class TestDovecot:
                 assert not ask(store, "nobody", "secret").ok
                 client = store.imap("joe")
                 client.logout()
-                assert "user=<joe>" in (said := remote.log_text())
+                wait_for(lambda: "user=<joe>" in remote.log_text(), 30, remote.log_text)
+                said = remote.log_text()
                 assert "user=<nobody>" not in said, "it was asked about a stranger"
 
     def test_tls_is_used_where_it_is_offered_and_the_certificate_is_checked(
         self, make_store: Callable[..., Instance]
     ) -> None:
         store = make_store(["joe"])
-        store.tolerated.append("cannot judge a login: rimap: ")
-        with dovecot(ssl="yes", closed="yes") as remote:
+        store.tolerated.append("event=login-unavailable .*rimap: ")
+        with dovecot(ODD, ssl="yes", closed="yes") as remote:
             shutil.copy(remote.path / "cert.pem", store.path / "ca.pem")
             text = store.config.read_text()
             host = f"authproxy-authmech rimap\nauthproxy-rimap-host localhost/{remote.port}\n"
@@ -200,7 +97,7 @@ class TestDovecot:
     ) -> None:
         store = make_store(["joe"])
         store.tolerated.append("does not offer STARTTLS")
-        with dovecot() as remote:
+        with dovecot(ODD) as remote:
             configure(
                 store, "authproxy-authmech rimap", f"authproxy-rimap-host 127.0.0.1/{remote.port}",
                 "authproxy-rimap-tls required",
@@ -210,7 +107,7 @@ class TestDovecot:
 
     def test_accounts_migrate_from_an_old_server(self, make_store: Callable[..., Instance]) -> None:
         store = make_store(["ann"])
-        with dovecot() as remote:
+        with dovecot(ODD) as remote:
             configure(
                 store, "authproxy-legacy-authmech rimap", f"authproxy-rimap-host 127.0.0.1/{remote.port}"
             )
@@ -248,7 +145,7 @@ def test_a_server_that_does_not_answer_delays_nobody_else(make_store: Callable[.
         store = make_store(
             ["joe"], ["authproxy-legacy-authmech rimap", f"authproxy-rimap-host 127.0.0.1/{port}"]
         )
-        store.tolerated.append("cannot judge a login: rimap")
+        store.tolerated.append("event=login-unavailable .*rimap")
         with store:
             ask(store, "joe", "secret")
             waiting = []
@@ -263,10 +160,10 @@ def test_a_server_that_does_not_answer_delays_nobody_else(make_store: Callable[.
                 began_s = time.monotonic()
                 assert ask(store, "joe", password).ok
                 took.append(time.monotonic() - began_s)
-            assert max(took) < 2, took
+            assert sorted(took)[1] < 2 and max(took) < 8, f"as long as who waits for the other server: {took}"
             began_s = time.monotonic()
             assert not ask(store, "joe", "wrong").ok
-            assert time.monotonic() - began_s < 6
+            assert time.monotonic() - began_s < 8
             answers = set()
             for connection in waiting:
                 connection.settimeout(40)
@@ -278,7 +175,7 @@ def test_a_server_that_does_not_answer_delays_nobody_else(make_store: Callable[.
 def test_nobody_there_is_told_apart_from_a_wrong_password(make_store: Callable[..., Instance]) -> None:
     port = free_port()
     store = make_store(["joe"], ["authproxy-authmech rimap", f"authproxy-rimap-host 127.0.0.1/{port}"])
-    store.tolerated += ["cannot judge a login: rimap", "authentication service cannot judge"]
+    store.tolerated += ["event=login-unavailable "]
     with store:
         with pytest.raises(Unavailable):
             ask(store, "joe", "secret")

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mstore.auth.frames import HELLO, NO, OK, START, Frames, pack
-from tests.kit.clients import closed, raw
-from tests.kit.instance import PASSWORD, ROOT, Instance, wait_for
+from tests.kit.clients import Pop3, closed, raw
+from tests.kit.instance import PASSWORD, ROOT, Instance
 
 TLS = ROOT / "tests" / "kit" / "tls"
 CYRUS = Path("/usr/lib/cyrus/bin")
@@ -32,7 +32,7 @@ ALL_ON = [
     "sasl-enable-scram-sha-1 on",
     "sasl-enable-scram-sha-512 on",
 ]
-LIMIT_S = 60
+LIMIT_S = 200
 
 
 def needs(program: str) -> pytest.MarkDecorator:
@@ -143,7 +143,7 @@ def test_access_tokens_with_curl(tmp_path: Path) -> None:
         "oauth-configuration-url https://login.test.example/.well-known/openid-configuration",
     ]
     claims = {"iss": "https://login.test.example/", "aud": "mail.test.example", "email": "joe@test.example"}
-    token = jwt.encode({**claims, "exp": time.time() + 60}, key, "ES256")
+    token = jwt.encode({**claims, "exp": time.time() + 600}, key, "ES256")
     old = jwt.encode({**claims, "exp": time.time() - 600}, key, "ES256")
     with Instance(["joe"], options) as store:
         for mechanism in ("OAUTHBEARER", "XOAUTH2"):
@@ -172,6 +172,24 @@ def capabilities(store: Instance) -> tuple[str, ...]:
     return client.capabilities
 
 
+def connect_where(store: Instance, capability: str) -> imaplib.IMAP4:
+    """A connection where this is announced, which is waited for."""
+    until_s = time.monotonic() + 30
+    while capability not in (client := imaplib.IMAP4(*store.imap_address)).capabilities:
+        client.logout()
+        assert time.monotonic() < until_s, f"{capability} is not announced"
+    return client
+
+
+def connect_by_pop3_where(store: Instance, capability: bytes) -> Pop3:
+    """The same by POP3."""
+    until_s = time.monotonic() + 30
+    while capability not in (client := store.pop3()).many(b"CAPA"):
+        client.close()
+        assert time.monotonic() < until_s, f"{capability!r} is not offered"
+    return client
+
+
 def test_a_plugin_is_announced_and_used_by_imapd_and_pop3d(tmp_path: Path) -> None:
     base = Path("/tmp") / f"ms-plugins-{os.getpid()}"
     plugins = base / "lib" / "plugins"
@@ -185,11 +203,11 @@ def test_a_plugin_is_announced_and_used_by_imapd_and_pop3d(tmp_path: Path) -> No
         (base / "lib" / "tickets").chmod(0o600)
         with Instance(["joe"], [f"executable-base-path {base}"]) as store:
             ticket = base64.b64encode(b"joe opensesame")
-            wait_for(lambda: "AUTH=X-TICKET" in capabilities(store), 10, lambda: "it is not announced")
-            imap = imaplib.IMAP4(*store.imap_address)
+            # Each worker learns of it by itself: one may know it before another.
+            imap = connect_where(store, "AUTH=X-TICKET")
             assert imap.authenticate("X-TICKET", lambda challenge: b"joe opensesame")[0] == "OK"
             imap.logout()
-            pop3 = store.pop3()
+            pop3 = connect_by_pop3_where(store, b"X-TICKET")
             pop3.command(b"AUTH X-TICKET " + ticket)
             pop3.close()
             assert "mechanism=X-TICKET" in store.log_text()

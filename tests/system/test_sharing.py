@@ -47,7 +47,7 @@ def test_what_msadm_shares_is_there_for_running_sessions(make_store: Callable[..
     assert b"shared/bugs" not in store.imap("joe").command(b'LIST "" "*"')
 
     listed = store.msadm("mailbox", "list", "shared/").stdout.split()
-    assert listed[5:8] == ["shared/bugs", "1", "1"]
+    assert listed[6:9] == ["shared/bugs", "1", "1"]
     for session in (ann, other, joe):
         session.close()
     store.stop()

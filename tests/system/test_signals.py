@@ -24,7 +24,9 @@ def test_sighup_appends_the_statistics_of_all_workers(store: Instance) -> None:
         before = stats.stat().st_size if stats.exists() else 0
         os.kill(store.daemon_pid(daemon), signal.SIGHUP)
         wait_for(
-            lambda s=stats, b=before: s.exists() and s.stat().st_size > b, 5, lambda d=daemon: f"no {d}.stats"
+            lambda s=stats, b=before: s.exists() and s.stat().st_size > b,
+            30,
+            lambda d=daemon: f"no {d}.stats",
         )
     text = (store.ms_path / "log" / "imapd.stats").read_text()
     assert re.search(r"\blogins\s+10\b", text), text
@@ -33,7 +35,7 @@ def test_sighup_appends_the_statistics_of_all_workers(store: Instance) -> None:
     os.kill(store.daemon_pid("imapd"), signal.SIGHUP)
     wait_for(
         lambda: (store.ms_path / "log" / "imapd.stats").stat().st_size >= 2 * size - 100,
-        5,
+        30,
         lambda: "not appended",
     )
     store.imap("joe").logout()
@@ -48,7 +50,7 @@ def test_sigterm_of_a_managed_daemon_has_it_restarted(store: Instance, daemon: s
     os.kill(before, signal.SIGTERM)
     wait_for(
         lambda: store.daemon_pid(daemon) not in (0, before) and store.is_ready(),
-        20,
+        60,
         lambda: f"{daemon} is not back",
     )
     if daemon == "imapd":
@@ -82,7 +84,7 @@ def test_every_daemon_runs_alone(make_store: Callable[..., Instance]) -> None:
 def test_a_second_instance_is_refused_by_the_lock_file(store: Instance) -> None:
     for daemon in ("storemgr", "imapd", "lmtpd", "authproxyd"):
         second = store.spawn(daemon)
-        assert second.wait(20) not in (0, None), f"a second {daemon} runs"
+        assert second.wait(60) not in (0, None), f"a second {daemon} runs"
     assert str(store.daemon_pid("storemgr")) in store.log_text()
     store.imap("joe").logout()
     store.tolerated.append(r"lock|already|runs")
@@ -98,13 +100,13 @@ def test_daemons_refuse_to_run_when_a_database_is_missing(
         log = store.log_text()
         process = store.spawn(daemon)
         try:
-            assert process.wait(20) not in (0, None), f"{daemon} runs without {database}"
+            assert process.wait(60) not in (0, None), f"{daemon} runs without {database}"
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{daemon} runs without {database}") from None
         said = store.log_text()[len(log) :]
         assert database in store.log_text() and "backup" in store.log_text(), f"{daemon} said {said}"
         assert "Traceback" not in said
-    assert not store.pids()
+    wait_for(lambda: not store.pids(), 30, lambda: f"left: {store.describe(store.pids())}")
     (store.path / "away").rename(store.ms_path / "db" / database)
     store.tolerated.append(r"backup|exit 78")
     store.start()
@@ -120,7 +122,7 @@ def test_version_and_help(make_store: Callable[..., Instance], daemon: str) -> N
             [sys.executable, "-m", f"workers.{daemon}", argument],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             env=store.environment(),
         )
         assert done.returncode == 0, done.stderr

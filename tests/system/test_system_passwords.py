@@ -90,11 +90,10 @@ def test_authproxyd_stays_superuser_for_shadow_alone_and_leaves_nothing_that_is_
         with store:
             pid = store.daemon_pid("authproxyd")
             assert uid_of(pid) == 0
-            wait_for(lambda: "[shadow, superuser, " in title(pid), 5, lambda: title(pid))
+            wait_for(lambda: "[shadow, superuser, " in title(pid), 30, lambda: title(pid))
             os.kill(pid, 1)
             stats = store.ms_path / "log" / "authproxyd.stats"
-            wait_for(stats.exists, 5, lambda: "no statistics")
-            time.sleep(0.2)
+            wait_for(lambda: stats.exists() and stats.read_text() != "", 30, lambda: "no statistics")
             assert "authmech  shadow" in stats.read_text()
             made = [store.ms_path / name for name in ("run/authproxyd.lock", "ipc/authproxyd")]
             for path in (stats, *made):
@@ -178,9 +177,12 @@ def test_pam_is_told_where_the_client_is_and_keeps_no_thread_waiting(tmp_path: P
         mechanism = pam.Pam(pam.load_pam(), service)
         code, pause_s = mechanism._ask(name, b"wrong", "")
         assert code == 7 and 1 <= pause_s <= 4, "pam_unix asks for a pause of two seconds, more or less"
-        began_s = time.monotonic()
-        mechanism._ask(name, b"wrong", "")
-        assert time.monotonic() - began_s < 1
+        took_s = []
+        for _ in range(5):
+            began_s = time.monotonic()
+            mechanism._ask(name, b"wrong", "")
+            took_s.append(time.monotonic() - began_s)
+        assert min(took_s) < 1, took_s  # Each would have paused; others may have the machine at times.
 
 
 def test_a_pam_service_that_cannot_judge_is_not_a_refusal() -> None:

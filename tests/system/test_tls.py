@@ -1,5 +1,6 @@
 """TLS with the clients that others wrote: names, both ways in, renewal, refusals; and nothing smuggled in."""
 
+import errno
 import re
 import shutil
 import socket
@@ -40,7 +41,7 @@ class Site:
 def s_client(port: int, *options: str | Path, text: bytes = b"") -> str:
     done = subprocess.run(
         ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *options],
-        input=text, capture_output=True, timeout=60,
+        input=text, capture_output=True, timeout=200,
     )  # fmt: skip
     return (done.stdout + done.stderr).decode("utf-8", "replace")
 
@@ -107,7 +108,7 @@ def test_gnutls_finds_its_way_in(tmp_path: Path) -> None:
             (["--starttls-proto=pop3"], instance.pop3_address[1], b"USER joe\r\nPASS secret\r\nQUIT\r\n"),
         ):
             command = ["gnutls-cli", "--no-ca-verification", *options, f"--port={port}", "localhost"]
-            done = subprocess.run(command, input=text, capture_output=True, timeout=60)
+            done = subprocess.run(command, input=text, capture_output=True, timeout=200)
             said = done.stdout.decode("utf-8", "replace")
             assert done.returncode == 0 and "TLS1.3" in said
             assert "b OK" in said or "+OK maildrop has" in said
@@ -123,7 +124,7 @@ def test_clients_show_certificates(tmp_path: Path) -> None:
         given = ["-cert", joe.certificate, "-key", joe.key, "-ign_eof"]
         assert "b OK" in s_client(site.imaps, *given, text=text)
         assert "b OK" not in s_client(site.imaps, "-ign_eof", text=text)
-        wait_for(lambda: "event=tls-failed" in instance.log_text(), 10, instance.log_text)
+        wait_for(lambda: "event=tls-failed" in instance.log_text(), 30, instance.log_text)
 
 
 def test_nothing_said_before_tls_is_obeyed_under_it(tmp_path: Path) -> None:
@@ -159,7 +160,10 @@ def test_failed_handshakes_are_a_line_each(tmp_path: Path) -> None:
         for noise in (b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01\x02\x00\x01" + b"\xff" * 600, b"a"):
             with socket.create_connection(("127.0.0.1", site.imaps), 20) as client:
                 client.sendall(noise)
-                client.shutdown(socket.SHUT_WR)
+                try:
+                    client.shutdown(socket.SHUT_WR)
+                except OSError as error:
+                    assert error.errno == errno.ENOTCONN, "it may have been closed already"
                 try:
                     while client.recv(4096):
                         pass
@@ -167,7 +171,7 @@ def test_failed_handshakes_are_a_line_each(tmp_path: Path) -> None:
                     pass
         said = s_client(site.imaps, "-servername", "m\u00fcll.example")
         assert "CONNECTED" in said
-        wait_for(lambda: instance.log_text().count("event=tls-failed") >= 4, 10, instance.log_text)
+        wait_for(lambda: instance.log_text().count("event=tls-failed") >= 4, 30, instance.log_text)
         lines = [line for line in instance.log_text().splitlines() if "event=tls-failed" in line]
         assert 'reason="http request"' in lines[0] and "peer=127.0.0.1" in lines[0]
         assert s_client(site.imaps).count("BEGIN CERTIFICATE") == 1
@@ -198,7 +202,7 @@ def test_renewed_certificates_are_taken_up_and_no_session_ends(tmp_path: Path) -
             assert client.getpeercert(True) == of(first)
             ask(client, b"a LOGIN joe %b\r\nb SELECT INBOX\r\n" % PASSWORD.encode(), b"b OK")
         second = install(live, archive, 2)
-        wait_for(lambda: shown(port) == of(second), 40, instance.log_text)
+        wait_for(lambda: shown(port) == of(second), 60, instance.log_text)
         for client in sessions:
             assert b"c OK" in ask(client, b"c NOOP\r\n", b"c OK")
 
@@ -213,7 +217,7 @@ def test_renewed_certificates_are_taken_up_and_no_session_ends(tmp_path: Path) -
             with connect(port, "third.example") as client:
                 return client.getpeercert(True) == of(third)
 
-        wait_for(shows_third, 20, instance.log_text)
+        wait_for(shows_third, 60, instance.log_text)
         for client in sessions:
             assert b"d OK" in ask(client, b"d NOOP\r\n", b"d OK")
 
@@ -221,7 +225,7 @@ def test_renewed_certificates_are_taken_up_and_no_session_ends(tmp_path: Path) -
         instance.tolerated.append("event=not-renewed")
         shutil.copy(third.key, live / "wrong.pem")
         (live / "wrong.pem").rename(live / "key.pem")
-        wait_for(lambda: "event=not-renewed" in instance.log_text(), 40, instance.log_text)
+        wait_for(lambda: "event=not-renewed" in instance.log_text(), 60, instance.log_text)
         assert shown(port) == of(second)
         for client in sessions:
             client.close()

@@ -79,7 +79,7 @@ def test_neomutt_copies_between_mailboxes_beyond_ascii(store: Instance) -> None:
         os.execvp("neomutt", ["neomutt", "-n", "-F", str(rc)])
     screen = b""
     try:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             try:
                 piece = os.read(terminal, 65536)

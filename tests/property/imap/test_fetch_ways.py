@@ -43,6 +43,8 @@ ITEMS = [
     b"BODY.PEEK[1.1]<0.4294967295>",
     b"BODY.PEEK[1.TEXT]",
     b"BODY.PEEK[HEADER.FIELDS (DATE FROM Subject X-Nothing)]",
+    b"BODY.PEEK[HEADER.FIELDS (from TO Subject Date Message-ID)]",
+    b"BODY.PEEK[HEADER.FIELDS (References Content-Type In-Reply-To X-Priority)]",
     b"BODY.PEEK[HEADER.FIELDS.NOT (RECEIVED to)]",
     b"BODY.PEEK[HEADER.FIELDS (Content-Type)]<2.20>",
     b"BODY.PEEK[1.HEADER.FIELDS (SUBJECT)]",

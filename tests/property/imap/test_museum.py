@@ -52,7 +52,7 @@ OF_PARTS = (
     b"BINARY.PEEK[%b]",
     b"BINARY.SIZE[%b]",
 )
-MOST_S = 3.0
+MOST_S = 10.0
 """For one item of one monster; what is quadratic takes minutes."""
 MOST_BYTES = 64 << 20
 """Above what the message itself takes: its structure, and the pieces under way."""

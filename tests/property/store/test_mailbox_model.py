@@ -171,7 +171,7 @@ class MailboxMachine(RuleBasedStateMachine):
         box = self.boxes[which]
         rows, uids = self.rows_of(box, picks)
         pairs = copy(np.array(rows), box, box)
-        assert pairs == [(uid, self.uid_next + place) for place, uid in enumerate(uids)]
+        assert list(pairs) == [(uid, self.uid_next + place) for place, uid in enumerate(uids)]
         for old, new in pairs:
             self.model[new] = self.model[old]
             self.set_flags(box.reader, new, self.flags_of(box.reader, old))

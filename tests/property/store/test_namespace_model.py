@@ -2,7 +2,6 @@
 
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -13,17 +12,10 @@ from mstore.base.errors import Exists, HasInferiors, Invalid, MStoreError, NotFo
 from mstore.base.ids import AccountId
 from mstore.store.namestate import MailboxEntry
 from mstore.store.store import Store
+from tests.kit.record import Record
 
 WORDS = st.sampled_from(["a", "b", "ab", "ü", "INBOX", "inbox"])
 NAMES = st.lists(WORDS, min_size=1, max_size=4).map("/".join)
-
-
-@dataclass(frozen=True)
-class Record:
-    id: AccountId
-    mailstore: str = "main"
-    quota_bytes: int | None = None
-    quota_messages: int | None = None
 
 
 def fold(name: str) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ import os
 import random
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +25,11 @@ from mstore.store.copy import copy, move
 from mstore.store.quota import Limits
 from mstore.store.store import Store
 from tests.kit.dying import Quick
+from tests.kit.record import Record
 
 ID = AccountId("0c" * 8)
 NAMES = ("INBOX", "Lists", "Lists/python", "Archive")
 SMALLEST = 20
-
-
-@dataclass(frozen=True)
-class Record:
-    quota_bytes: int | None
-    quota_messages: int | None = None
-    id: AccountId = ID
-    mailstore: str = "main"
 
 
 def message(size: int) -> NewMessage:
@@ -124,7 +116,7 @@ def sessions_main() -> None:
 
     Slots.total = total_and_pause  # type: ignore[method-assign]
     store = Store({"main": path})
-    account = store.account(Record(limit))
+    account = store.account(Record(ID, "main", limit))
     deed = {"fill": fill, "rearrange": rearrange}[work]
     sessions = [gevent.spawn(deed, account, random.Random(f"{seed}.{n}"), limit) for n in range(4)]
     gevent.joinall(sessions, raise_error=True)
@@ -162,7 +154,7 @@ def held(account: Account) -> tuple[int, int]:
 
 
 def prepare(path: Path) -> Account:
-    account = Store({"main": path}).account(Record(None))
+    account = Store({"main": path}).account(Record(ID))
     for name in NAMES[1:]:
         if name not in account.mailboxes():
             account.create(name)
@@ -205,7 +197,8 @@ def test_after_each_change_the_slots_are_the_mailboxes(tmp_path: Path, seed: int
     try:
         prepare(tmp_path)
         dice, limit = random.Random(seed), 20_000
-        accounts = [Store({"main": tmp_path}).account(Record(size)) for size in (limit, limit, None)]
+        records = [Record(ID, "main", size) for size in (limit, limit, None)]
+        accounts = [Store({"main": tmp_path}).account(record) for record in records]
         for _ in range(120):
             account = dice.choice(accounts)
             held_before = held(account)
@@ -227,7 +220,7 @@ def test_a_delivery_that_fits_is_taken_whatever_went_before(tmp_path: Path) -> N
     try:
         prepare(tmp_path)
         dice, limit = random.Random(5), 8_000
-        accounts = [Store({"main": tmp_path}).account(Record(limit, 30)) for _ in range(3)]
+        accounts = [Store({"main": tmp_path}).account(Record(ID, "main", limit, 30)) for _ in range(3)]
         for _ in range(80):
             account, name = dice.choice(accounts), dice.choice(NAMES)
             size, count = held(account)

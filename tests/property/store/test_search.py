@@ -8,6 +8,7 @@ from datetime import date
 from email.header import Header as EncodedHeader
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -265,9 +266,9 @@ def test_dear_keys_are_evaluated_for_the_undecided_only(known_mailbox: tuple[Vie
         def __getattr__(self, name: str) -> object:
             return getattr(view.mailbox, name)
 
-        def read(self, row: int, offset: int = 0, length: int | None = None) -> bytes:
-            read.append(row)
-            return view.mailbox.read(row, offset, length)
+        def read_many(self, rows: np.ndarray, header_only: bool = False) -> Iterator[list[bytes]]:
+            read.extend(rows.tolist())
+            return view.mailbox.read_many(rows, header_only)
 
     one = Seqs(NumSet([(7, 7)]))
     assert cost(And((Text("a", False), one))) > cost(one)

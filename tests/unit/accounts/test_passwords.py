@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from mstore.accounts.apppasswords import MAX_APP_PASSWORDS, AppKeys
 from mstore.accounts.database import PASSWORDS, create_database
 from mstore.accounts.keys import Keys, ScramKeys
-from mstore.accounts.passwords import MAX_APP_PASSWORDS, Passwords
+from mstore.accounts.passwords import Passwords
 from mstore.accounts.verifier import how_made, scheme_of, setting_of
 from mstore.base.errors import Corrupt, Exists, LimitReached, NotFound, Unavailable
 from mstore.base.ids import AccountId
@@ -114,6 +115,24 @@ def test_app_passwords_are_kept_with_the_day_of_their_use(db: Path) -> None:
     assert reader.apps(JOE) == () and len(reader.apps(ANN)) == 1
     passwords.remove(ANN)
     assert reader.apps(ANN) == ()
+
+
+def test_keys_of_app_passwords_are_kept_beside_them(db: Path) -> None:
+    passwords, reader = Passwords(db), Passwords(db)
+    keys = AppKeys({"SHA-256": ScramKeys(b"salt", 4096, b"stored", b"server")}, b"shown")
+    passwords.add_app(JOE, "phone", b"d" * 32, (), keys)
+    passwords.add_app(ANN, "phone", b"e" * 32, ())
+    (app,) = reader.apps(JOE)
+    assert app.keys == keys and reader.apps(ANN)[0].keys == AppKeys()
+    passwords.replace_app_keys(ANN, reader.apps(ANN)[0], keys)
+    assert reader.apps(ANN)[0].keys == keys
+    passwords.replace_app_keys(JOE, reader.apps(ANN)[0], AppKeys())  # another one of the same label by now
+    assert reader.apps(JOE)[0].keys == keys
+    assert passwords.drop_secrets() == 2 and passwords.drop_secrets() == 0
+    assert reader.apps(JOE)[0].keys == AppKeys(keys.scram)
+    passwords.remove_app(JOE, "phone")
+    passwords.add_app(JOE, "phone", b"f" * 32, ())
+    assert reader.apps(JOE)[0].keys == AppKeys()
 
 
 def test_an_account_has_so_many_app_passwords(db: Path) -> None:

@@ -158,7 +158,7 @@ def answering(listener: socket.socket, *answers: bytes) -> AuthClient:
                 connection.sendall(answer)
 
     threading.Thread(target=serve, daemon=True).start()
-    return AuthClient(listener.getsockname(), answer_s=2, absent_s=0)
+    return AuthClient(listener.getsockname(), answer_s=30, absent_s=0)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +206,32 @@ def test_final_data_is_a_last_challenge(listener: socket.socket) -> None:
     assert asked == [b"v=x"] * 3
 
 
+def test_the_next_exchange_goes_the_same_way(listener: socket.socket, tmp_path: Path) -> None:
+    server = ExchangeServer(Site(tmp_path).authority.site, OWN, own_offers(Settings()))
+    accepted = []
+
+    def serve() -> None:
+        for _ in range(3):
+            accepted.append(listener.accept()[0])
+            threading.Thread(target=server.handle, args=(accepted[-1], lambda verdict: None)).start()
+
+    accepting = threading.Thread(target=serve)
+    accepting.start()
+    client = AuthClient(listener.getsockname(), answer_s=30, absent_s=0)
+    for _ in range(3):
+        assert client.check_password(b"joe", b"secret", FACTS) == Accepted("joe", "joe")
+    assert len(accepted) == 1
+    assert isinstance(client.check_password(b"joe", b"wrong", FACTS), Refused)
+    assert client.check_password(b"ann", b"secret", FACTS) == Accepted("ann", "ann")
+    assert len(accepted) == 2, "a connection is not used after a refusal"
+    # Where it is cut while nobody asks, nobody is told of that.
+    accepted[-1].shutdown(socket.SHUT_RDWR)
+    assert client.check_password(b"joe", b"secret", FACTS) == Accepted("joe", "joe")
+    accepting.join()
+    assert len(accepted) == 3
+    client.close()
+
+
 def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         AuthClient(tmp_path / "nobody", absent_s=0.1).check_password(b"joe", b"x", FACTS)
@@ -226,12 +252,13 @@ def test_whoever_is_restarted_is_waited_for(tmp_path: Path) -> None:
             back.bind(str(path))
             back.listen()
             back.accept()[0].close()  # Ended before it could answer.
-            server.handle(back.accept()[0])
+            server.handle(back.accept()[0], lambda verdict: None)
 
     thread = threading.Thread(target=come_back)
     thread.start()
-    client = AuthClient(path, answer_s=2, absent_s=5)
+    client = AuthClient(path, answer_s=30, absent_s=40)
     assert client.check_password(b"joe", b"secret", FACTS) == Accepted("joe", "joe")
+    client.close()
     thread.join()
 
 

@@ -76,6 +76,17 @@ def test_failures_for_an_account_count_from_wherever_they_come(defence: Defence)
     assert defence.admit("", "joe") == LONGEST_FOR_ACCOUNT_S
 
 
+def test_one_address_alone_makes_nobody_else_wait_for_an_account(defence: Defence, clock: Clock) -> None:
+    for _ in range(20):
+        fail(defence, EVIL, 50, "joe")
+        clock.now_s += HALF_LIFE_S / 5
+    assert defence.admit(EVIL, "joe") == LONGEST_FOR_ADDRESS_S
+    assert defence.admit(CAFE, "joe") == 0
+    for peer in ("192.0.2.2", "192.0.2.3"):
+        fail(defence, peer, 50, "joe")
+    assert defence.admit(CAFE, "joe") == LONGEST_FOR_ACCOUNT_S
+
+
 def test_who_is_known_at_an_address_waits_for_nobodys_failures(defence: Defence) -> None:
     defence.note(HOME, "joe", True)
     for number in range(200):

@@ -21,6 +21,7 @@ from mstore.auth.sasl.table import OWN
 from mstore.auth.verdict import Verdict
 from mstore.base.options import Settings
 from tests.kit.exchanging import Site
+from tests.kit.waiting import wait_for
 
 HI = pack(HELLO, [(b"version", b"1")])
 
@@ -57,13 +58,14 @@ class Talk:
     """A worker's side of one connection."""
 
     def __init__(self, server: ExchangeServer) -> None:
-        self.verdict: Verdict | None = None
+        self.verdicts: list[Verdict] = []
+        self.judged: Callable[[Verdict], object] = self.verdicts.append
         self.socket, far = socket.socketpair()
         theirs = Waking(far)
         self.frames = Frames(self.socket)
 
         def serve() -> None:
-            self.verdict = server.handle(theirs)
+            server.handle(theirs, lambda verdict: self.judged(verdict))
 
         self.thread = threading.Thread(target=serve)
         self.thread.start()
@@ -72,7 +74,7 @@ class Talk:
         self.socket.sendall(b"".join(data))
 
     def read(self) -> Frame | None:
-        return self.frames.read(5)
+        return self.frames.read(40)
 
     def answer(self) -> Frame:
         """The next frame, behind the hello."""
@@ -85,7 +87,7 @@ class Talk:
     def end(self) -> None:
         """Hang up; the server must come to an end."""
         self.socket.close()
-        self.thread.join(5)
+        self.thread.join(40)
         assert not self.thread.is_alive()
 
 
@@ -138,9 +140,37 @@ def test_a_password_is_judged_in_one_round(served: Served) -> None:
     talk = served.talk(HI, start(initial=b"\0Joe\0secret"))
     frame = talk.answer()
     assert frame.kind == OK and frame.one(b"account") == frame.one(b"login") == b"joe"
-    assert frame.get(b"final") is None and talk.read() is None
+    assert frame.get(b"final") is None
     talk.end()
-    assert talk.verdict == Verdict(True)
+    assert talk.verdicts == [Verdict(True, mechanism="PLAIN")]
+
+
+def test_what_is_told_has_been_counted(served: Served) -> None:
+    talk, counted = served.talk(HI), list[bool]()
+
+    def count_slowly(verdict: Verdict) -> None:
+        time.sleep(0.1)
+        counted.append(verdict.ok)
+
+    talk.judged = count_slowly
+    for initial, ok in ((b"\0joe\0secret", True), (b"\0joe\0wrong", False)):
+        talk.send(start(initial=initial))
+        talk.answer()
+        assert counted[-1:] == [ok]
+
+
+def test_exchanges_follow_each_other(served: Served) -> None:
+    talk = served.talk(HI)
+    for initial, kind in ((b"\0joe\0secret", OK), (b"\0joe\0wrong", NO), (b"\0ann\0secret", OK)):
+        talk.send(start(initial=initial))
+        assert talk.answer().kind == kind
+    talk.send(start("CRAM-MD5"))
+    assert talk.answer().kind == CHALLENGE
+    talk.send(HI)
+    assert told(talk.answer()) == (NO, b"PROTOCOL")
+    assert talk.read() is None
+    talk.end()
+    assert [verdict.ok for verdict in talk.verdicts] == [True, False, True]
 
 
 def test_failures_have_a_code_and_a_text(served: Served) -> None:
@@ -150,7 +180,7 @@ def test_failures_have_a_code_and_a_text(served: Served) -> None:
     assert frame.one(b"text") == b"login or password is wrong"
     assert frame.get(b"end") is None
     talk.end()
-    assert talk.verdict is not None and not talk.verdict.ok
+    assert [verdict.ok for verdict in talk.verdicts] == [False]
     frame = served.talk(HI, start(initial=b"ann\0joe\0secret")).answer()
     assert told(frame) == (NO, b"AUTHORIZATIONFAILED")
     assert served.site.gate.noted[-1] == ("192.0.2.1", "joe", True)
@@ -174,7 +204,7 @@ def test_the_client_may_cancel(served: Served) -> None:
     talk.send(pack(CANCEL, []))
     assert told(talk.answer()) == (NO, b"CANCELLED")
     talk.end()
-    assert talk.verdict is None and served.site.gate.noted == []
+    assert talk.verdicts == [] and served.site.gate.noted == []
 
 
 def test_the_reason_of_a_failure_is_a_challenge_before_it(served: Served) -> None:
@@ -199,7 +229,7 @@ def test_a_failure_counts_though_the_client_goes_away_before_it_is_told(served: 
     assert talk.answer().one(b"data") == b"why"
     assert served.site.gate.noted == [("192.0.2.1", "joe", False)]
     talk.end()
-    assert talk.verdict == Verdict(False)
+    assert talk.verdicts == [Verdict(False, "login or password is wrong", "AUTHENTICATIONFAILED", "X-FAIL")]
 
 
 def test_a_mechanism_that_breaks_takes_nothing_with_it(served: Served) -> None:
@@ -262,7 +292,7 @@ def test_who_does_not_keep_to_the_protocol_is_told_and_left(served: Served, sent
         frame = talk.answer()
     assert told(frame) == (NO, b"PROTOCOL")
     talk.end()
-    assert talk.verdict is None and served.site.gate.noted == []
+    assert talk.verdicts == [] and served.site.gate.noted == []
 
 
 @pytest.mark.parametrize("sent", [b"", HI, HI[:5], HI + start("CRAM-MD5")[:9], HI + start("CRAM-MD5")])
@@ -270,7 +300,7 @@ def test_who_goes_away_is_let_go(served: Served, sent: bytes) -> None:
     talk = served.talk(sent)
     time.sleep(0.02)
     talk.end()
-    assert talk.verdict is None and served.site.gate.noted == []
+    assert talk.verdicts == [] and served.site.gate.noted == []
 
 
 def test_a_client_that_does_not_answer_is_left_in_the_end(served: Served) -> None:
@@ -280,26 +310,39 @@ def test_a_client_that_does_not_answer_is_left_in_the_end(served: Served) -> Non
     assert talk.read() is None
 
 
+def waiting(served: Served) -> set[int]:
+    return set() if served.server is None else set(served.server._waiting)
+
+
 def test_who_waits_longest_makes_room(served: Served) -> None:
     served.more = {"most_waiting": 3}
     talks = []
-    for _ in range(4):
+    for number in (1, 2, 3, 3):
+        before = waiting(served)
         talks.append(served.talk(HI, start("CRAM-MD5")))
         assert talks[-1].answer().kind == CHALLENGE
-        time.sleep(0.02)
-    server = served.server
-    assert server is not None and len(server._waiting) == 3
+        wait_for(lambda before=before: waiting(served) - before)
+        assert len(waiting(served)) == number
     for talk in talks[1:]:
         talk.send(pack(CANCEL, []))
         assert told(talk.answer()) == (NO, b"CANCELLED")
     assert talks[0].read() is None
-    assert not server._waiting
+    wait_for(lambda: not waiting(served))
+
+
+def test_stopping_leaves_those_who_may_ask_again(served: Served) -> None:
+    talk = served.talk(HI, start(initial=b"\0joe\0secret"))
+    assert talk.answer().kind == OK
+    wait_for(lambda: waiting(served))
+    assert served.server is not None
+    served.server.stop()
+    assert talk.read() is None
 
 
 def test_stopping_leaves_those_who_wait(served: Served) -> None:
     talk = served.talk(HI, start("CRAM-MD5"))
     assert talk.answer().kind == CHALLENGE
-    time.sleep(0.02)
+    wait_for(lambda: waiting(served))
     assert served.server is not None
     served.server.stop()
     assert talk.read() is None
@@ -342,7 +385,7 @@ def test_many_clients_in_mid_exchange_cost_little(served: Served) -> None:
     """Whatever comes is read no further than a frame may be long."""
     talk = served.talk(HI, start("CRAM-MD5"))
     assert talk.answer().kind == CHALLENGE
-    talk.socket.settimeout(5)
+    talk.socket.settimeout(40)
     with pytest.raises(OSError):
         for _ in range(10_000):
             talk.socket.sendall(b"R\xff\xff\xff" + b"x" * 4096)

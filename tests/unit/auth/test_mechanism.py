@@ -170,7 +170,7 @@ def test_authproxyd_answers_by_a_sites_own_mechanism(added: Path, tmp_path: Path
         stderr=subprocess.PIPE, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(added)},
     )  # fmt: skip
     try:
-        client = AuthClient(tmp_path / "ipc" / "authproxyd-sasl", absent_s=30)
+        client = AuthClient(tmp_path / "ipc" / "authproxyd-sasl", absent_s=60)
         facts = Facts("imap", "127.0.0.1", "mail.example.org")
         assert client.check_password(b"joe", b"se cret", facts) == Accepted("joe", "joe")
         assert isinstance(client.check_password(b"joe", b"wrong", facts), Refused)
@@ -218,7 +218,7 @@ def test_who_would_wait_for_too_long_is_told(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(Unavailable, match="pam: too slow"):
         Bounded("pam", 1, patience_s=0.01).call(done.append, 1)
     assert not done
-    bounded = Bounded("pam", 1, patience_s=1)
+    bounded = Bounded("pam", 1, patience_s=40)
     bounded.call(done.append, 1)
     assert done == [1]
     bounded._under_way = MOST_WAITING + 1

@@ -1,8 +1,8 @@
 """authproxyd's side of the one-command protocol."""
 
-import logging
 import socket
 import threading
+import time
 
 import pytest
 
@@ -10,6 +10,7 @@ from mstore.auth.gate import Turned
 from mstore.auth.server import Server, format_answer, parse_command, version_text
 from mstore.auth.verdict import Verdict
 from mstore.base.errors import Unavailable
+from tests.kit.loglines import logged
 
 
 class Fixed:
@@ -41,19 +42,20 @@ class Door:
 
 
 def converse(
-    *sent: bytes, end: bool = False, timeout_s: float = 2.0, gate: Door | None = None
+    *sent: bytes, end: bool = False, timeout_s: float = 40.0, gate: Door | None = None
 ) -> tuple[bytes, Fixed]:
     """What a client gets that sends these pieces; ``end`` closes its side."""
     mechanism = Fixed()
     ours, theirs = socket.socketpair()
-    server = threading.Thread(target=Server(mechanism, timeout_s, gate).handle, args=(theirs,))
+    answering = Server(mechanism, timeout_s, gate)
+    server = threading.Thread(target=answering.handle, args=(theirs, lambda verdict: None))
     server.start()
     for piece in sent:
         ours.sendall(piece)
     if end:
         ours.shutdown(socket.SHUT_WR)
     answer = b""
-    ours.settimeout(5)
+    ours.settimeout(40)
     while data := ours.recv(4096):
         answer += data
     ours.close()
@@ -118,12 +120,12 @@ def test_what_follows_the_command_is_not_answered() -> None:
     assert converse(b"AUTHENTICATE joe se cret\r\nAUTHENTICATE joe x\r\n")[0] == b"OK as told"
 
 
-def test_a_broken_database_is_told_to_the_log_without_the_password(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG):
+def test_a_broken_database_is_told_to_the_log_without_the_password() -> None:
+    with logged() as lines:
         answer, _ = converse(b"AUTHENTICATE broken hunter2\r\n")
     assert answer == b"NO authentication is not possible just now"
-    assert "the database is gone" in caplog.text
-    assert "hunter2" not in caplog.text
+    assert "the database is gone" in str(lines)
+    assert "hunter2" not in str(lines)
 
 
 def test_commands_and_answers_as_bytes() -> None:
@@ -136,6 +138,23 @@ def test_commands_and_answers_as_bytes() -> None:
 def test_version_text_names_version_and_mechanisms() -> None:
     assert version_text().startswith("M-Store authproxyd 1.")
     assert "authdb" in version_text()
+
+
+def test_what_is_told_has_been_counted() -> None:
+    counted = list[bool]()
+
+    def count_slowly(verdict: Verdict) -> None:
+        time.sleep(0.1)
+        counted.append(verdict.ok)
+
+    ours, theirs = socket.socketpair()
+    server = threading.Thread(target=Server(Fixed()).handle, args=(theirs, count_slowly))
+    server.start()
+    ours.sendall(b"AUTHENTICATE joe se cret\r\n")
+    assert ours.recv(100) == b"OK as told"
+    assert counted == [True]
+    server.join()
+    ours.close()
 
 
 def test_the_gate_is_asked_before_a_judgement_and_told_of_it() -> None:

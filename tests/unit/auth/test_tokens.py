@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import http.server
 import json
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +19,10 @@ from mstore.auth.introspection import Introspection, TokenRefused
 from mstore.auth.tokens import Tokens, load_keys
 from mstore.base.errors import Invalid, Unavailable
 from mstore.base.options import Settings
+from mstore.net.tls import make_client_context
+from tests.kit.certificates import Pair, make_pair, needs_openssl
+from tests.kit.issuer import Issuer, issuing
+from tests.kit.programs import CERTIFICATE, TLS
 
 ISSUER, AUDIENCE = "https://login.example.org/", "mail.example.org"
 SECRET = b"k" * 32
@@ -175,43 +177,17 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 # introspection
 
 
-class Issuer(http.server.BaseHTTPRequestHandler):
-    """Answers as its server was told; keeps what it was asked."""
-
-    def do_POST(self) -> None:
-        server: Any = self.server
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        server.asked.append((self.path, self.headers.get("Authorization"), body))
-        time.sleep(server.delay_s)
-        self.send_response(server.status)
-        self.end_headers()
-        try:
-            self.wfile.write(server.answer)
-        except OSError:
-            pass
-
-    def log_message(self, format: str, *args: object) -> None: ...
-
-
 @pytest.fixture
-def issuer() -> Iterator[Any]:
-    server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Issuer)
-    server.asked, server.status, server.delay_s = [], 200, 0.0
-    server.answer = json.dumps({"active": True, **claims()}).encode()
-    server.url = f"http://127.0.0.1:{server.server_port}/introspect?x=1"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def issuer() -> Iterator[Issuer]:
+    with issuing(claims()) as server:
+        yield server
 
 
-def asking(server: Any, issuer: str | None = None, audience: str | None = None) -> Tokens:
+def asking(server: Issuer, issuer: str | None = None, audience: str | None = None) -> Tokens:
     return Tokens([], issuer, audience, introspection=Introspection(server.url, b"me:pass"))
 
 
-def test_an_active_token_is_its_owners(issuer: Any) -> None:
+def test_an_active_token_is_its_owners(issuer: Issuer) -> None:
     assert asking(issuer).verify("a/b+c==") == "joe@example.org"
     [(path, authorization, body)] = issuer.asked
     assert path == "/introspect?x=1" and body == b"token=a%2Fb%2Bc%3D%3D"
@@ -220,20 +196,20 @@ def test_an_active_token_is_its_owners(issuer: Any) -> None:
 
 
 @pytest.mark.parametrize("answer", [{"active": False}, {}, [], {"active": "true"}, {"active": True, "exp": 1}, {"active": True}])  # fmt: skip  # noqa: E501
-def test_what_is_not_active_is_refused(issuer: Any, answer: object) -> None:
+def test_what_is_not_active_is_refused(issuer: Issuer, answer: object) -> None:
     issuer.answer = json.dumps(answer).encode()
     with pytest.raises(TokenRefused):
         asking(issuer).verify("x")
 
 
-def test_another_issuer_or_audience_is_refused(issuer: Any) -> None:
+def test_another_issuer_or_audience_is_refused(issuer: Issuer) -> None:
     for more in ({"issuer": "other"}, {"audience": "other"}):
         with pytest.raises(TokenRefused):
             asking(issuer, **more).verify("x")
 
 
 def test_an_issuer_that_does_not_answer_well_is_unavailable(
-    issuer: Any, monkeypatch: pytest.MonkeyPatch
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = ((500, b"{}"), (302, b""), (200, b"<html>"), (200, b"[" * 60_000), (200, b" " * 70_000))
     for status, answer in bad:
@@ -248,7 +224,7 @@ def test_an_issuer_that_does_not_answer_well_is_unavailable(
         Introspection("http://127.0.0.1:1/").ask("x")
 
 
-def test_only_so_many_questions_are_asked_at_once(issuer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_so_many_questions_are_asked_at_once(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(introspection, "PATIENCE_S", 0.05)
     busy = Introspection(issuer.url)
     busy._under_way = introspection.MOST_AT_ONCE
@@ -257,7 +233,7 @@ def test_only_so_many_questions_are_asked_at_once(issuer: Any, monkeypatch: pyte
     assert issuer.asked == []
 
 
-def test_a_name_and_a_secret_come_from_a_file(issuer: Any, tmp_path: Path) -> None:
+def test_a_name_and_a_secret_come_from_a_file(issuer: Issuer, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("my name:p:w d\nmore\n")
     Introspection.of(issuer.url, path).ask("x")
@@ -267,7 +243,44 @@ def test_a_name_and_a_secret_come_from_a_file(issuer: Any, tmp_path: Path) -> No
         Introspection.of(issuer.url, path)
 
 
-def test_signed_tokens_are_not_asked_about_where_there_are_keys(issuer: Any, tmp_path: Path) -> None:
+# over TLS
+
+
+@pytest.fixture
+def secure_issuer() -> Iterator[Issuer]:
+    with issuing(claims(), Pair(CERTIFICATE, TLS / "key.pem")) as server:
+        yield server
+
+
+def test_an_issuer_is_asked_over_tls(secure_issuer: Issuer) -> None:
+    asked = Introspection(secure_issuer.url, tls=make_client_context(True, CERTIFICATE))
+    assert Tokens([], None, None, introspection=asked).verify("x") == "joe@example.org"
+    assert len(secure_issuer.asked) == 1
+    with pytest.raises(Invalid):
+        Introspection(secure_issuer.url)
+
+
+def test_the_authorities_are_the_systems_where_none_are_named(
+    secure_issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        Introspection(secure_issuer.url, tls=make_client_context(True, None)).ask("x")
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    assert Introspection(secure_issuer.url, tls=make_client_context(True, None)).ask("x")
+    assert len(secure_issuer.asked) == 1
+
+
+@needs_openssl
+def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, "other.example")
+    with issuing(claims(), pair) as server:
+        asked = Introspection(server.url, tls=make_client_context(True, pair.certificate))
+        with pytest.raises(Unavailable, match="Hostname mismatch"):
+            asked.ask("x")
+        assert server.asked == []
+
+
+def test_signed_tokens_are_not_asked_about_where_there_are_keys(issuer: Issuer, tmp_path: Path) -> None:
     (tmp_path / "keys.pem").write_bytes(pem(EC))
     settings = Settings(
         oauth_keys=(tmp_path / "keys.pem",), oauth_issuer=ISSUER, oauth_audience=AUDIENCE,

@@ -142,7 +142,30 @@ def test_assignment_rules_that_are_none(text: str, says: str) -> None:
     ("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1800), ("2 h", 7200), ("1d", 86400)]
 )
 def test_durations(text: str, seconds: int) -> None:
-    assert parse(f"mailstore a /a\nimapd-autologout {text}").imapd_autologout == seconds
+    assert parse(f"mailstore a /a\nauthproxy-cache-time {text}").authproxy_cache_time == seconds
+
+
+@pytest.mark.parametrize(
+    ("option", "least", "below", "source"),
+    [
+        ("imapd-autologout", "30m", "1799", "RFC 3501 §5.4"),
+        ("pop3d-autologout", "10m", "599s", "RFC 1939 §3"),
+        ("lmtpd-timeout", "5m", "4m", "RFC 5321 §4.5.3.2.7"),
+    ],
+)
+def test_clients_may_be_silent_for_as_long_as_the_standards_say(
+    option: str, least: str, below: str, source: str
+) -> None:
+    parse(f"mailstore a /a\n{option} {least}")
+    [problem] = problems(f"mailstore a /a\n{option} {below}")
+    assert (problem.line, problem.option) == (2, option)
+    assert str(problem) == f"{PATH}:2: {option}: {below} is too short: {source} asks for {least} at least"
+
+
+def test_sizes_within_limits() -> None:
+    assert parse("mailstore a /a\nimapd-line-limit 256K").imapd_line_limit == 256 << 10
+    [problem] = problems("mailstore a /a\nimapd-line-limit 4K")
+    assert problem.text == "4K is not within 8K to 1M"
 
 
 def test_sizes() -> None:
@@ -379,6 +402,7 @@ def test_the_bound_form_of_a_mechanism_follows_the_plain_one() -> None:
         ("oauth-key /k\noauth-issuer i", "needs oauth-audience"),
         ("oauth-introspection-secret /s", "needs oauth-introspection-url"),
         ("oauth-introspection-url ftp://x/", "is not a URL"),
+        ("oauth-introspection-url http://x/\noauth-introspection-ca /c", "needs oauth-introspection-url ht"),
     ],
 )
 def test_tokens_need_to_be_judged_whole(text: str, needed: str) -> None:

@@ -52,6 +52,12 @@ def test_highest_and_contains() -> None:
     assert not numbers.contains(5, 10)
 
 
+def test_a_single_number_is_known_as_such() -> None:
+    written = [b"7", b"4294967295", b"7:7", b"*", b"1:7", b"7,8", b"*:7"]
+    assert [parse_numset(text).single() for text in written] == [7, 4294967295, 7, 0, 0, 0, 0]
+    assert NumSet(()).single() == 0
+
+
 def test_numbers_are_formatted_as_the_shortest_set_in_their_order() -> None:
     assert format_numset([1, 2, 3, 7, 9, 10]) == b"1:3,7,9:10"
     assert format_numset([9, 3, 4]) == b"9,3:4"

@@ -10,14 +10,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from mstore.accounts import Accounts
 from mstore.base.config import load
 from mstore.base.options import Settings
 from mstore.cli.msadm import msadm
+from mstore.store.account import Account
+from mstore.store.store import Store
 
 
 class Admin:
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._stores: list[Store] = []
         self.config = path / "ms.conf"
         user = pwd.getpwuid(os.geteuid()).pw_name
         self.config.write_text(
@@ -28,6 +32,17 @@ class Admin:
     @property
     def settings(self) -> Settings:
         return load(self.config)
+
+    def account(self, user: str = "joe") -> Account:
+        """An account's mail as a daemon of its own would have it open, until the test ends."""
+        record = Accounts(self.settings.db_path).find(user)
+        assert record is not None
+        self._stores.append(Store.of(self.settings))
+        return self._stores[-1].account(record)
+
+    def close(self) -> None:
+        for store in self._stores:
+            store.close()
 
     def run(self, *words: str, text: str = "") -> Result:
         result = CliRunner().invoke(msadm, ["-f", str(self.config), *words], input=text, prog_name="msadm")
@@ -55,7 +70,9 @@ class Admin:
 @pytest.fixture
 def bare(tmp_path: Path) -> Iterator[Admin]:
     umask = os.umask(0o022)
-    yield Admin(tmp_path)
+    admin = Admin(tmp_path)
+    yield admin
+    admin.close()
     os.umask(umask)
 
 

@@ -95,12 +95,32 @@ def test_an_old_python_is_not_taken(machine: Machine) -> None:
     assert str(machine.bin) not in done.stdout
 
 
-def test_a_made_environment_is_only_looked_at(machine: Machine) -> None:
+def make(machine: Machine) -> Path:
+    """An environment as it is once made."""
     environment = machine.root / ".venv"
     (environment / "bin").mkdir(parents=True)
     (environment / "bin" / "python").symlink_to(sys.executable)
     done = machine.run('key=$(cksum <"$root/pyproject.toml" | tr " " -); echo "$key"')
     (environment / "made-for-test").write_text(done.stdout)
+    return environment
+
+
+def test_the_code_is_compiled_for_daemons_that_may_not_write(machine: Machine) -> None:
+    make(machine)
+    for package in ("mstore", "workers"):
+        (machine.root / package / "inner").mkdir(parents=True)
+        (machine.root / package / "inner" / "module.py").write_text("number = 1\n")
+    assert machine.run("umask 077; need_environment").returncode == 0
+    for package in ("mstore", "workers"):
+        (compiled,) = (machine.root / package / "inner" / "__pycache__").iterdir()
+        assert compiled.stat().st_mode & 0o777 == 0o644
+        assert compiled.parent.stat().st_mode & 0o777 == 0o755
+    (machine.root / "mstore" / "broken.py").write_text("no Python\n")
+    assert machine.run("need_environment").stderr == ""
+
+
+def test_a_made_environment_is_only_looked_at(machine: Machine) -> None:
+    environment = make(machine)
     for extra in ("", "test"):
         done = machine.run(f"need_environment {extra}; echo $environment")
         assert (done.returncode, done.stdout) == (0, f"{environment}\n"), done.stderr

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from mstore.accounts import Accounts
 from mstore.store.append import NewMessage, append
 from mstore.store.store import Store
@@ -49,6 +51,42 @@ def test_what_cannot_be_is_one_clear_line(admin: Admin) -> None:
         output = admin.fails("mailbox", *words)
         assert output.startswith("Error: "), output
         assert reason in output
+
+
+def test_a_mailbox_that_is_not_there_is_answered_with_the_nearest(admin: Admin) -> None:
+    admin.add("joe")
+    admin.add("joan")
+    for name in ("Sent Items", "Archive/2026", "Receipts"):
+        admin.ok("mailbox", "create", "joe", name)
+    admin.ok("mailbox", "create", "joan", "Sent")
+    admin.ok("mailbox", "create", "shared/bugs")
+    admin.ok("group", "add", "staff")
+    for words, near in (
+        (("mailbox", "delete", "joe", "sent item", "--yes"), "Sent Items"),
+        (("mailbox", "delete", "user/joe/SENT ITEM", "--yes"), "user/joe/Sent Items"),
+        (("mailbox", "rename", "joe", "Archive/2025", "x"), "Archive/2026"),
+        (("mailbox", "delete", "shared/bug", "--yes"), "shared/bugs"),
+        (("acl", "show", "joe", "Reciepts"), "Receipts"),
+        (("acl", "set", "joe", "Reciepts", "joan", "lr"), "Receipts"),
+        (("acl", "delete", "joe", "Reciepts", "joan"), "Receipts"),
+        (("compact", "joe", "Reciepts"), "Receipts"),
+        (("rebuild", "joe", "Reciepts"), "Receipts"),
+        (("undelete", "joe", "--mailbox", "Reciepts"), "Receipts"),
+        (("group", "join", "stuff", "joe"), "staff"),
+    ):
+        output = admin.fails(*words)
+        assert output.startswith("Error: ") and output.endswith(f"; did you mean {near}?\n"), output
+    for words in (("mailbox", "delete", "joe", "zzz", "--yes"), ("mailbox", "delete", "shared/zzz", "--yes")):
+        output = admin.fails(*words)
+        assert "there is no mailbox" in output and "did you mean" not in output
+
+
+def test_the_mailbox_of_a_backup_as_well(admin: Admin, tmp_path: Path) -> None:
+    admin.add("joe")
+    admin.ok("mailbox", "create", "joe", "Receipts")
+    admin.ok("backup", str(tmp_path / "backup"))
+    output = admin.fails("restore", str(tmp_path / "backup"), "joe", "Reciepts")
+    assert output.endswith("has no mailbox Reciepts of joe; did you mean Receipts?\n")
 
 
 def test_a_missing_mailstore_is_said_to_be_missing(admin: Admin) -> None:

@@ -1,19 +1,22 @@
 """rc.m-store without daemons: what it says about configurations and about what does not run."""
 
-import errno
+import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mstore.base.config import load
 from mstore.base.values import Address
-from mstore.cli import control, quickstart, rc
+from mstore.cli import control, quickstart, rc, service
 from mstore.cli.service import Process, doors, look_up, reach, silent_doors
 from mstore.files.lockfile import LockFile
 from tests.kit.certificates import make_pair, needs_openssl
@@ -47,6 +50,23 @@ def test_configtest_shows_all_errors(config: Path, capsys: pytest.CaptureFixture
     err = capsys.readouterr().err.splitlines()
     assert err[0] == f"{config}:{lines + 1}: imapd-listne: unknown option; did you mean imapd-listen?"
     assert err[1].startswith(f"{config}:{lines + 2}: imapd-workers: ")
+
+
+def test_programs_are_told_in_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(verb: str, status: int) -> Any:
+        assert rc.main(["-f", str(config), verb, "--json"]) == status
+        return json.loads(capsys.readouterr().out)
+
+    assert told("stop", 0) == {"stopped": False}
+    daemons = told("status", rc.NOT_RUNNING)
+    nothing = {"pid": None, "up_s": None, "workers": None, "sessions": None, "state": "not running"}
+    assert daemons[0] == {"name": "storemgr"} | nothing
+    add(config, "cleartext-login-enable off", "lmtpd-listen 127.0.0.1:24")
+    found = told("configtest", 0)
+    assert found["file"] == str(config) and not found["errors"]
+    assert "lmtpd-listen: nobody may hand in mail there" in found["warnings"][0]
+    add(config, "imapd-workers x")
+    assert "imapd-workers" in told("configtest", 1)["errors"][0]
 
 
 def test_configtest_knows_the_mechanisms_there_are(
@@ -177,24 +197,88 @@ def test_a_port_of_another_store_is_not_shared(config: Path, monkeypatch: pytest
     assert control.start(load(config), config)
 
 
-def test_reload_returns_when_authproxyd_is_back(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = {"storemgr": [7], "authproxyd": [8, 8, None, 9]}
-    sent: list[tuple[int, int]] = []
-    monkeypatch.setattr(control, "holder", lambda path: seen[path.stem].pop(0))
-    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
-    control.reload(load(config))
-    assert sent == [(7, signal.SIGUSR1)]
-    assert seen == {"storemgr": [], "authproxyd": []}
+@pytest.fixture
+def storemgr(config: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes | None]]:
+    """What is answered to those that ask on storemgr's socket; nothing is said for None."""
+    monkeypatch.setattr(control, "holder", lambda path: os.getpid())
+    answers: list[bytes | None] = []
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(config.parent / "ipc" / "storemgr"))
+        sock.listen()
+
+        def answer() -> None:
+            while True:
+                try:
+                    asker, _ = sock.accept()
+                except OSError:
+                    return
+                with asker:
+                    said = answers.pop(0)
+                    assert json.loads(asker.recv(1000))["do"] in ("reload", "upgrade")
+                    if said is None:
+                        asker.recv(1)
+                    else:
+                        asker.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield answers
+        sock.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
 
 
-def test_a_store_of_somebody_else_cannot_be_reloaded(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(pid: int, number: int) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
+def test_reload_returns_with_what_storemgr_says_of_it(
+    config: Path, storemgr: list[bytes | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load(config)
+    storemgr += [
+        b'{"failed": [], "needs_restart": ["imapd-workers"]}\n',
+        b'{"failed": ["imapd: why", "pop3d: too"]}\n',
+        b"",
+        None,
+    ]
+    assert control.reload(settings) == ["imapd-workers"]
+    with pytest.raises(control.Failed, match="imapd: why\npop3d: too"):
+        control.upgrade(settings)
+    with pytest.raises(control.Failed, match="has not answered"):
+        control.reload(settings)
+    monkeypatch.setattr(control, "ANSWERED_S", 0.1)
+    with pytest.raises(control.Failed, match="the upgrade is not complete after"):
+        control.upgrade(settings)
 
-    monkeypatch.setattr(control, "holder", lambda path: 7)
-    monkeypatch.setattr(os, "kill", refuse)
-    with pytest.raises(control.Failed, match=r"storemgr \(process 7\) belongs to somebody else"):
+
+def test_a_store_of_somebody_else_cannot_be_reloaded(
+    config: Path, storemgr: list[bytes | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storemgr.append(b"")
+    monkeypatch.setattr(os, "geteuid", lambda: 12_345)
+    with pytest.raises(control.Failed, match=r"storemgr \(process \d+\) belongs to somebody else"):
         control.reload(load(config))
+
+
+@pytest.mark.parametrize("verb", ["start", "status", "uninstall"])
+def test_the_user_is_for_install_alone(config: Path, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    assert rc.main([verb, "--user", "joe"]) == 2
+    assert "No such option '--user'" in capsys.readouterr().err
+
+
+def test_status_fails_while_a_daemon_crashes(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop = "crashing: 7 deaths in the last minute, next start in 8 s, last: killed by SIGSEGV"
+    found = {
+        "storemgr": Process("storemgr", 1, 9.0, f"3 of 4 services up 9s; pop3d {loop}"),
+        "pop3d": Process("pop3d", None, 0.0, ""),
+    }
+    fine = Process("imapd", 2, 9.0, "2 workers, 0 sessions, 0 idle, 0 commands/s")
+    monkeypatch.setattr(service, "look_up", lambda settings, name: found.get(name, replace(fine, name=name)))
+    assert rc.main(["-f", str(config), "status"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("3 of 4 services up 9s") and lines[4].endswith(loop)
+    found = {"imapd": replace(fine, doing=f"1 workers, 0 sessions, 0 idle, 0 commands/s, {loop}")}
+    assert rc.main(["-f", str(config), "status"]) == 1
+    found = {}
+    assert rc.main(["-f", str(config), "status"]) == 0
 
 
 @pytest.mark.parametrize(("name", "why"), [('a"b', "quotation marks"), ("file/a", "is not a directory")])
@@ -208,10 +292,9 @@ def test_a_directory_that_cannot_be_one_is_named(
 
 
 def test_a_directory_is_for_quickstart_alone(config: Path) -> None:
-    with pytest.raises(SystemExit):
-        rc.main(["-f", str(config), "start", "/tmp"])
-    with pytest.raises(SystemExit):
-        rc.main(["-f", str(config), "quickstart"])
+    assert rc.main(["-f", str(config), "start", "/tmp"]) == 2
+    assert rc.main(["-f", str(config), "quickstart"]) == 2
+    assert rc.main(["strat"]) == 2
 
 
 def test_a_daemon_is_found_by_its_lock(config: Path) -> None:

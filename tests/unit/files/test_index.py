@@ -59,6 +59,53 @@ def test_one_row_and_many_are_applied_alike(index: Index) -> None:
     assert [index.row_of(uid) for uid in (0, 3, 10, 2**32 - 1)] == [-1] * 4
 
 
+@pytest.mark.parametrize("count", [3, 50])
+@pytest.mark.parametrize("reader", [None, 9])
+def test_arrivals_are_applied_together_as_one_by_one(count: int, reader: int | None) -> None:
+    alone, together = Index(7), Index(7)
+    uids = [3 * number + 1 for number in range(count)]
+    packed = [PACKED + 4 if number % 7 == 3 else 2 + number // 20 for number in range(count)]
+    payloads = [
+        APPENDED.pack(1) + ROW.pack(uid % 16, 1, 2, 3, uid * 100, 5, 6, 0, uid, uid + 10, segment, 7, -3600)
+        for uid, segment in zip(uids, packed, strict=True)
+    ]
+    for index in (alone, together):
+        index.apply(*appended([1]), 2)
+        if reader is not None:
+            index.see_as(reader, None)
+    payloads, modseqs = payloads[1:], list(range(5, 4 + count))
+    for payload, modseq in zip(payloads, modseqs, strict=True):
+        alone.apply(TYPE_APPENDED, 0, payload, modseq)
+    together.apply_arrivals(payloads, modseqs)
+    for name in DTYPES:
+        assert getattr(together.columns, name).tolist() == getattr(alone.columns, name).tolist()
+    names = (
+        "messages",
+        "unseen",
+        "deleted",
+        "size_bytes",
+        "uid_next",
+        "tail_segment",
+        "tail_offset",
+        "version",
+    )
+    for name in names:
+        assert getattr(together, name) == getattr(alone, name), name
+    assert together.changes_since(0) == alone.changes_since(0)
+    assert together.snapshot.count == alone.snapshot.count
+
+
+@pytest.mark.parametrize("damage", ["uid", "count"])
+def test_arrivals_that_cannot_be_ours_are_refused(index: Index, damage: str) -> None:
+    uids = [20, *range(11, 30)] if damage == "uid" else range(10, 30)
+    records = [appended([uid]) for uid in uids]
+    payloads = [payload for _, _, payload in records]
+    if damage == "count":
+        payloads[9] = APPENDED.pack(2) + payloads[9][APPENDED.size :]
+    with pytest.raises(Corrupt):
+        index.apply_arrivals(payloads, [4] * len(payloads))
+
+
 def test_ranges_touch_live_rows_only(index: Index) -> None:
     index.apply(*journals.expunged(*ranges((5, 5))), 4)
     index.apply(*journals.flagged(*ranges((1, 2), (4, 8)), 1, 0), 5)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mstore.base import measure
 from mstore.base.errors import StorageFailed
 from mstore.files import raw
 from tests.kit.faults import faults
@@ -46,6 +47,19 @@ def test_many_buffers_are_written_in_order(tmp_path: Path) -> None:
         raw.copy_range(fd, other, 10, 7995, 0)
     raw.close(other)
     raw.close(fd)
+
+
+def test_syncs_are_measured_and_failed_ones_are_not(tmp_path: Path) -> None:
+    found: list[str] = []
+    before = measure.install(lambda name, seconds: found.append(name) if seconds >= 0 else None)
+    try:
+        raw.sync_directory(tmp_path)
+        assert found == [measure.SYNC]
+        with pytest.raises(StorageFailed):
+            raw.sync_directory(tmp_path / "none")
+        assert found == [measure.SYNC]
+    finally:
+        measure.install(before)
 
 
 @pytest.mark.parametrize("call", ["open", "pwrite", "sync", "truncate", "rename", "sync_directory"])

@@ -166,13 +166,18 @@ def test_an_administrator_acts_as_somebody_and_the_log_names_both(
     assert "user=joe by=root mechanism=PLAIN" in capfd.readouterr().err
 
 
-def test_who_is_turned_away_by_the_gate_is_told_and_left(host: MailHost) -> None:
+def test_who_is_turned_away_by_the_gate_is_told_after_a_pause_and_left(
+    host: MailHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(blocking, "sleep", waits.append)
     gate = host.authority.site.gate = Door()
     gate.answer = Turned("come back later")
     client = connect(host)
     client.send(b"a LOGIN joe secret\r\n")
     assert client.receive() == b"* BYE come back later"
     assert client.receive() == b""
+    assert waits == [1.0]
 
 
 def test_a_response_may_have_twelve_kilobytes(host: MailHost) -> None:

@@ -5,6 +5,7 @@ Limits that need more than one command to be reached have tests of their own, na
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,10 @@ COMMANDS: dict[str, Make] = {
     "characters of a pattern": lambda n: b'LIST "" ' + b"x" * n,
     "parts of CATENATE": lambda n: b"APPEND INBOX CATENATE (" + each(n, lambda _: b"URL /;UID=9") + b")",
     "names and sources of ESEARCH": lambda n: b"ESEARCH IN (mailboxes (" + each(n) + b")) ALL",
+    "groups of mailboxes of NOTIFY": lambda n: b"NOTIFY SET " + each(n, lambda m: b"(subtree %d NONE)" % m),
+    "events of a group": lambda n: (
+        b"NOTIFY SET (personal (" + each(n, lambda m: (b"MessageNew", b"MessageExpunge")[m % 2]) + b"))"
+    ),
     "annotations in a command": lambda n: (
         b'GETMETADATA "" (' + each(n, lambda m: b"/private/%d" % m) + b")"
     ),
@@ -153,6 +158,24 @@ def test_a_line_of_the_greatest_length_is_read(client: Client) -> None:
 def test_what_ends_idle_may_not_be_longer(client: Client) -> None:
     assert answer(client, b"IDLE\r\nDONE") == "OK IDLE completed"
     assert answer(client, b"IDLE\r\n" + b"x" * 9000) == "BAD line too long"
+
+
+def test_lines_and_literals_may_be_as_long_as_the_options_say(tmp_path: Path) -> None:
+    line, literals_bytes = 100_000, 70_000
+    with waiting_by_threads(), site(tmp_path, {}) as host:
+        settings = replace(host.settings, imapd_line_limit=line, imapd_literals_limit=literals_bytes)
+        client = Client(Served(lambda stream: Session(stream, host.service(settings=settings))))
+        client.receive()
+        assert answer(client, b"NOOP".ljust(70_000)) == "BAD line too long"
+        assert answer(client, b"LOGIN joe secret").startswith("OK")
+        assert answer(client, b"SELECT INBOX").startswith("OK")
+        fitting = b"UID FETCH " + b",".join([b"1"] * 45_000) + b" UID"
+        assert 65_536 < len(fitting) < line
+        assert answer(client, fitting).startswith("OK")
+        assert answer(client, b"NOOP".ljust(line)) == "BAD line too long"
+        assert answer(client, literals(literals_bytes)).startswith("OK")
+        assert answer(client, literals(literals_bytes + 1)) == "BAD literal too long"
+        assert answer(client, b"NOOP").startswith("OK")
 
 
 def test_limits_before_login(host: MailHost) -> None:

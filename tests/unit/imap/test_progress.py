@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from mstore.store.append import NewMessage, append
 from tests.kit.dialogue import site
 from tests.kit.imapgrammar import check_response
 from tests.kit.transport import split_responses
-from tests.kit.waiting import waiting_by_threads
+from tests.kit.waiting import wait_for, waiting_by_threads
 
 
 @pytest.fixture
@@ -37,9 +38,9 @@ class Time:
         monkeypatch.setattr(clock, "steady", lambda: self.now)
 
 
-def serve(far: socket.socket) -> Any:
+def serve(far: socket.socket, offers: bool = True) -> Any:
     stream = Stream(far)
-    return SimpleNamespace(stream=stream, send=stream.write)
+    return SimpleNamespace(stream=stream, send=stream.write, offers=lambda _: offers)
 
 
 def test_the_state_of_a_peer(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -48,7 +49,7 @@ def test_the_state_of_a_peer(pair: tuple[socket.socket, socket.socket]) -> None:
     assert stream.look_at_peer() is Peer.THERE
     client.sendall(b"more\r\n")
     client.shutdown(socket.SHUT_WR)
-    assert stream.look_at_peer() is Peer.SILENT
+    wait_for(lambda: stream.look_at_peer() is Peer.SILENT)
     assert stream.read_line() == b"more\r\n"
     stream.close()
     assert stream.look_at_peer() is Peer.THERE
@@ -94,6 +95,17 @@ def test_a_tag_that_would_end_the_code_is_left_out(
     assert client.recv(1000).startswith(b"* OK [INPROGRESS (NIL NIL NIL)] ")
 
 
+def test_where_the_code_is_switched_off_the_client_is_told_without_it(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, far = pair
+    time = Time(monkeypatch)
+    pulse = Progress(serve(far, offers=False), b"a")
+    time.now += TELL_S
+    pulse()
+    assert client.recv(1000) == b"* OK Still at it\r\n"
+
+
 def test_a_client_that_has_gone_ends_the_command(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,10 +113,13 @@ def test_a_client_that_has_gone_ends_the_command(
     time = Time(monkeypatch)
     pulse = Progress(serve(far), b"a")
     client.close()
+
+    def go_on() -> None:
+        time.now += LOOK_S
+        pulse()
+
     with pytest.raises(Disconnected):
-        for _ in range(20):
-            time.now += LOOK_S
-            pulse()
+        wait_for(go_on)
 
 
 def test_a_client_that_has_only_ended_its_side_gets_its_answer(
@@ -126,16 +141,17 @@ def test_a_search_ends_when_its_client_goes(tmp_path: Path, monkeypatch: pytest.
     with waiting_by_threads(), site(tmp_path, {}) as host:
         mailbox = host.account("joe").open("INBOX")
         append(mailbox, [NewMessage(b"Subject: x\r\n\r\n%d" % number, number) for number in range(300)])
-        read: list[int] = []
-        original = type(mailbox).read
+        read: list[bytes] = []
+        original = type(mailbox).read_many
 
-        def slow(self: Any, row: int, *rest: Any) -> bytes:
-            read.append(row)
-            if len(read) == 5:
-                client.close()
-            return bytes(original(self, row, *rest))
+        def slow(*arguments: Any, **named: Any) -> Iterator[list[bytes]]:
+            for message in chain.from_iterable(original(*arguments, **named)):
+                read.append(message)
+                if len(read) == 5:
+                    client.close()
+                yield [message]
 
-        monkeypatch.setattr(type(mailbox), "read", slow)
+        monkeypatch.setattr(type(mailbox), "read_many", slow)
         monkeypatch.setattr("mstore.imap.progress.LOOK_S", 0.0)
         client, far = socket.socketpair()
         client.sendall(b"a LOGIN joe secret\r\nb SELECT INBOX\r\nc SEARCH BODY nothing\r\n")

@@ -24,7 +24,7 @@ class Slow:
         assert expunges
         self.writers += 1
         self.most_writers = max(self.most_writers, self.writers)
-        self.go.wait(5)
+        self.go.wait(40)
         self.reports += 1
         self.writers -= 1
         if self.error is not None:

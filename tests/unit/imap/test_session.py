@@ -271,3 +271,38 @@ def test_news_for_a_client_that_does_not_read_are_bounded(host: MailHost) -> Non
     for one in (client, other):
         one.close()
         one.served.join()
+
+
+def test_a_kicked_session_is_told_that_an_administrator_wants_it(host: MailHost) -> None:
+    client = logged_in(host)
+    client.send(b"b APPEND INBOX {5}\r\n")
+    assert client.receive() == b"+ OK"
+    client.served.session.kick()
+    client.send(b"a: b\n\r\n")
+    assert client.receive().startswith(b"b OK [APPENDUID ")
+    assert client.rest() == [b"* BYE An administrator has ended this session"]
+    client.served.join()
+
+
+def begin_as(host: MailHost, user: str) -> Client:
+    def make(stream: Stream) -> Session:
+        session = Session(stream, host.service())
+        session.preauthenticate(user)
+        return session
+
+    return Client(Served(make))
+
+
+def test_a_session_can_begin_logged_in(host: MailHost) -> None:
+    client = begin_as(host, "joe")
+    assert client.receive().startswith(b"* PREAUTH [CAPABILITY IMAP4rev1 ")
+    assert client.command(b"a LOGIN joe secret") == [b"a BAD LOGIN: already logged in"]
+    assert client.command(b"b SELECT INBOX")[-1].startswith(b"b OK")
+    client.command(b"c LOGOUT")
+    client.served.join()
+
+
+def test_a_session_cannot_begin_as_somebody_who_is_not_there(host: MailHost) -> None:
+    client = begin_as(host, "nobody")
+    assert client.rest() == [b"* BYE Authentication failed"]
+    client.served.join()

@@ -6,7 +6,6 @@ import base64
 import hmac
 import re
 import smtplib
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from tests.kit.exchanging import Door
 from tests.kit.mailhost import MailHost
 from tests.kit.scripted import CUTS, ScriptedTransport, by_line, whole
 from tests.kit.transport import Served
+from tests.kit.waiting import wait_for
 
 LHLO = b"LHLO client.example\r\n"
 MAIL = b"MAIL FROM:<sender@example.net>\r\n"
@@ -217,7 +217,7 @@ class Lines:
     def __init__(self, host: MailHost) -> None:
         self.served = Served(lambda stream: Session(stream, host.service(trusted=False)))
         self._file = self.served.socket.makefile("rb")
-        self.served.socket.settimeout(20)
+        self.served.socket.settimeout(40)
         self.line()
         self.served.socket.sendall(LHLO)
         while self.line()[3:4] != b" ":
@@ -271,10 +271,7 @@ def test_the_servers_last_message_is_a_challenge(client: Lines, last: bytes, ans
 def test_the_end_may_come_within_an_exchange(client: Lines) -> None:
     assert client.say(b"AUTH PLAIN") == b"334 "
     session = client.served.session
-    for _ in range(1000):
-        if session.idle:
-            break
-        threading.Event().wait(0.01)
+    wait_for(lambda: session.idle)
     session.stop()
     assert client.line().startswith(b"421 4.3.2")
     assert client.line() == b""
@@ -291,8 +288,9 @@ def test_administrators_may_and_others_may_not(
     assert codes(got[1:]) == [b"530 5.7.0", b"535 5.7.1", b"235 2.7.0"]
     assert waits == [1.0, 2.0]
     logged = capfd.readouterr().err
-    assert "event=login-failed name=joe mechanism=PLAIN code=NOT-PERMITTED peer=192.0.2.1" in logged
-    assert "event=login user=relay mechanism=PLAIN peer=192.0.2.1" in logged
+    failed = r"event=login-failed .*name=joe mechanism=PLAIN code=NOT-PERMITTED peer=192\.0\.2\.1"
+    assert re.search(failed, logged)
+    assert re.search(r"event=login .*user=relay mechanism=PLAIN peer=192\.0\.2\.1", logged)
 
 
 def test_lmtp_users_names_those_who_may(make_host: Callable[..., MailHost]) -> None:
@@ -336,10 +334,13 @@ def test_authproxyd_may_be_away(host: MailHost) -> None:
     assert codes(transport.said.split(b"\r\n")[-3:-1]) == [b"454 4.7.0", b"530 5.7.0"]
 
 
-def test_who_is_turned_away_by_the_gate_is_told_and_left(host: MailHost) -> None:
+def test_who_is_turned_away_by_the_gate_is_told_after_a_pause_and_left(
+    host: MailHost, waits: list[float]
+) -> None:
     gate = host.authority.site.gate = Door()
     gate.answer = Turned("come back later")
     assert codes(ask(host, plain() + b"NOOP\r\n")) == [b"454 4.7.0", b"421 4.7.0"]
+    assert waits == [1.0]
 
 
 # -- MAIL ------------------------------------------------------------------------------------------------

@@ -400,6 +400,14 @@ def test_stop_takes_leave_of_an_idle_client(host: MailHost) -> None:
         assert lines.readline() == b""
 
 
+def test_a_kicked_client_is_told_that_an_administrator_wants_it(host: MailHost) -> None:
+    transport = ScriptedTransport([b"NOOP\r\nNOOP\r\n"])
+    session = Session(Stream(transport), host.service())
+    session.kick()
+    session.run()
+    assert transport.said.endswith(b"421 4.3.2 an administrator has ended this session\r\n")
+
+
 def test_stop_within_a_command_lets_it_finish(host: MailHost) -> None:
     script = LHLO + transaction(b"joe") + MAIL
     transport = ScriptedTransport([script])

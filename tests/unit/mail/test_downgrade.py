@@ -82,4 +82,4 @@ def test_time_grows_with_length_alone(filling: bytes) -> None:
     for start in (b"Content-Type: \xc3\xbc", b"From: \xc3\xbc"):
         began = time.process_time()
         assert downgrade(start + filling * (200_000 // len(filling)) + b"\r\n").isascii()
-        assert time.process_time() - began < 2
+        assert time.process_time() - began < 5

@@ -134,6 +134,18 @@ def test_defaults_and_attributes() -> None:
     assert parse(b"Content-Type: text/plain; x=y\r\n\r\n").params == ((b"X", b"y"), (b"CHARSET", b"US-ASCII"))
 
 
+def test_the_same_header_says_another_thing_elsewhere() -> None:
+    """What the headers of parts say is remembered, for each kind of multipart by itself."""
+    body = b"\r\n--b\r\nX-One: 1\r\n\r\nSubject: within\r\n\r\nx\r\n--b--\r\n"
+    for _ in range(2):
+        mixed = parse(b"Content-Type: multipart/mixed; boundary=b\r\n" + body).parts[0]
+        digest = parse(b"Content-Type: multipart/digest; boundary=b\r\n" + body).parts[0]
+        assert (mixed.type, mixed.subtype, mixed.message) == (b"TEXT", b"PLAIN", None)
+        assert (digest.type, digest.subtype, digest.params) == (b"MESSAGE", b"RFC822", ())
+        assert digest.message is not None and digest.message.fields == {b"subject": b" within\r"}
+        assert mixed.fields == digest.fields == {b"x-one": b" 1\r"}
+
+
 def test_repeated_fields() -> None:
     fields = parse(EXHIBITS["doubled"]).fields
     assert fields[b"subject"].strip() == b"one"

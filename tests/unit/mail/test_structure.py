@@ -6,8 +6,14 @@ import pytest
 
 from mstore.mail.mime import parse
 from mstore.mail.parts import LEAF, MESSAGE, decode_parts, find_section
-from mstore.mail.structure import format_envelope, format_string, format_structure, has_global
-from mstore.mail.summary import PARTS, summarize
+from mstore.mail.structure import (
+    format_envelope,
+    format_string,
+    format_structure,
+    has_global,
+    read_message_id,
+)
+from mstore.mail.summary import ENVELOPE, PARTS, summarize
 from tests.kit.grammar import NotGrammar, read_body, read_bodystructure, read_envelope
 from tests.kit.museum import crlf, multipart
 
@@ -177,3 +183,14 @@ def test_the_grammar_reader_is_strict() -> None:
     for bad in (good[1], good[2].replace(b" 0 0", b" 0"), good[2].replace(b'"TEXT"', b"TEXT"), b"()"):
         with pytest.raises(NotGrammar):
             read_body(bad)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"<a@b>", b'<"x\\"y"@b>', b"<\xff@b>", None, b'x "q"', b'<a"\xc3>"', b"", b'a "b\\', b"{3}", b'"'],
+)
+def test_the_message_id_comes_back_out_of_an_envelope(value: bytes | None) -> None:
+    field = b"" if value is None else b"Message-ID: " + value + b"\r\n"
+    for subject in (b"plain", b'"', b"\xff", b"{12}"):
+        fields = summarize(b"Subject: " + subject + b"\r\n" + field + b"\r\nx").slots[ENVELOPE]
+        assert read_message_id(fields) == value

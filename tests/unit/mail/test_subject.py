@@ -50,8 +50,8 @@ def test_base_subject(value: bytes, text: str, is_reply: bool) -> None:
 )
 def test_takes_linear_time(piece: bytes) -> None:
     value = piece * (400_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     base_subject(value)
     base_subject(value + b" x")
     base_subject(b"[fwd: " * 50_000 + b"x" + b"]" * 50_000)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 5

@@ -25,8 +25,8 @@ class Pieces:
         assert len(piece) <= size
         return piece
 
-    def sendall(self, data: bytes) -> None:
-        self.sent.append(data)
+    def sendall(self, data: bytes | memoryview) -> None:
+        self.sent.append(bytes(data))
 
     def close(self) -> None:
         self.sent.append(b"closed")

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from mstore.net.stream import Disconnected, LineTooLong, Stream, TimedOut
+from mstore.net.stream import QUEUE_BYTES, Disconnected, LineTooLong, Stream, TimedOut
 
 
 class Pieces:
@@ -21,8 +21,8 @@ class Pieces:
             self.pieces.insert(0, piece[size:])
         return piece[:size]
 
-    def sendall(self, data: bytes, /) -> None:
-        self.sent.append(data)
+    def sendall(self, data: bytes | memoryview, /) -> None:
+        self.sent.append(bytes(data))
 
     def settimeout(self, seconds: float | None, /) -> None:
         self.timeout = seconds
@@ -132,7 +132,7 @@ def test_interrupt_ends_a_read_that_waits() -> None:
     reader = threading.Thread(target=lambda: result.append(stream.read_line()))
     reader.start()
     stream.interrupt()
-    reader.join(5)
+    reader.join(40)
     assert result == [b""]
     stream.write(b"still")
     stream.flush()
@@ -164,3 +164,16 @@ def test_starting_tls_forgets_what_came_in_plain_text() -> None:
     stream.start_tls(Context())
     assert stream.tls
     assert stream.read_line() == b"under tls\r\n"
+
+
+@pytest.mark.parametrize("size", (10, QUEUE_BYTES))
+def test_what_a_view_shows_is_sent_as_it_was(size: int) -> None:
+    pieces = Pieces()
+    stream = Stream(pieces)
+    buffer = bytearray(b"a" * size)
+    stream.write(b"first ")
+    stream.write(memoryview(buffer))
+    buffer[:] = b"b" * size
+    stream.write(memoryview(buffer)[:5])
+    stream.flush()
+    assert b"".join(pieces.sent) == b"first " + b"a" * size + b"bbbbb"

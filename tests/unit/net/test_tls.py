@@ -79,7 +79,7 @@ def meet(server: Any, name: str | None = None, context: ssl.SSLContext | None = 
     context = context or client_context()
 
     def connect() -> None:
-        near.settimeout(10)
+        near.settimeout(40)
         try:
             met.client = context.wrap_socket(near, server_hostname=name, **more)
             met.client.recv(1)

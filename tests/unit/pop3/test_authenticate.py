@@ -127,11 +127,16 @@ def test_an_administrator_acts_as_somebody(tmp_path: Path, capfd: pytest.Capture
     assert "user=joe by=root mechanism=PLAIN" in capfd.readouterr().err
 
 
-def test_who_is_turned_away_by_the_gate_is_told_and_left(host: MailHost) -> None:
+def test_who_is_turned_away_by_the_gate_is_told_after_a_pause_and_left(
+    host: MailHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(blocking, "sleep", waits.append)
     gate = host.authority.site.gate = Door()
     gate.answer = Turned("come back later")
     with host.connected(Session) as sock:
         client = Lines(sock)
         client.say(b"USER joe")
         assert client.say(b"PASS secret") == b"-ERR [SYS/TEMP] come back later"
+        assert waits == [1.0]
         assert client.say(b"NOOP") == b""

@@ -560,7 +560,7 @@ class UnixPop3(poplib.POP3):
 
     def _create_socket(self, timeout: float) -> socket.socket:
         client = socket.socket(socket.AF_UNIX)
-        client.settimeout(20)
+        client.settimeout(40)
         client.connect(self.host)
         return client
 

@@ -3,7 +3,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,7 @@ from mstore.store.account import Account
 from mstore.store.append import NewMessage, append
 from mstore.store.catalog import Catalog
 from mstore.store.store import Store
-
-
-@dataclass(frozen=True)
-class Record:
-    id: AccountId
-    mailstore: str = "main"
-    quota_bytes: int | None = None
-    quota_messages: int | None = None
-
+from tests.kit.record import Record
 
 JOE = Record(AccountId("0a" * 8))
 
@@ -282,7 +273,7 @@ def test_a_failed_rename_of_inbox_leaves_everything_as_it_was(
         raise StorageFailed("the disk is full")
 
     deliver(account, "INBOX", b"one")
-    monkeypatch.setattr("mstore.store.account.move", fail)
+    monkeypatch.setattr("mstore.store.inbox.move", fail)
     with pytest.raises(StorageFailed):
         account.rename("INBOX", "old")
     assert names(account) == ["INBOX"]

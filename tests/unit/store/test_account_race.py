@@ -3,7 +3,6 @@
 import random
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,7 @@ from mstore.store.append import NewMessage, append
 from mstore.store.checkaccount import check_account
 from mstore.store.mailbox import Mailbox
 from mstore.store.store import Store
-
-
-@dataclass(frozen=True)
-class Record:
-    id: AccountId
-    mailstore: str = "main"
-    quota_bytes: int | None = None
-    quota_messages: int | None = None
-
+from tests.kit.record import Record
 
 JOE = Record(AccountId("0b" * 8))
 
@@ -118,7 +109,7 @@ def run_all(commands: list[list[str]], path: Path) -> set[str]:
     ]
     printed: set[str] = set()
     for process in running:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
         printed.update(output.split())
     assert printed

@@ -3,13 +3,17 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mstore.base.errors import Invalid, StorageFailed
+from mstore.mail.summary import ENVELOPE, SLOT_COUNT
+from mstore.store import append as append_module
 from mstore.store.append import append
 from mstore.store.check import check_mailbox
+from mstore.store.derived import read_sound
 from mstore.store.mailbox import Mailbox
 from tests.kit.faults import faults
 from tests.kit.mail import make_content, make_message, make_messages
@@ -22,6 +26,26 @@ def test_one_append_costs_one_sync_before_the_journal_is_written(mailbox: Mailbo
     assert system.calls.count("sync") == 1
     assert system.calls.index("pwritev") < system.calls.index("sync")
     assert "pwrite" in system.calls[system.calls.index("sync") :], "the journal comes after the sync"
+
+
+def test_a_message_for_several_mailboxes_has_its_summary_in_each(mailbox: Mailbox, tmp_path: Path) -> None:
+    other = Mailbox.create(tmp_path / "other", 7)
+    append(other, make_messages(3))
+    message, slots = make_message(9), range(SLOT_COUNT)
+    for target in (mailbox, other, mailbox):
+        (uid,) = append(target, [message])
+        row = target.index.row_of(uid)
+        assert read_sound(target, np.array([row]), ENVELOPE) == [message.slots[ENVELOPE]]
+        assert [value for (value,) in target.derived(np.array([row]), slots)] == list(message.slots)
+    assert check_mailbox(other.path) == []
+
+
+def test_what_is_too_large_a_summary_is_not_kept(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(append_module, "MOST_BLOB_BYTES", 10)
+    message = make_message(1)
+    for _ in range(2):
+        (uid,) = append(mailbox, [message])
+        assert mailbox.index.columns.full.derived.item(mailbox.index.row_of(uid)) == 0
 
 
 def test_nothing_is_appended_for_nothing(mailbox: Mailbox) -> None:

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from mstore.store.copy import copy
 from mstore.store.mailbox import Mailbox
 from tests.kit.dying import Quick
 from tests.kit.mail import make_content, make_message, make_messages
+from tests.kit.waiting import wait_for
 
 FORK = multiprocessing.get_context("fork")
 SEGMENT_BYTES = 16 << 10
@@ -36,12 +38,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     raw.install(before)
 
 
-def read(path: Path, seed: int, end: float, results: multiprocessing.SimpleQueue) -> None:
-    """Read in every way, from a view that is now and then out of date; report how often."""
+def read(path: Path, seed: int, done: Any, enough: Any) -> None:
+    """Read in every way, from a view that is now and then out of date; count how often."""
     rng = random.Random(seed)
     mailbox = Mailbox(path)
-    done = gone = 0
-    while time.monotonic() < end:
+    while not enough.is_set():
         if rng.random() < 0.3:
             mailbox.refresh()
         rows = mailbox.index.live_rows()
@@ -60,61 +61,59 @@ def read(path: Path, seed: int, end: float, results: multiprocessing.SimpleQueue
             assert found == [make_content(uid) for uid in uids]
             row = rng.choice(rows.tolist())
             assert mailbox.read(row, 100, 50) == make_content(columns.uid.item(row))[100:150]
-            done += 1
+            done.value += 1
         except Expunged:
-            gone += 1
             mailbox.refresh()
-    results.put((done, gone))
 
 
-def write(path: Path, seed: int, end: float, results: multiprocessing.SimpleQueue) -> None:
+def write(path: Path, seed: int, done: Any, enough: Any) -> None:
     rng = random.Random(seed)
     mailbox = Mailbox(path)
-    longest = 0.0
-    while time.monotonic() < end:
-        started = time.monotonic()
+    while not enough.is_set():
         with mailbox.transaction() as tx:
             first = mailbox.index.uid_next
             tx.append([make_message(uid) for uid in range(first, first + rng.randint(1, 8))])
         with mailbox.transaction() as tx:
             rows = mailbox.index.live_rows().tolist()
             tx.expunge(sorted(rng.sample(rows, min(len(rows) - 1, rng.randint(1, 8)))))
-        longest = max(longest, time.monotonic() - started)
+        done.value += 1
         time.sleep(rng.random() * 0.01)
-    results.put((longest, 0))
 
 
-def pack(path: Path, seed: int, end: float, results: multiprocessing.SimpleQueue) -> None:
+def pack(path: Path, seed: int, done: Any, enough: Any) -> None:
     rng = random.Random(seed)
     mailbox = Mailbox(path)
-    done = busy = 0
-    while time.monotonic() < end:
+    while not enough.is_set():
         try:
             compact.compact(mailbox, True, 0.0)
-            done += 1
+            done.value += 1
         except Busy:
-            busy += 1
+            pass
         time.sleep(rng.random() * 0.02)
-    results.put((done, busy))
 
 
 def test_nobody_ever_sees_a_wrong_byte(tmp_path: Path) -> None:
     mailbox = Mailbox.create(tmp_path / "0123456789abcdef", 7)
     append(mailbox, make_messages(100))
-    end = time.monotonic() + SECONDS
     jobs = [read, read, write, pack, pack]
-    results = [FORK.SimpleQueue() for _ in jobs]
+    counts, enough = [FORK.Value("q", 0) for _ in jobs], FORK.Event()
     workers = [
-        FORK.Process(target=job, args=(mailbox.path, number, end, results[number]))
+        FORK.Process(target=job, args=(mailbox.path, number, counts[number], enough))
         for number, job in enumerate(jobs)
     ]
     for worker in workers:
         worker.start()
+
+    def has_been_much() -> bool:
+        reads, writes, packs = (sum(each.value for each in counts[a:b]) for a, b in ((0, 2), (2, 3), (3, 5)))
+        return reads > 3 and writes > 20 and packs >= 5
+
+    time.sleep(SECONDS)
+    wait_for(lambda: has_been_much() or not all(worker.is_alive() for worker in workers), 60)
+    enough.set()
     for worker in workers:
-        worker.join(SECONDS + 30)
+        worker.join(60)
         assert worker.exitcode == 0
-    counts = [result.get() for result in results]
-    assert counts[0][0] + counts[1][0] > 3 and counts[3][0] + counts[4][0] >= 5
     mailbox.refresh()
     mailbox.compact(thorough=True)
     held = sum((mailbox.path / segment_name(number)).stat().st_size - HEADER_BYTES
@@ -156,6 +155,6 @@ def test_copies_of_what_is_being_moved_are_right(tmp_path: Path) -> None:
         with mailbox.transaction() as tx:
             tx.expunge(mailbox.index.live_rows()[:1])
         mailbox.compact(thorough=True)
-    worker.join(30)
+    worker.join(60)
     assert worker.exitcode == 0
     assert check_mailbox(mailbox.path) == check_mailbox(target.path) == []

@@ -3,11 +3,19 @@ from __future__ import annotations
 import os
 
 import numpy as np
+import pytest
 
 from mstore.mail.summary import ENVELOPE, PARTS, SEARCH, summarize
+from mstore.store import derived
 from mstore.store.append import NewMessage, append
+from mstore.store.copy import copy
 from mstore.store.mailbox import Mailbox
 from tests.kit.mail import make_content, make_messages
+
+
+@pytest.fixture(autouse=True, params=[derived.FEW_ROWS, 0], ids=["few by one", "all by windows"])
+def few_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(derived, "FEW_ROWS", request.param)
 
 
 def expected(numbers: list[int], slot: int) -> list[bytes]:
@@ -48,6 +56,21 @@ def test_damage_anywhere_is_noticed(mailbox: Mailbox) -> None:
         mailbox.rest()
         path.write_bytes(sound[:size])
         assert Mailbox(mailbox.path).derived(np.arange(4), [ENVELOPE, PARTS]) == wanted
+
+
+def test_damage_is_noticed_in_copies_as_well(mailbox: Mailbox, make_mailbox) -> None:
+    append(mailbox, make_messages(4))
+    path = mailbox.path / "derived"
+    sound = path.read_bytes()
+    wanted = [expected([1, 2, 4], slot) for slot in (ENVELOPE, PARTS)]
+    target = make_mailbox()
+    append(target, make_messages(1))
+    for number, at in enumerate(range(0, len(sound), 31)):
+        mailbox.rest()
+        path.write_bytes(sound[:at] + bytes([sound[at] ^ 0x11]) + sound[at + 1 :])
+        copy(np.array([0, 1, 3]), mailbox, target)
+        assert target.derived(np.arange(3) + 3 * number + 1, [ENVELOPE, PARTS]) == wanted
+    path.write_bytes(sound)
 
 
 def test_blobs_larger_than_a_window_are_read(mailbox: Mailbox) -> None:

@@ -6,12 +6,15 @@ import shutil
 import numpy as np
 import pytest
 
-from mstore.base.errors import LimitReached, NotFound
+from mstore.base.errors import Corrupt, LimitReached, NotFound
 from mstore.base.flags import SEEN
 from mstore.base.ids import AccountId
+from mstore.files.segment import HEADER_BYTES
 from mstore.store.append import append
 from mstore.store.mailbox import Mailbox
 from mstore.store.pool import Pool
+from mstore.store.search import find
+from mstore.store.searchkeys import Text
 from tests.kit.mail import make_content, make_message, make_messages
 
 
@@ -187,6 +190,25 @@ def test_memory_of_expunged_rows_is_given_back_between_users(
     pool.close()
 
 
+def test_read_many_notices_what_is_damaged(mailbox: Mailbox) -> None:
+    append(mailbox, make_messages(5))
+    place = int(mailbox.columns.offset[2])
+    rows = mailbox.view().rows
+    for at in (place - HEADER_BYTES, place, place + int(mailbox.columns.size[2]) - 1):
+        with open(mailbox.path / "messages.1", "r+b", buffering=0) as file:
+            file.seek(at)
+            octet = file.read(1)[0]
+            file.seek(at)
+            file.write(bytes([octet ^ 1]))
+            with pytest.raises(Corrupt):
+                list(mailbox.read_many(rows))
+            with pytest.raises(Corrupt):
+                find(mailbox, mailbox.view(), Text("NOWHERE", True))
+            file.seek(at)
+            file.write(bytes([octet]))
+    assert len(find(mailbox, mailbox.view(), Text("NOWHERE", True))) == 0
+
+
 def test_read_many_gives_windows_in_order(mailbox: Mailbox) -> None:
     append(mailbox, make_messages(50, size=100_000))
     rows = np.array([0, 1, 2, 5, 7, 30, 49])
@@ -204,6 +226,24 @@ def test_a_large_message_goes_through_in_pieces(mailbox: Mailbox) -> None:
     assert mailbox.read(1) == message.content
     assert b"".join(mailbox.chunks(1, 100, 1 << 20)) == message.content[100 : 100 + (1 << 20)]
     assert mailbox.read(2) == make_content(3)
+
+
+def test_readers_of_pieces_do_not_mix_them_up(mailbox: Mailbox) -> None:
+    """Each has a buffer of its own, in which a piece stays as it is until that reader asks for the next."""
+    contents = [make_content(number, 700_000) for number in (1, 2)]
+    append(mailbox, make_messages(2, size=700_000))
+    found: list[list[bytes]] = [[], []]
+    pairs = zip(mailbox.views(0), mailbox.views(1), strict=True)
+    for pair in pairs:
+        for pieces, view in zip(found, pair, strict=True):
+            pieces.append(bytes(view))
+    assert [b"".join(pieces) for pieces in found] == contents
+    half = mailbox.views(0)
+    first = bytes(next(half))
+    half.close()
+    assert first == contents[0][: len(first)], "what was begun is left"
+    assert b"".join(map(bytes, mailbox.views(1, 5, 600_000))) == contents[1][5:600_005]
+    assert list(mailbox.views(0, len(contents[0]))) == list(mailbox.views(0, 10, 0)) == []
 
 
 def test_segments_roll(mailbox: Mailbox) -> None:

@@ -3,6 +3,7 @@
 import random
 
 import numpy as np
+import pytest
 
 from mstore.base.numset import parse_numset
 from mstore.files.expunges import MOST
@@ -127,3 +128,29 @@ def test_intersections_by_model() -> None:
             lists.append(np.array(ends, np.int64).reshape(-1, 2))
         both = intersect(*lists)
         assert uids(both) == sorted(set(uids(lists[0])) & set(uids(lists[1])))
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_session_that_lags_behind_by_model(mailbox: Mailbox, seed: int, remembers: bool) -> None:
+    chance = random.Random(seed)
+    append(mailbox, make_messages(60))
+    old = mailbox.view()
+    history: list[tuple[int, int]] = []
+    for row in chance.sample(range(60), 40):
+        history.append((expunge(mailbox, row), row + 1))
+        if chance.random() < 0.1:
+            old.pending(True)
+        if chance.random() < 0.1:
+            append(mailbox, make_messages(2, 100))
+    if not remembers:
+        mailbox.index.expunges.forget(mailbox.highest_modseq)
+    known = set(chance.sample(range(1, 80), 50))
+    there = set(mailbox.view().uids.tolist()) | set(old.uids.tolist())
+    for since in (0, history[5][0], history[30][0], mailbox.highest_modseq - 1):
+        lost = {uid for modseq, uid in history if modseq > since}
+        if not remembers:
+            lost = set(range(1, mailbox.uid_next))
+        numbers = ",".join(map(str, sorted(known))).encode()
+        assert gone(old, since) == sorted(lost - there)
+        assert gone(old, since, numbers, above=9) == sorted(uid for uid in lost & known - there if uid > 9)

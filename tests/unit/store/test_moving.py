@@ -6,7 +6,6 @@ import os
 import resource
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,17 +19,10 @@ from mstore.store.append import NewMessage, append
 from mstore.store.checkaccount import check_account
 from mstore.store.store import Store
 from tests.kit.dying import Quick, close_files_under, run_and_die
+from tests.kit.record import Record
 
 ID = AccountId("0123456789abcdef")
 NAMES = ("INBOX", "Lists", "Lists/python", "Grüße")
-
-
-@dataclass(frozen=True)
-class Record:
-    mailstore: str
-    id: AccountId = ID
-    quota_bytes: int | None = None
-    quota_messages: int | None = None
 
 
 class Site:
@@ -39,7 +31,7 @@ class Site:
     def __init__(self, path: Path) -> None:
         self.mailstores = {"main": path / "main", "second": path / "second"}
         self.path = path
-        self.record = Record("main")
+        self.record = Record(ID, "main")
         for mailstore in self.mailstores.values():
             mailstore.mkdir(exist_ok=True)
 
@@ -55,7 +47,7 @@ class Site:
         store.close()
 
     def switch(self, mailstore: str) -> None:
-        self.record = Record(mailstore)
+        self.record = Record(ID, mailstore)
 
     def home(self, mailstore: str | None = None) -> Path:
         return self.mailstores[mailstore or self.record.mailstore] / ID[:2] / ID
@@ -251,7 +243,7 @@ def test_a_switch_that_fails_leaves_all_as_it_was(site: Site) -> None:
 
 def test_an_account_that_is_elsewhere_than_the_database_says_is_not_touched(site: Site) -> None:
     site.move("second")
-    site.record = Record("main")  # a database restored from an old backup
+    site.record = Record(ID, "main")  # a database restored from an old backup
     with pytest.raises(Corrupt, match="should be at"):
         site.store().settle(site.record)
     assert check_account(site.home("second"), ID) == []
@@ -287,7 +279,7 @@ def test_it_may_die_at_any_step_and_is_finished_by_the_next(site: Site) -> None:
             shutil.rmtree(mailstore)
         shutil.copytree(template, site.mailstores["main"])
         site.mailstores["second"].mkdir()
-        site.record = Record("main")
+        site.record = Record(ID, "main")
         held = site.store().account(site.record).open("INBOX")  # by a worker that knows nothing of this
         system = run_and_die(lambda: site.move("second"), last)
         wanted = {name: (validity, list(texts)) for name, (validity, texts) in expected.items()}

@@ -104,13 +104,17 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
         ]
         for worker in workers:
             worker.start()
-        time.sleep(0.15 + number * 0.01)
+        begun = b""
+        while begun.count(b"\n") < 4:
+            begun += os.read(reader, 4096)
+        time.sleep(0.05 + number * 0.01)
         for worker in workers:
             os.kill(worker.pid, signal.SIGKILL)
             worker.join()
         os.close(writer)
         with os.fdopen(reader, "rb") as file:
-            acknowledged.update(tuple(map(int, line.split())) for line in file.read().splitlines())
+            lines = (begun + file.read()).splitlines()
+        acknowledged.update(tuple(map(int, line.split())) for line in lines)
         if number % 2:
             append(mailbox, [make_message(1)])
     assert len(acknowledged) > 20
@@ -175,6 +179,7 @@ class Cooperative:
         self.pool = ThreadPool(4)
     def call(self, function, *args):
         return self.pool.apply(function, args)
+    call_briefly = call
     def sleep(self, seconds):
         gevent.sleep(seconds)
     def breathe(self):
@@ -219,7 +224,7 @@ def session(number):
             mailbox.rest()
 
 sessions = [gevent.spawn(session, number) for number in range(20)]
-gevent.joinall(sessions, raise_error=True, timeout=30)
+gevent.joinall(sessions, raise_error=True, timeout=90)
 assert all(session.successful() for session in sessions)
 gevent.sleep(0.2)
 fresh = Mailbox(mailbox.path)
@@ -241,7 +246,7 @@ def test_sessions_that_yield_while_the_lock_is_held(tmp_path: Path) -> None:
         [sys.executable, "-c", COOPERATIVE, str(mailbox.path)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +23,9 @@ from mstore.store.quota import Limits, Usage
 from mstore.store.store import Store
 from tests.kit.dying import Quick, close_files_under, run_and_die
 from tests.kit.faults import Faults
+from tests.kit.record import Record
 
 ID = AccountId("0a" * 8)
-
-
-@dataclass(frozen=True)
-class Record:
-    id: AccountId = ID
-    mailstore: str = "main"
-    quota_bytes: int | None = None
-    quota_messages: int | None = None
 
 
 def message(size: int) -> NewMessage:
@@ -261,7 +253,7 @@ def test_a_mailbox_that_is_deleted_while_it_cannot_be_removed_counts_no_more(
         raise Busy("somebody is writing to it")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mstore.store.account.remove_mailbox", busy)
+        patch.setattr("mstore.store.directory.remove_mailbox", busy)
         account.delete("Big")
     assert other.usage() == (0, 0)
     append(doomed, [message(50)], over_quota=True)  # he had begun before, and does not know yet

@@ -108,6 +108,22 @@ def test_a_view_left_far_behind_is_told_all_the_same(mailbox: Mailbox) -> None:
     assert view.uids.tolist() == [uid for uid in range(1, 21) if uid not in (4, 16)]
 
 
+def test_one_message_is_found_as_many_are(mailbox: Mailbox) -> None:
+    append(mailbox, make_messages(6))
+    whole = mailbox.view(recent=False)
+    expunge(mailbox, 1, 4)
+    shorter = mailbox.view(recent=False)
+    for view in (whole, shorter):
+        for number in range(1, 9):
+            for uid in (False, True):
+                numbers = NumSet([(number, number)])
+                rows = view.rows_of_uids(numbers) if uid else view.rows_of_seqs(numbers)
+                seq = view.find(number, uid)
+                assert [seq] == (view.seqs_of_rows(rows).tolist() or [0])
+                if seq:
+                    assert view.row_of_seq(seq) == rows.item()
+
+
 def test_recent_belongs_to_the_first_who_is_told(mailbox: Mailbox) -> None:
     append(mailbox, make_messages(2))
     examine = mailbox.view(recent=False)
@@ -122,6 +138,7 @@ def test_recent_belongs_to_the_first_who_is_told(mailbox: Mailbox) -> None:
     assert second.recent_mask(np.arange(3)).tolist() == [False, False, True]
     assert first.recent_mask(np.arange(3)).tolist() == [True, True, False]
     assert second.recent_from == 3
+    assert [second.is_recent(uid) for uid in (1, 2, 3, 4)] == [False, False, True, False]
     other = Mailbox(mailbox.path)
     assert other.view(recent=True).recent_count == 0, "the claim is in the journal"
 

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Any
 
+import gevent
+
 from mstore.base import blocking
 from mstore.base.log import Log
 from mstore.base.options import Settings
@@ -25,6 +27,7 @@ class EchoSession:
         self.service = service
         self.idle = False
         self.user: str | None = None
+        self.on_login: Any = None
         self.stopped = False
 
     def run(self) -> None:
@@ -47,13 +50,18 @@ class EchoSession:
 
     def obey(self, word: bytes) -> bool:
         self.service.counters.add("commands")
+        if word in (b"slow", b"stuck", b"penalty"):
+            self.stream.write(b"begun\n")
+            self.stream.flush()
         if word == b"fail":
             raise ValueError("as asked")
         if word == b"hang":
             time.sleep(3600)
         if word == b"slow":
-            blocking.sleep(1.0)
+            gevent.sleep(1.0)
         if word == b"stuck":
+            gevent.sleep(3600)
+        if word == b"penalty":
             blocking.sleep(3600)
         if word == b"tls":
             self.stream.write(b"go\n")

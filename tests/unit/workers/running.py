@@ -16,17 +16,12 @@ from typing import IO, TypeVar
 import psutil
 
 from mstore.accounts.database import SCHEMAS, create_database
+from tests.kit.instance import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 T = TypeVar("T")
 
-PATIENCE_S = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+PATIENCE_S = 40.0
 
 
 def wait_for(find: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
@@ -118,6 +113,14 @@ def read_line(sock: socket.socket) -> bytes:
             break
         line += data
     return line
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, and not only what nobody has reaped of it."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def greet(port: int) -> tuple[socket.socket, int]:

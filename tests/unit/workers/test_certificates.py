@@ -105,7 +105,7 @@ def test_a_handshake_may_take_so_long_and_no_longer(tmp_path: Path) -> None:
                                         tls_key=Path({str(pair.key)!r})))
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        hello = b"\\x16\\x03\\x01\\x02\\x00\\x01\\x00\\x01\\xfc\\x03\\x03"
+        hello = b"\\x16\\x03\\x01\\x02\\x00\\x01\\x00\\x01\\xfc\\x03\\x03" + bytes(400)
 
         def drip():
             for byte in hello:
@@ -118,6 +118,6 @@ def test_a_handshake_may_take_so_long_and_no_longer(tmp_path: Path) -> None:
         try:
             connections.start_tls(Transport(sock), context)
         except OSError as error:
-            print(type(error).__name__, error, time.monotonic() - began < 1.5)
+            print(type(error).__name__, error, time.monotonic() - began < 40)
     """)
     assert out == "TimeoutError timed out True\n"

@@ -82,3 +82,30 @@ def test_the_connections_of_a_worker_that_died_count_no_more() -> None:
     crowd.clear(0)
     assert door.enter(1, ONE) is None
     assert crowd.door(0, limits).enter(1, ONE) is not None
+
+
+def test_a_user_has_so_many_sessions_over_all_workers() -> None:
+    crowd = Crowd(3)
+    doors = [crowd.door(row, settings(imapd_connections_per_user=4)) for row in range(3)]
+    assert [doors[number % 3].admit("joe") for number in range(6)] == [True] * 4 + [False] * 2
+    assert all(door.admit("ann") for door in doors)
+    doors[1].dismiss("joe")
+    assert doors[2].admit("joe") and not doors[0].admit("joe")
+    crowd.clear(2)
+    assert doors[0].admit("joe") and doors[0].admit("joe") and not doors[0].admit("joe")
+
+
+def test_many_other_users_do_not_count_as_one() -> None:
+    door = Crowd(1).door(0, settings(imapd_connections_per_user=3))
+    assert sum(not door.admit(str(number)) for number in range(2000)) == 0
+
+
+def test_without_a_limit_users_are_counted_all_the_same() -> None:
+    """A reload may bring a limit."""
+    crowd = Crowd(2)
+    before, after = crowd.door(0, settings(imapd_connections_per_user=0)), None
+    assert all(before.admit("joe") for _ in range(5))
+    after = crowd.door(1, settings(imapd_connections_per_user=5))
+    assert not after.admit("joe")
+    before.dismiss("joe")
+    assert after.admit("joe")

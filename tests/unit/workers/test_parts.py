@@ -16,8 +16,10 @@ from mstore.base.values import Address
 from tests.unit.workers.running import ROOT, free_port
 from workers.arguments import read_arguments
 from workers.checks import describe_denial, refuse_missing
-from workers.listeners import bind_tcp, bind_unix, close_unix, format_name
+from workers.inherited import Inherited, lent_fds, show_bound
+from workers.listeners import bind_unix, close_unix, open_tcp, share_out
 from workers.parent import EX_REFUSED, Lines, Parent, Refused, refuse
+from workers.places import TcpPlace
 from workers.privileges import Identity, open_log, prepare_directories
 from workers.scoreboard import COUNTERS, FIELDS, Scoreboard
 from workers.statistics import append_block, format_block
@@ -83,19 +85,55 @@ def test_refusing_tells_everybody(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "imapd: one\nimapd: two\n"
 
 
+def place(host: str, port: int, wanted: int = 1) -> TcpPlace:
+    return TcpPlace("imapd-listen", Address(host, port), wanted)
+
+
 def test_several_sockets_share_one_tcp_port() -> None:
     port = free_port()
-    first = bind_tcp("imapd-listen", Address("127.0.0.1", port))
-    second = bind_tcp("imapd-listen", Address("127.0.0.1", port))
-    assert format_name(first[0]) == format_name(second[0]) == f"127.0.0.1:{port}"
-    assert first[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    for sock in first + second:
+    [sockets] = open_tcp(place("127.0.0.1", port, 2), Inherited())
+    assert [show_bound(sock) for sock in sockets] == [f"127.0.0.1:{port}"] * 2
+    assert all(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for sock in sockets)
+    assert share_out(sockets, 2) == [[sockets[0]], [sockets[1]]]
+    for sock in sockets:
         sock.close()
+
+
+def test_sockets_that_are_there_are_used_and_completed() -> None:
+    port = free_port()
+    [had] = open_tcp(place("127.0.0.1", port, 2), Inherited())
+    other = socket.socket()
+    other.bind(("127.0.0.1", 0))
+    inherited = Inherited([*had, other])
+    [found] = open_tcp(place("127.0.0.1", port, 3), inherited)
+    assert found[:2] == had and len(found) == 3
+    assert share_out(found, 2) == [[found[0], found[2]], [found[1]]]
+    assert open_tcp(place("127.0.0.1", other.getsockname()[1], 4), inherited) == [[other]]
+    assert share_out([other], 3) == [[other]] * 3
+    for sock in (*found, other):
+        sock.close()
+
+
+def test_what_a_service_manager_lends_is_taken_from_the_environment() -> None:
+    environment = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "a:b", "HOME": "/"}
+    assert lent_fds(environment) == range(3, 5) and environment == {"HOME": "/"}
+    for wrong in ({"LISTEN_PID": "1", "LISTEN_FDS": "2"}, {"LISTEN_PID": str(os.getpid())}, {},
+                  {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "-2"}):  # fmt: skip
+        assert not lent_fds(dict(wrong))
+
+
+def test_what_is_lent_and_does_not_listen_is_said(tmp_path: Path) -> None:
+    with socket.socket() as silent, (tmp_path / "file").open("w") as file:
+        silent.bind(("127.0.0.1", 0))
+        found = Inherited()
+        found._adopt(os.dup(silent.fileno()))
+        found._adopt(os.dup(file.fileno()))
+    assert "Accept=no is needed" in found.strange[0] and "Socket operation" in found.strange[1]
 
 
 def test_a_star_is_reached_over_both_families() -> None:
     port = free_port()
-    [sock] = bind_tcp("imapd-listen", Address("*", port))
+    [[sock]] = open_tcp(place("*", port), Inherited())
     sock.listen()
     for host in ("127.0.0.1", "::1"):
         try:
@@ -111,7 +149,7 @@ def test_a_star_is_reached_over_both_families() -> None:
 
 def test_a_name_that_does_not_resolve_is_refused() -> None:
     with pytest.raises(Refused, match=r"imapd-listen: cannot listen on no\.such\.host\.invalid:1143"):
-        bind_tcp("imapd-listen", Address("no.such.host.invalid", 1143))
+        open_tcp(place("no.such.host.invalid", 1143), Inherited())
 
 
 def test_unix_socket_replaces_a_dead_one_but_nothing_else(tmp_path: Path) -> None:

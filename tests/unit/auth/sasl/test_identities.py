@@ -10,6 +10,7 @@ from mstore.auth.judge import Grant
 from mstore.auth.sasl.mechanism import Failed
 from mstore.base.errors import Unavailable
 from tests.kit.exchanging import Site
+from tests.kit.loglines import logged
 
 
 def code_of(found: object) -> str:
@@ -48,10 +49,10 @@ def test_a_certificate_that_is_nobodys(site: Site) -> None:
 # ANONYMOUS
 
 
-def test_anybody_may_be_nobody(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO"):
+def test_anybody_may_be_nobody(site: Site) -> None:
+    with logged() as lines:
         assert site.carry_on("ANONYMOUS", initial=b"sirhc") == (Grant(None, "anonymous"), [])
-    assert "'sirhc'" in caplog.text and "192.0.2.1" in caplog.text
+    assert lines == [("info", {"event": "anonymous", "peer": "192.0.2.1", "trace": "sirhc"})]
     for trace in (b"x" * 256, b"a\nb", b"\xff"):
         assert code_of(site.carry_on("ANONYMOUS", initial=trace)[0]) == "MALFORMED"
 

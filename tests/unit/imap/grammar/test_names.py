@@ -141,8 +141,8 @@ def test_patterns_match_what_the_plain_expression_matches(pattern: str, name: st
 
 def test_no_pattern_takes_for_ever() -> None:
     name = "a" * 900
-    start = time.perf_counter()
+    start = time.process_time()
     assert not compile_pattern("*a" * 400 + "*b")(name)
     assert not compile_pattern("%a" * 400 + "%b")(name)
     assert not compile_pattern("*a%" * 300 + "b")(name)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

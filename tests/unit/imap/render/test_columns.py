@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from mstore.imap.render.columns import decimal_groups, format_date_time, format_date_times, format_decimals
+from mstore.imap.render.columns import (
+    decimal_groups,
+    format_date_time,
+    format_date_times,
+    format_decimals,
+    join_decimals,
+)
 
 
 def decimals(values: "np.ndarray[tuple[int], np.dtype[np.uint32]]") -> list[bytes]:
@@ -17,6 +23,17 @@ def test_decimals(dtype: type, top: int) -> None:
     edges = (0, 10, 100, 1000, 10**4, 10**7, 10**8, 10**9, top)
     values = sorted({edge + step for edge in edges for step in (-1, 0, 1) if 0 <= edge + step <= top})
     assert decimals(np.array(values, dtype=dtype)) == [b"%d" % value for value in values]
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.int64])
+@pytest.mark.parametrize("step", [1, 7, 1_000_003])
+@pytest.mark.parametrize("ascending", [True, False])
+def test_numbers_are_joined_in_any_order(dtype: type, step: int, ascending: bool) -> None:
+    edges = [np.arange(max(0, edge - 50), edge + 50) * step for edge in (0, 100, 1000, 99_999)]
+    values = np.unique(np.concatenate([*edges, [2**32 - 1]])).clip(max=2**32 - 1).astype(dtype)
+    values = np.unique(values) if ascending else values[::-1]
+    for some in (values, values[:1], values[:0], values[40:90]):
+        assert join_decimals(some, b" ") == b"".join(b" %d" % value for value in some.tolist())
 
 
 def test_dates_are_fixed_width_and_in_utc() -> None:

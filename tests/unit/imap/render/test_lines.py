@@ -48,6 +48,8 @@ def test_a_vector_is_told_like_each_row_alone(view: View, items: tuple[bytes, ..
     assert b"".join(lines.whole(seqs, rows)) == each(lines, view)
     beginnings = lines.beginnings(seqs, rows)
     assert b"".join(text + b")\r\n" for text in beginnings) == each(lines, view)
+    some = slice(20, 20 + FEW_ROWS)
+    assert lines.beginnings(seqs[some], rows[some]) == beginnings[some]
     assert len(rows) == 97 and lines.empty == (not items)
 
 

@@ -43,8 +43,8 @@ class Failing:
             raise self._error
         return self._mailbox.read(row, offset, length)
 
-    def chunks(self, row: int, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        for piece in self._mailbox.chunks(row, offset, length):
+    def views(self, row: int, offset: int = 0, length: int | None = None) -> Iterator[memoryview]:
+        for piece in self._mailbox.views(row, offset, length):
             if row == self._row:
                 yield piece[: self._good_bytes]
                 raise self._error
@@ -62,7 +62,7 @@ class Failing:
 def answer(mailbox: Any, view: View, items: bytes) -> tuple[Messages, list[bytes]]:
     sent: list[bytes] = []
     result = Messages(Program(parse_fetch_items(Cursor(items))), mailbox, view, uid=False)
-    result.send(view.seqs_of_rows(view.rows), view.rows, sent.append)
+    result.send(view.seqs_of_rows(view.rows), view.rows, lambda data: sent.append(bytes(data)))
     return result, sent
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mstore.imap.grammar.fetchitems import FetchItem, Section
-from mstore.imap.render.section import MANY_END, Fields, SectionItem, legal_bytes
+from mstore.imap.render.section import MANY_END, Fields, SectionItem, legal_bytes, legal_view
 from mstore.mail.header import pick_fields
 from tests.kit.museum import exhibits
 
@@ -91,3 +91,6 @@ def test_partials_are_truncated(partial: tuple[int, int] | None, cut: tuple[int,
 
 def test_nul_is_never_sent_in_a_literal() -> None:
     assert legal_bytes(b"a\0b\0") == b"a\x80b\x80"
+    assert legal_view(memoryview(b"a\0b\0")[1:]) == b"\x80b\x80"
+    untouched = memoryview(b"\0ab\xff")[1:]
+    assert legal_view(untouched) is untouched
