@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -19,8 +20,9 @@ from workers.scoreboard import Slot
 from workers.transport import connect_unix
 
 SLOW_POLL_S = 5.0
+"""How often changes are looked for that nobody tells of."""
 REST_S = 10.0
-"""How long a mailbox that is selected and not used keeps its descriptors, at most."""
+"""How often the mailboxes of idle sessions give up their descriptors: there may be thousands."""
 
 
 def make_service(settings: Settings, context: Any, slot: Slot, log: Log) -> Service:
@@ -33,7 +35,8 @@ def make_service(settings: Settings, context: Any, slot: Slot, log: Log) -> Serv
     if settings.audit_log:
         store.auditor = Auditor(log, store, accounts, settings.audit_log, settings.audit_messages)
     gevent.spawn_raw(follow_changes, store, log)
-    gevent.spawn_raw(rest_often, store, log)
+    gevent.spawn_raw(often, SLOW_POLL_S, store.notifier.poll_all, "notification-failed", log)
+    gevent.spawn_raw(often, REST_S, store.rest, "rest-failed", log)
     authenticate = AuthClient(settings.ipc_path("authproxyd-sasl"), own_offers(settings), connect_unix)
     gevent.spawn_raw(authenticate.learn)
     return Service(
@@ -48,7 +51,7 @@ def make_service(settings: Settings, context: Any, slot: Slot, log: Log) -> Serv
 
 
 def follow_changes(store: Store, log: Log) -> None:
-    """Hand on what other processes change: at once where the system tells, slowly where it does not."""
+    """Hand on what other processes change as soon as the system tells of it."""
     notifier = store.notifier
     noticed = Event()
     watchers = []
@@ -61,22 +64,20 @@ def follow_changes(store: Store, log: Log) -> None:
     if notifier.fileno() >= 0:
         poll(notifier.fileno())
     while True:
+        noticed.wait()
+        noticed.clear()
         try:
-            if noticed.wait(SLOW_POLL_S):
-                noticed.clear()
-                notifier.handle()
-            else:
-                notifier.poll_all()
+            notifier.handle()
         except Exception as error:
             log.exception("notification-failed", error)
             gevent.sleep(SLOW_POLL_S)
 
 
-def rest_often(store: Store, log: Log) -> None:
-    """Let the mailboxes of idle sessions have no descriptors open: there may be thousands."""
+def often(every_s: float, act: Callable[[], object], failed: str, log: Log) -> None:
+    """Do something again and again, whatever becomes of it; ``failed`` is the event of a fault."""
     while True:
-        gevent.sleep(REST_S)
+        gevent.sleep(every_s)
         try:
-            store.rest()
+            act()
         except Exception as error:
-            log.exception("rest-failed", error)
+            log.exception(failed, error)

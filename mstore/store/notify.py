@@ -93,8 +93,9 @@ class Notifier:
     def poll_all(self) -> None:
         """Refresh every mailbox that somebody listens to, and look at what else is followed."""
         for mailbox in list(self._watched):
-            self._refresh(mailbox)
-            blocking.breathe()
+            if mailbox in self._watched:  # others have run since
+                self._refresh(mailbox)
+                blocking.breathe()
         self.traces.poll()
 
     def _refresh(self, mailbox: Mailbox) -> None:

@@ -138,8 +138,8 @@ class Traces:
         self._count += 1
         thorough = not self._count % RARELY
         for trace in list(self._by_path.values()):
-            if trace.number is not None and not thorough:
-                continue
+            if not trace.bells or (trace.number is not None and not thorough):
+                continue  # others have run since the list was made
             before, trace.seen = trace.seen, trace.stamp()
             if trace.seen is None or trace.seen != before:
                 trace.ring()

@@ -4,6 +4,7 @@ import functools
 import select
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from mstore.files.inotify import Inotify
 from mstore.store.append import append
 from mstore.store.mailbox import Mailbox
 from mstore.store.notify import Notifier
+from mstore.store.traces import JOURNALS, RARELY, Traces
 from tests.kit.mail import make_message
 
 
@@ -87,6 +89,45 @@ def test_the_slow_poll_finds_what_inotify_missed(mailbox: Mailbox) -> None:
     assert heard == []
     notifier.poll_all()
     assert heard == [1]
+
+
+def test_the_slow_poll_leaves_alone_what_is_closed_meanwhile(mailbox: Mailbox) -> None:
+    refreshed: list[Mailbox] = []
+
+    class Here(Mailbox):
+        def refresh(self) -> None:
+            refreshed.append(self)
+            super().refresh()
+
+    notifier = Notifier()
+    first, second = Here(mailbox.path, notifier), Here(mailbox.path, notifier)
+    for here in (first, second):
+        here.refresh()
+    first.listen(second.close)
+    second.listen(lambda: None)
+    append(mailbox, [make_message(1)])
+    refreshed.clear()
+    notifier.poll_all()
+    assert refreshed == [first]
+    first.close()
+    notifier.close()
+
+
+def test_the_slow_poll_begins_to_watch_only_what_is_still_followed(tmp_path: Path) -> None:
+    opened: list[None] = []
+    traces = Traces(lambda: opened.append(None))
+    for _ in range(RARELY - 1):
+        traces.poll()
+    here, there = f"{tmp_path}/here", f"{tmp_path}/there"
+
+    def ignore(path: str) -> None:
+        pass
+
+    traces.follow(here, JOURNALS, lambda path: traces.unfollow(there, ignore))
+    traces.follow(there, JOURNALS, ignore)
+    opened.clear()
+    traces.poll()
+    assert len(opened) == 1
 
 
 def test_an_instance_is_taken_with_the_first_watch(mailbox: Mailbox, instance: None) -> None:
