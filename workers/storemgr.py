@@ -422,11 +422,11 @@ class Storemgr:
             self.log.info("certificates-changed")
             self._hand_over(handover.RENEW)
         up, wanted = sum(managed.ready for managed in self.daemons), len(self.daemons)
+        self._show(f"{up}" if up == wanted else f"{up} of {wanted}")
         if up == wanted and not self._told:
             self._told = True
             self.parent.tell("ready")
             self.manager.ready()
-        self._show(f"{up}" if up == wanted else f"{up} of {wanted}")
         is_renewing = self._reload is not None or self._upgrade is not None or self._successor_s is not None
         is_changing = up < wanted or is_renewing or self.certificates.is_changing
         is_hasty = 0 < self.manager.every_s < REST_S

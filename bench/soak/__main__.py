@@ -100,6 +100,10 @@ def soak(options: argparse.Namespace) -> Verdict:
             client.start()
         killer = Killer(store, options.seed)
         killer.run(options.kills, options.minutes * 60, clients)
+        wait_for(
+            lambda: ledger.counts["held"] >= options.held or any(client.failed for client in clients), 200,
+            lambda: f"{ledger.counts}",
+        )  # fmt: skip
         for client in clients:
             client.ending.set()
         for client in clients:
@@ -124,6 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="within what time [10]")
     parser.add_argument("--users", type=int, default=4, help="accounts in use [4]")
     parser.add_argument("--workers", type=int, default=2, help="workers of each daemon [2]")
+    parser.add_argument("--held", type=int, default=0, help="go on until so many messages are held [0]")
     parser.add_argument("--seed", type=int, default=1, help="of what is done and killed [1]")
     parser.add_argument("--ledger", default="/tmp/soak.ledger", help="the file of it [/tmp/soak.ledger]")
     parser.add_argument("--output", help="a file for the verdict as JSON")

@@ -14,13 +14,13 @@ from pathlib import Path
 from bench.clients import Address, Lmtp, Pop3, WrongAnswer
 from bench.clients import Imap as PlainImap
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 
 __all__ = ["LIMIT_S", "Imap", "Lmtp", "Pop3", "WrongAnswer", "closed", "raw", "wait_for_line"]
 
 
 class Imap(PlainImap):
-    """An IMAP connection whose reads end after half a minute."""
+    """An IMAP connection whose reads end after a minute."""
 
     def __init__(self, address: Address, user: str | None = None, password: str = "secret") -> None:
         super().__init__(address, LIMIT_S)

@@ -94,7 +94,7 @@ class Debian:
 
     def await_start(self) -> None:
         """Return when commands can be run in it."""
-        wait_for((self.path / "ready").exists, 60, lambda: "the Debian did not come up")
+        wait_for((self.path / "ready").exists, 120, lambda: "the Debian did not come up")
         self._inside = self._first_process()
 
     def _first_process(self) -> int:
@@ -135,7 +135,7 @@ class Debian:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**_ENVIRONMENT, **more},
-            timeout=300,
+            timeout=900,
         )
         return done.returncode, done.stdout.decode(errors="replace")
 

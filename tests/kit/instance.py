@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mstore.accounts.accounts import Accounts
@@ -95,7 +96,7 @@ class Instance:
         self._process = process
         self._sessions.add(process.pid)
 
-    def wait_ready(self, limit_s: float = 60.0) -> None:
+    def wait_ready(self, limit_s: float = 150.0) -> None:
         """Wait until IMAP, POP3, LMTP and authentication answer, and under storemgr all their workers."""
         wait_for(
             lambda: self.is_ready() and not self._is_incomplete(),
@@ -208,8 +209,10 @@ class Instance:
     def daemon_pid(self, daemon: str) -> int:
         """The process id in a daemon's lock file; 0 while there is none."""
         lock = self.ms_path / "run" / f"{daemon}.lock"
-        words = lock.read_text().split() if lock.exists() else []
-        return int(words[0]) if words else 0
+        with suppress(FileNotFoundError):
+            words = lock.read_text().split()
+            return int(words[0]) if words else 0
+        return 0
 
     def worker_pids(self, daemon: str) -> list[int]:
         """The workers of a daemon: its children."""
@@ -229,8 +232,15 @@ class Instance:
 
     def sockets(self, pid: int) -> list[str]:
         """The sockets that a process has open."""
-        links = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())
-        return [link for link in links if link.startswith("socket:")]
+        return [link for link in self.descriptors(pid).values() if link.startswith("socket:")]
+
+    def descriptors(self, pid: int) -> dict[int, str]:
+        """What the descriptors of a process lead to."""
+        links = {}
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # It has been closed since.
+                links[int(link.name)] = os.readlink(link)
+        return links
 
     def describe(self, pids: Sequence[int]) -> str:
         """Process ids with their titles."""
@@ -366,7 +376,8 @@ def _ports() -> Iterator[int]:
     """Ports below those that the system gives to clients, of which each process has its own."""
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    own = range(15_000 + number, 32_000, count)
+    clients = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    own = range(15_000 + number, min(clients, 32_000) if clients > 20_000 else 32_000, count)
     start = os.getpid() * 7 % len(own)
     yield from (*own[start:], *own[:start])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 import subprocess
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ import pytest
 
 from mstore.cli import rc
 from tests.kit.instance import Instance, runtime_user
+from tests.kit.notified import Notified
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="installs as the superuser")
@@ -29,16 +29,13 @@ def test_the_unit_starts_what_was_installed(make_store: Callable[..., Instance])
         return [f"{root}{word}" if word[0] == "/" else word for word in shlex.split(values[name])]
 
     environment = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(store.path / "notify")}
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(environment["NOTIFY_SOCKET"])
-        sock.settimeout(60)
+    with Notified(store.path / "notify") as manager:
         with open(store.log, "ab") as log:
             process = subprocess.Popen(
                 command("ExecStart"), env=environment, stdout=log, stderr=log, cwd="/", start_new_session=True
             )
         store.adopt(process)
-        while sock.recv(1000) != b"READY=1":
-            pass
+        manager.until("READY=1")
     assert store.is_ready()
     client = store.imap("joe")
     client.logout()

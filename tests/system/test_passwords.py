@@ -93,6 +93,9 @@ def test_authproxyd_changes_passwords_that_its_user_cannot_touch(make_store: Cal
     assert log_in(store, "joe", WORD)
     wait_for(lambda: scheme(store, "joe") == "argon2id", 60, lambda: "authproxyd could not change the file")
 
+    # It is told of when the file has come to rest.
+    wait_for(lambda: "event=keys-renewed" in store.log_text(), 60, store.log_text)
+
     directory = store.ms_path / "db" / "passwords"
     file = directory / "passwords.db"
     assert (directory.stat().st_uid, directory.stat().st_mode & 0o777) == (0, 0o700)
@@ -113,7 +116,7 @@ def test_authproxyd_changes_passwords_that_its_user_cannot_touch(make_store: Cal
     for what, action in tries.items():
         said = as_runtime_user(action)
         assert "Permission" in said or "unable to open" in said, f"the runtime user can {what}: {said}"
-    links = {int(link.name): os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    links = store.descriptors(pid)
     held = [number for number, path in links.items() if str(file) in path]
     assert list(links.values()).count(str(file)) == 2, "one to read and one to write"
     for number in held:
@@ -124,7 +127,7 @@ def test_authproxyd_changes_passwords_that_its_user_cannot_touch(make_store: Cal
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
 
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: store.daemon_pid("authproxyd") not in (0, pid), 30, lambda: "authproxyd is not back")
+    wait_for(lambda: store.daemon_pid("authproxyd") not in (0, pid), 60, lambda: "authproxyd is not back")
     assert log_in(store, "ann", WORD)
     wait_for(lambda: scheme(store, "ann") == "argon2id", 60, lambda: "not after a kill")
     assert log_in(store, "joe", WORD) and not log_in(store, "joe", "wrong")
@@ -141,7 +144,7 @@ def test_authproxyd_refuses_a_directory_of_passwords_that_is_not_private(
     directory = store.ms_path / "db" / "passwords"
     os.chown(directory, runtime_user().pw_uid, -1)
     process = store.spawn("authproxyd")
-    assert process.wait(20) not in (0, None)
+    assert process.wait(60) != 0
     assert f"{directory} must belong to" in store.log_text()
 
 

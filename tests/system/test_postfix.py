@@ -169,7 +169,7 @@ def _wait_for_messages(mta: Postfix, store: Instance, user: str, count: int, mai
     client = store.imap(user)
     wait_for(
         lambda: client.select(mailbox) >= count,
-        30,
+        90,
         lambda: f"{user} has not got {count} messages:\n{mta.log_text()[-2000:]}",
     )
     client.logout()
@@ -217,7 +217,7 @@ def test_postfix_comes_by_tcp_and_logs_in(make_store: Callable[..., Instance], t
     try:
         mta.command("start")
         mta.send("zoe@test.example", ["joe@test.example"], b"From: zoe@test.example\nSubject: x\n\nx\n")
-        wait_for(lambda: "status=" in mta.log_text(), 30, mta.log_text)
+        wait_for(lambda: "status=" in mta.log_text(), 90, mta.log_text)
         assert "status=sent (250 2.1.5 <joe@test.example> delivered)" in mta.log_text()
         client = store.imap("joe")
         client.select()

@@ -23,8 +23,8 @@ def deliver(path: Path, user: str, times: int) -> list[bytes]:
         for _ in range(times):
             to = b"RCPT TO:<%b@test.example>\r\n" % user.encode()
             client.sendall(b"MAIL FROM:<a@b.example>\r\n" + to + b"DATA\r\n")
-            while not lines.readline().startswith(b"354 "):
-                pass
+            while not (line := lines.readline()).startswith(b"354 "):
+                assert line, "closed"
             client.sendall(BODY + b".\r\n")
             found.append(b" ".join(lines.readline().split(b" ")[:2]))
     return found

@@ -54,7 +54,7 @@ def test_configtest_shows_every_error_with_its_line_and_the_nearest_name(
         assert all(word in line for word in words), line
     assert "Traceback" not in said
     process = store.spawn("storemgr")
-    assert process.wait(20) != 0
+    assert process.wait(60) != 0
     assert "imapd-lisen" in store.log_text() and "Traceback" not in store.log_text()
     assert not store.pids()
 

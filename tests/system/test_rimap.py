@@ -156,14 +156,14 @@ def test_a_server_that_does_not_answer_delays_nobody_else(make_store: Callable[.
                 waiting.append(connection)
             time.sleep(0.5)
             took = []
-            for password in ("secret", "secret", "secret"):
+            for _ in range(7):
                 began_s = time.monotonic()
-                assert ask(store, "joe", password).ok
+                assert ask(store, "joe", "secret").ok
                 took.append(time.monotonic() - began_s)
-            assert sorted(took)[1] < 2 and max(took) < 8, f"as long as who waits for the other server: {took}"
+            assert sorted(took)[3] < 2 and max(took) < 14, f"as long as who waits for the other: {took}"
             began_s = time.monotonic()
             assert not ask(store, "joe", "wrong").ok
-            assert time.monotonic() - began_s < 8
+            assert time.monotonic() - began_s < 14
             answers = set()
             for connection in waiting:
                 connection.settimeout(40)

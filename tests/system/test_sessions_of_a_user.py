@@ -24,7 +24,10 @@ def log_in(store: Instance, user: str) -> tuple[socket, bytes]:
 
 def is_let_in(store: Instance, user: str) -> bool:
     """Whether one more session is possible; it is ended at once."""
-    connection, answer = log_in(store, user)
+    try:
+        connection, answer = log_in(store, user)
+    except ConnectionError:
+        return False  # A worker had taken it that has just been killed.
     connection.close()
     return answer.startswith(b"a OK")
 

@@ -8,11 +8,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from bench.corpus import message
 from tests.kit.instance import DAEMONS, SERVICES, Instance, title, wait_for
+
+
+def is_titled(pid: int, daemon: str) -> bool:
+    """Whether a process shows what it is."""
+    return title(pid).startswith(f"m-store: {daemon}")
 
 
 def test_sighup_appends_the_statistics_of_all_workers(store: Instance) -> None:
@@ -73,9 +79,10 @@ def test_every_daemon_runs_alone(make_store: Callable[..., Instance]) -> None:
     client.logout()
     for daemon, process in alone.items():
         assert store.daemon_pid(daemon) == process.pid
-        assert title(process.pid).startswith(f"m-store: {daemon}")
+        # It has its title when all of its workers are ready, of which one was enough to answer.
+        wait_for(partial(is_titled, process.pid, daemon), 60, partial(title, process.pid))
         process.terminate()
-        assert process.wait(20) == 0, daemon
+        assert process.wait(60) == 0, daemon
     store.assert_gone()
     store.assert_log_clean()
     store.assert_sound()

@@ -105,6 +105,6 @@ def test_a_daemon_alone_uses_them_too(make_store: Callable[..., Instance], daemo
         store.imap("joe").logout()
     for one in (process, *others):
         one.terminate()
-        assert one.wait(30) == 0
+        assert one.wait(60) == 0
     store.assert_gone()
     store.assert_log_clean()

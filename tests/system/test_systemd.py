@@ -12,6 +12,7 @@ import pytest
 
 from tests.kit.debian import HOST, Booted, NotBooted, why_not_booted
 from tests.kit.installed import CONFIG, MSADM, RC, USERS, add_users, configure, curl, install
+from tests.kit.instance import wait_for
 from tests.kit.pages import block
 
 pytestmark = [
@@ -75,7 +76,10 @@ def test_started_reloaded_upgraded_and_stopped(running: Booted) -> None:
     running.run("systemctl reload m-store")
     assert "upgraded to" in running.run(f"{RC} upgrade")
     assert (shown(running, "MainPID"), shown(running, "ActiveState")) == (main, "active")
-    assert set(running.run("pgrep -f 'm-store: imapd worker'").split()).isdisjoint(workers)
+    wait_for(
+        lambda: set(running.run("pgrep -f 'm-store: imapd worker'").split()).isdisjoint(workers), 60,
+        lambda: running.run("ps axo pid,args"),
+    )  # fmt: skip
     assert "INBOX" in curl(running, "joe", f"imaps://{HOST}/")
     running.run("systemctl stop m-store")
     assert processes(running) == set()

@@ -19,7 +19,10 @@ import pytest
 
 from bench.corpus import message
 from tests.kit.instance import DAEMONS, ROOT, Instance, free_port, title, wait_for
+from tests.kit.notified import Notified
 from tests.system.test_sessions_of_a_user import is_let_in
+
+pytestmark = pytest.mark.timeout(900)
 
 
 def another_version(store: Instance, name: str = "next") -> Path:
@@ -36,7 +39,7 @@ def upgrade(store: Instance, root: Path = ROOT) -> subprocess.CompletedProcess[s
     """The upgrade to what is in this directory, by its own program."""
     return subprocess.run(
         [sys.executable, "-m", "mstore.cli.rc", "-f", str(store.config), "upgrade"],
-        capture_output=True, text=True, timeout=200, cwd="/",
+        capture_output=True, text=True, timeout=400, cwd="/",
         env={**os.environ, "PYTHONPATH": str(root)},
     )  # fmt: skip
 
@@ -106,9 +109,16 @@ def test_a_new_version_takes_over_without_a_connection_refused(make_store: Calla
         lambda: store.describe(list(after.values())),
     )  # fmt: skip
     assert re.search(r"event=taken-over .*version=99\.7 ", store.log_text())
-    pop3 = store.pop3()
-    assert b"IMPLEMENTATION M-Store-99.7" in pop3.many(b"CAPA")
-    pop3.close()
+
+    def is_served_by_it() -> bool:
+        pop3 = store.pop3()
+        said = pop3.many(b"CAPA")
+        pop3.close()
+        return b"IMPLEMENTATION M-Store-99.7" in said
+
+    # The old workers accept until they have heard that they need not.
+    wait_for(is_served_by_it, 30, lambda: "an old worker accepts still")
+    assert is_served_by_it()
     # The old sessions go on, and the old daemon ends with them.
     busy.command(b"NOOP")
     idle.done()
@@ -238,14 +248,12 @@ def test_an_upgrade_changes_what_a_reload_cannot(store: Instance) -> None:
     assert upgrade(store).returncode == 0
     wait_for(lambda: len(store.worker_pids("imapd")) == 3, 30, lambda: "not three workers")
     assert len(store.worker_pids("pop3d")) == 1
-    served = set[int]()
     for _ in range(60):
         store.imap("joe").logout()
         store.pop3("joe").close()
     with socket.create_connection(("127.0.0.1", port), 10) as sock:
         assert sock.recv(100).startswith(b"* OK")
     assert (store.ms_path / "ipc" / "lmtpd-oq").exists()
-    assert not served
     store.config.write_text(text.replace(f" 127.0.0.1:{port}", ""))
     assert upgrade(store).returncode == 0
     assert not (store.ms_path / "ipc" / "lmtpd-oq").exists()
@@ -263,30 +271,22 @@ def test_a_service_manager_sees_one_process_that_reloads(
 ) -> None:
     store = make_store()
     path = store.path / "notify"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(str(path))
-        sock.settimeout(60)
+    with Notified(path) as manager:
         monkeypatch.setenv("NOTIFY_SOCKET", str(path))
         monkeypatch.setenv("WATCHDOG_USEC", "2000000")
         store.start(wait=False)
 
-        def until(word: str) -> None:
-            told = ""
-            while not re.search(rf"^{word}", told, re.MULTILINE):
-                told = sock.recv(1000).decode()
-
-        until("READY=1")
+        manager.until("READY=1")
         pid = store.daemon_pid("storemgr")
         monkeypatch.delenv("NOTIFY_SOCKET")
         for number in (1, 2):
             os.kill(pid, signal.SIGUSR2)
-            until("RELOADING=1")
-            until("WATCHDOG=1")
-            until("READY=1")
+            for word in ("RELOADING=1", "WATCHDOG=1", "READY=1"):
+                manager.until(word)
             assert store.daemon_pid("storemgr") == pid
             assert store.log_text().count("event=upgraded") == number
         store.stop()
-        until("STOPPING=1")
+        manager.until("STOPPING=1")
 
 
 def test_reloads_and_upgrades_that_overlap_are_done_one_after_the_other(store: Instance) -> None:
@@ -296,7 +296,7 @@ def test_reloads_and_upgrades_that_overlap_are_done_one_after_the_other(store: I
         subprocess.Popen([*command, verb], stdout=subprocess.PIPE, text=True, env=store.environment())
         for verb in ("reload", "upgrade", "reload", "reload")
     ]
-    told = [process.communicate(timeout=200)[0] for process in asked]
+    told = [process.communicate(timeout=400)[0] for process in asked]
     assert [process.returncode for process in asked] == [0] * 4
     assert told[0] == told[2] == told[3] == "reloaded\n" and told[1].startswith("upgraded to ")
     assert store.is_ready() and not before & set(store.worker_pids("imapd"))
