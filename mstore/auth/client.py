@@ -249,7 +249,7 @@ class AuthClient:
 
     def _begin_anew(self, start: bytes) -> tuple[Frames, Frame]:
         """Ask again where nobody is there, or who was ended before answering, until somebody should be."""
-        until_s = time.monotonic() + self._absent_s
+        until_s = 0.0
         while True:
             frames = None
             try:
@@ -265,6 +265,7 @@ class AuthClient:
             except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
                 if frames is not None:
                     frames.close()
+                until_s = until_s or time.monotonic() + self._absent_s
                 if time.monotonic() >= until_s:
                     raise
             except BaseException:

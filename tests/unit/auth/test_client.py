@@ -262,6 +262,24 @@ def test_whoever_is_restarted_is_waited_for(tmp_path: Path) -> None:
     thread.join()
 
 
+def test_who_was_made_to_wait_by_one_that_ended_asks_the_next_one(listener: socket.socket) -> None:
+    hello = pack(HELLO, [(b"version", b"1")])
+
+    def serve() -> None:
+        with listener.accept()[0]:
+            time.sleep(0.5)  # Longer than the client waits for somebody to be there at all.
+        with listener.accept()[0] as connection:
+            connection.recv(65536)
+            connection.sendall(hello + YES)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    client = AuthClient(listener.getsockname(), answer_s=30, absent_s=0.4)
+    assert isinstance(client.check_password(b"joe", b"secret", FACTS), Accepted)
+    client.close()
+    thread.join()
+
+
 def test_which_mechanisms_there_are_is_learnt(listener: socket.socket) -> None:
     plain = Stream(ScriptedTransport([]))
     other = pack(HELLO, [(b"version", b"1"), (b"mechanism", b"X-OTHER service=pop3")])
