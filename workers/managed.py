@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -19,6 +20,7 @@ from workers.supervisor import Child, Supervisor
 ROOT = Path(__file__).resolve().parents[1]
 WITH_TLS = ("imapd", "pop3d", "lmtpd")
 TAIL_BYTES = 4096
+_EVENT = re.compile(r'(?:time=|\{"time":).*?\bpid"?[=:](\d+)\b')
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,12 @@ class Managed:
                 lines = file.read().decode("utf-8", "replace").split("\n")
         except OSError:
             return ""
-        return next((line for line in reversed(lines) if line.strip()), "")
+        return next((line for line in reversed(lines) if line.strip() and not self._is_anothers(line)), "")
+
+    def _is_anothers(self, line: str) -> bool:
+        """Whether a line of the log is another process's: who makes room for this one writes there too."""
+        said_by = _EVENT.match(line)
+        return said_by is not None and int(said_by[1]) != self.child.last_pid
 
     def leave(self, supervisor: Supervisor) -> None:
         """Have it end with its sessions, if it has any; another takes its place."""
