@@ -35,8 +35,9 @@ def make_service(settings: Settings, context: Any, slot: Slot, log: Log) -> Serv
     if settings.audit_log:
         store.auditor = Auditor(log, store, accounts, settings.audit_log, settings.audit_messages)
     gevent.spawn_raw(follow_changes, store, log)
-    gevent.spawn_raw(often, SLOW_POLL_S, store.notifier.poll_all, "notification-failed", log)
-    gevent.spawn_raw(often, REST_S, store.rest, "rest-failed", log)
+    look = store.notifier.poll_all
+    gevent.spawn_raw(often, SLOW_POLL_S, look, lambda error: log.exception("notification-failed", error))
+    gevent.spawn_raw(often, REST_S, store.rest, lambda error: log.exception("rest-failed", error))
     authenticate = AuthClient(settings.ipc_path("authproxyd-sasl"), own_offers(settings), connect_unix)
     gevent.spawn_raw(authenticate.learn)
     return Service(
@@ -73,11 +74,11 @@ def follow_changes(store: Store, log: Log) -> None:
             gevent.sleep(SLOW_POLL_S)
 
 
-def often(every_s: float, act: Callable[[], object], failed: str, log: Log) -> None:
-    """Do something again and again, whatever becomes of it; ``failed`` is the event of a fault."""
+def often(every_s: float, act: Callable[[], object], tell: Callable[[Exception], object]) -> None:
+    """Do something again and again, and tell of its faults."""
     while True:
         gevent.sleep(every_s)
         try:
             act()
         except Exception as error:
-            log.exception(failed, error)
+            tell(error)

@@ -14,8 +14,6 @@ from __future__ import annotations
 import re
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mstore.auth.client import Accepted
@@ -61,11 +59,6 @@ KICKED = "An administrator has ended this session"
 CONDSTORE, QRESYNC, UIDONLY = b"CONDSTORE", b"QRESYNC", b"UIDONLY"
 FAULT_LIMIT = 3
 """So many faults of ours do."""
-
-
-@lru_cache(maxsize=16)
-def _nologin_path(service: Service) -> Path:
-    return service.settings.nologin_path
 
 
 class Session:
@@ -355,7 +348,7 @@ class Session:
     # -- the loop ----------------------------------------------------------------------------------------
 
     def _greet(self) -> bool:
-        closed = read_nologin(_nologin_path(self.service))
+        closed = read_nologin(self.service.settings.nologin_path)
         if closed is not None:
             self.stream.write(respond.tagged(b"*", b"BYE", closed, b"ALERT"))
             return False

@@ -1,4 +1,7 @@
-"""The file that closes the doors: while ``etc/nologin`` exists, IMAP and POP3 let nobody in."""
+"""The file that closes the doors: while ``etc/nologin`` exists, IMAP and POP3 let nobody in.
+
+Who connects is turned away at once, who was connected before when they log in; sessions go on.
+"""
 
 from __future__ import annotations
 

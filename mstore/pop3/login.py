@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from mstore.auth.client import AUTHENTICATIONFAILED, CANCELLED, MALFORMED, Accepted, Facts, Refused
 from mstore.auth.stamp import make_stamp
 from mstore.base.errors import Busy, MStoreError
+from mstore.net.nologin import read_nologin
 from mstore.net.penalty import Penalty
 from mstore.net.stream import LineTooLong, StreamFailed
 from mstore.pop3.maildrop import Maildrop, TooSoon
-from mstore.pop3.reply import AUTH, IN_USE, LOGIN_DELAY, PERMANENT, TEMPORARY, Refusal, refusal_of
+from mstore.pop3.reply import ALERT, AUTH, IN_USE, LOGIN_DELAY, PERMANENT, TEMPORARY, Refusal, refusal_of
 
 if TYPE_CHECKING:
     from mstore.pop3.session import Session
@@ -227,6 +228,10 @@ def log_in(session: Session, found: Accepted | Refused, mechanism: str, name: by
     RFC 1939 §4.
     """
     service = session.service
+    closed = read_nologin(service.settings.nologin_path)
+    if closed is not None:
+        session.cut()
+        raise Refusal(closed, ALERT)
     if isinstance(found, Refused):
         raise _refuse(session, found, mechanism, name)
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from mstore.base.errors import Busy, Corrupt, Expunged, Moved, MStoreError, NotFound
 
+ALERT = "ALERT"
 IN_USE = "IN-USE"
 LOGIN_DELAY = "LOGIN-DELAY"
 AUTH = "AUTH"

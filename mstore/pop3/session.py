@@ -21,7 +21,7 @@ from mstore.net.stream import Disconnected, LineTooLong, Stream, StreamFailed
 from mstore.pop3.commands import COMMANDS
 from mstore.pop3.login import log_in, make_greeting
 from mstore.pop3.maildrop import Maildrop, NoSuchMessage
-from mstore.pop3.reply import TEMPORARY, Refusal, format_error, refusal_of
+from mstore.pop3.reply import ALERT, TEMPORARY, Refusal, format_error, refusal_of
 from mstore.store.acts import Actor, act_as
 
 LINE_LIMIT_BYTES = 512
@@ -89,7 +89,7 @@ class Session:
         try:
             closed = read_nologin(self.service.settings.nologin_path)
             if closed is not None:
-                stream.write(format_error(closed, "ALERT"))
+                stream.write(format_error(closed, ALERT))
                 self.cut()
             elif self._user_given is not None:
                 self._begin_as(self._user_given)

@@ -17,6 +17,7 @@ from mstore.imap.capability import may_send_password, mechanisms
 from mstore.imap.errors import Bad, Bye, CommandFailed, No
 from mstore.imap.grammar.cursor import Cursor
 from mstore.imap.respond import continue_req
+from mstore.net.nologin import read_nologin
 from mstore.net.penalty import Penalty
 from mstore.store.access import Access
 from mstore.store.acts import Actor, act_as
@@ -124,9 +125,13 @@ def run_unauthenticate(session: Session, tag: bytes, cursor: Cursor) -> bytes | 
 def log_in(session: Session, found: Accepted | Refused, mechanism: str, name: bytes | None = None) -> bytes:
     """Open the account of somebody who may log in; gives the text of the tagged OK.
 
-    Raises: No, after a pause that grows with every failure; Bye after too many; Bad for what is no login.
+    Raises: No, after a pause that grows with every failure; Bye after too many, and while nobody is let in;
+    Bad for what is no login.
     """
     service = session.service
+    closed = read_nologin(service.settings.nologin_path)
+    if closed is not None:
+        raise Bye(closed, b"ALERT")
     if isinstance(found, Refused):
         raise _refuse(session, found, mechanism, name)
     if found.account is None:

@@ -67,6 +67,26 @@ def test_nologin_turns_everybody_away_with_its_first_line(host: MailHost) -> Non
     client.served.join()
 
 
+@pytest.mark.parametrize("login", [b"LOGIN joe secret", b"LOGIN joe wrong", b"AUTHENTICATE PLAIN AGpvZQB4"])
+def test_nologin_turns_away_who_was_connected_already(host: MailHost, login: bytes) -> None:
+    client = connect(host)
+    client.receive()
+    host.settings.nologin_path.write_text("Back at six\n")
+    client.send(b"a " + login + b"\r\n")
+    assert client.rest() == [b"* BYE [ALERT] Back at six"]
+    client.served.join()
+
+
+def test_nologin_lets_sessions_be_that_are_logged_in(host: MailHost) -> None:
+    client = logged_in(host)
+    host.settings.nologin_path.write_text("Back at six\n")
+    assert client.command(b"b NOOP")[-1].startswith(b"b OK")
+    assert client.command(b"c UNAUTHENTICATE")[-1].startswith(b"c OK")
+    client.send(b"d LOGIN joe secret\r\n")
+    assert client.rest() == [b"* BYE [ALERT] Back at six"]
+    client.served.join()
+
+
 def test_a_waiting_session_is_stopped_at_once(host: MailHost) -> None:
     client = logged_in(host)
     while not client.served.session.idle:

@@ -475,12 +475,6 @@ def test_maildrop_is_free_when_the_client_vanishes(host: MailHost) -> None:
 # -- limits, closing, stopping -------------------------------------------------------------------------
 
 
-def test_nologin_turns_everybody_away(host: MailHost) -> None:
-    host.settings.nologin_path.write_text("back at noon\nsecond line\n")
-    said = converse(Session, host.service(), LOGIN)
-    assert said == b"-ERR [ALERT] back at noon\r\n"
-
-
 def test_long_line_is_refused_and_the_next_one_taken(host: MailHost) -> None:
     said = say(host, b"USER " + b"x" * LINE_LIMIT_BYTES + b"\r\n" + LOGIN).split(b"\r\n")
     assert said[0] == b"-ERR line is too long"

@@ -20,7 +20,8 @@ class Store:
 notifier = Store.notifier
 def follow():
     gevent.spawn(service.follow_changes, Store, log)
-    gevent.spawn(service.often, 0.1, notifier.poll_all, "notification-failed", log)
+    fault = lambda error: log.exception("notification-failed", error)
+    gevent.spawn(service.often, 0.1, notifier.poll_all, fault)
 """
 
 
