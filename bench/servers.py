@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import meter
-from bench.clients import Imap, Lmtp, Pop3
+from bench.clients import Imap, Lmtp, Pop3, WrongAnswer
 
 PASSWORD = "secret"
 
@@ -178,7 +179,7 @@ class Server(ABC):
             Imap(self.imap_address, 5).close()
             Pop3(self.pop3_address, 5).close()
             Lmtp(self.lmtp_path, 5).close()
-        except OSError:
+        except (OSError, WrongAnswer):  # One that is about to end says so, or just closes.
             return False
         return True
 
@@ -204,10 +205,18 @@ def mail_user() -> pwd.struct_passwd:
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on, below those that the system gives to clients; none is given twice."""
+    for port in _PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise Failed("no port is left")
+
+
+_PORTS = iter(random.sample(range(10_000, 15_000), 5_000))
 
 
 def wait_for(condition: Callable[[], bool], limit_s: float, otherwise: str) -> None:

@@ -393,7 +393,8 @@ def _identify(number: int, session: Session) -> str:
 def drain(
     connections: Connections, grace_s: float, show: Callable[[], None], wake: Callable[[], None]
 ) -> None:
-    """End all sessions within a limit; those that do not are cut. ``wake`` wakes those that sleep."""
+    """End all sessions within a limit; those that do not are cut. ``wake`` wakes those that sleep, also those
+    that begin to only now: a login that was being judged may be refused yet."""
     connections.stop_accepting()
     gevent.sleep(0)
     connections.stop()
@@ -402,6 +403,7 @@ def drain(
     deadline = time.monotonic() + grace_s
     while len(connections) and time.monotonic() < deadline:
         gevent.sleep(0.02)
+        wake()
     if len(connections):
         connections.cut()
         deadline = time.monotonic() + 2

@@ -1,8 +1,8 @@
 """A Debian of its own for a test: a tree made by tests/make-debian, below a layer that is thrown away.
 
-It has its own mounts, processes, host name and network (loopback alone), so that the usual ports are free and
-everything that was started ends with it. What runs in it runs as its superuser; systemd runs only in one that
-is ``Booted``.
+It has its own mounts, processes, host name, network (loopback alone) and devices, so that the usual ports are
+free, what is logged is in its own log, and everything that was started ends with it. What runs in it runs as
+its superuser; systemd runs only in one that is ``Booted``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,17 @@ mount -t sysfs sysfs sys
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
 chmod 1777 tmp
-mount --rbind /dev dev
+mount -t tmpfs -o mode=755 tmpfs dev
+for name in null zero full random urandom tty; do
+    touch dev/$name
+    mount --bind /dev/$name dev/$name
+done
+mkdir dev/pts
+mkdir -m 1777 dev/shm
+mount --rbind /dev/pts dev/pts
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+for name in 0:stdin 1:stdout 2:stderr; do ln -s /proc/self/fd/${{name%:*}} dev/${{name#*:}}; done
 ip link set lo up
 hostname {host}
 touch {path}/ready

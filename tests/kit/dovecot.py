@@ -93,6 +93,14 @@ class Dovecot:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
 
+    def has_session(self, user: str) -> bool:
+        """Whether somebody is logged in as this user."""
+        done = subprocess.run(
+            ["doveadm", "-c", self.path / "dovecot.conf", "who", "-1", user],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        return len(done.stdout.splitlines()) > 1
+
     def log_text(self) -> str:
         log = self.path / "log"
         return log.read_text(errors="replace") if log.exists() else ""

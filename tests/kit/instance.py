@@ -220,15 +220,11 @@ class Instance:
 
     def memory_bytes(self, pids: Sequence[int]) -> int:
         """Resident memory of some processes."""
-        return sum(
-            int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            for pid in pids
-        )
+        return sum(held_bytes(pid, "Rss") for pid in pids)
 
     def private_bytes(self, pids: Sequence[int]) -> int:
         """Memory of some processes that is no file's: what they really hold."""
-        texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
-        return sum(int(text.split("Anonymous:")[1].split()[0]) * 1024 for text in texts)
+        return sum(held_bytes(pid, "Anonymous") for pid in pids)
 
     def sockets(self, pid: int) -> list[str]:
         """The sockets that a process has open."""
@@ -350,6 +346,18 @@ def children(pid: int) -> list[int]:
             if int(fields[1]) == pid and fields[0] != "Z":
                 found.append(int(entry))
     return sorted(found)
+
+
+def held_bytes(pid: int, kind: str) -> int:
+    """Memory of a process, "Rss" or "Anonymous", counted just now; whoever may not have it counted gets what
+    the kernel knows without, which may be some megabytes off."""
+    process = Path(f"/proc/{pid}")
+    try:
+        text = (process / "smaps_rollup").read_text()
+    except PermissionError:
+        resident, shared = map(int, (process / "statm").read_text().split()[1:3])
+        return (resident if kind == "Rss" else resident - shared) * os.sysconf("SC_PAGE_SIZE")
+    return int(text.split(f"\n{kind}:")[1].split()[0]) * 1024
 
 
 def title(pid: int) -> str:

@@ -16,11 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.corpus import message
-from tests.kit.clients import LIMIT_S, Address, closed, raw
-from tests.kit.instance import SERVICES, Instance
+from tests.kit.clients import LIMIT_S, Address, WrongAnswer, closed, raw
+from tests.kit.instance import SERVICES, Instance, wait_for
 
 GROWTH_BYTES = 100_000_000
 LONG = 20_000_000
+ROUNDS = 4
+"""One good one is enough: the flood goes on in all of them, other work on the machine comes and goes."""
 
 
 @contextmanager
@@ -38,9 +40,18 @@ def unharmed(store: Instance) -> Iterator[None]:
     client = store.imap("joe")
     assert client.select() == 2
     client.logout()
-    pop = store.pop3("joe")
-    assert pop.command(b"STAT").startswith(b"+OK 2 ")
-    pop.close()
+
+    def has_both() -> bool:
+        """A session that was broken off may have the maildrop for a moment yet."""
+        try:
+            pop = store.pop3("joe")
+        except WrongAnswer:
+            return False
+        assert pop.command(b"STAT").startswith(b"+OK 2 ")
+        pop.close()
+        return True
+
+    wait_for(has_both, 60, lambda: "the maildrop stays locked")
 
 
 def test_lines_without_end(store: Instance) -> None:
@@ -298,16 +309,22 @@ def test_commands_without_a_pause_keep_nobody_waiting(make_store: Callable[..., 
     store = make_store(workers=1)
     store.start()
     other = store.imap("joe")
+    rounds: list[list[float]] = []
     with flooding(store):
-        delays = []
-        for _ in range(40):
-            began = time.monotonic()
-            other.command(b"NOOP")
-            delays.append(time.monotonic() - began)
-    # The flood goes on all the while, and delays all or none; what else the machine does, some.
-    assert sorted(delays)[10] < 0.1, f"a session waited {delays} s for another's commands"
+        while len(rounds) < ROUNDS and not (rounds and _is_served(rounds[-1])):
+            rounds.append([])
+            for _ in range(40):
+                began = time.monotonic()
+                other.command(b"NOOP")
+                rounds[-1].append(time.monotonic() - began)
+    assert _is_served(rounds[-1]), f"a session waited {rounds} s for another's commands"
     other.logout()
     store.stop()
+
+
+def _is_served(delays: list[float]) -> bool:
+    """Whether nobody waits for the flood, which delays all or none; what else the machine does, some."""
+    return sorted(delays)[10] < 0.1
 
 
 @contextmanager

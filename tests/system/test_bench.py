@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.kit.instance import ROOT
 
 LINES = """
@@ -17,6 +19,7 @@ qresync append store bodies pop3 list mixed
 SCALES = "mailbox message sessions"
 
 
+@pytest.mark.timeout(900)
 def test_every_line_of_the_benchmark_runs(tmp_path: Path) -> None:
     done = subprocess.run(
         ["bench/run", "--servers", "m-store", "--quick", "--output", str(tmp_path)],
@@ -24,7 +27,7 @@ def test_every_line_of_the_benchmark_runs(tmp_path: Path) -> None:
         env={**os.environ, "MSTORE_PYTHON": sys.executable},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=840,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     for stem, lines in (("results", LINES), ("scale", SCALES)):

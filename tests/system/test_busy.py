@@ -14,7 +14,7 @@ from mstore.files.lock import RANK_MAILBOX, Lock
 from tests.kit.instance import DAEMONS, Instance
 from tests.system.test_disk import answer, append, lmtp_answer, numbers_in
 
-DEADLINE_S = 4.0
+DEADLINE_S = 10.0
 """Long enough for all that the others do meanwhile, also on a machine that is busy."""
 SHORTER = f"""
 from mstore.files.lock import Lock
@@ -54,7 +54,7 @@ def test_a_mailbox_that_stays_locked(
         assert append(ann, message(4, 3000)).startswith(b"OK")
         assert time.monotonic() - began < DEADLINE_S
         assert b"NO [INUSE]" in client.until(tag + b" ")
-        assert DEADLINE_S * 0.9 < time.monotonic() - began < DEADLINE_S * 3
+        assert DEADLINE_S * 0.9 < time.monotonic() - began < DEADLINE_S * 2
         assert append(client, message(5, 3000)).startswith(b"NO [INUSE]")
         assert lmtp_answer(store, "joe", message(6, 3000)).startswith(b"450 4.2.0")
         pop = store.pop3("joe")

@@ -61,6 +61,7 @@ def test_curl_reads_a_message_and_lists_mailboxes(store: Instance) -> None:
 
 
 @needs("mbsync")
+@pytest.mark.timeout(900)
 def test_mbsync_mirrors_an_account_both_ways(store: Instance) -> None:
     mirror = Mirror(store)
     client = store.imap("joe")
@@ -146,7 +147,7 @@ class Mirror:
         done = subprocess.run(
             ["mbsync", "-c", str(self._rc), "-a"],
             capture_output=True,
-            timeout=240,
+            timeout=600,
             env={"HOME": str(self.path)},
         )
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]

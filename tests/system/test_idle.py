@@ -11,7 +11,7 @@ from tests.kit.instance import Instance
 
 USERS = [f"user{number:02d}" for number in range(50)]
 PER_USER = 10
-ROUNDS = 4
+ROUNDS = 8
 """One good one is enough: other work on the machine comes and goes."""
 
 

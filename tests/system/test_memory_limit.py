@@ -35,10 +35,14 @@ def test_a_worker_with_too_much_memory_is_replaced(make_store: Callable[..., Ins
         receive(connection, b"\r\n")
         connection.sendall(b"a LOGIN joe secret\r\n")
         receive(connection, b"a OK")
-        connection.sendall(b"b APPEND INBOX")
-        for _ in range(PIECES):
-            connection.sendall(b" {%d+}\r\n" % len(PIECE) + PIECE)
+        connection.sendall(b"b APPEND INBOX {%d}\r\n" % len(PIECE))
+        receive(connection, b"+ ")
+        connection.sendall(PIECE)
         busy.append(connection)
+    # All are in their commands now, in this worker, and there is room yet.
+    for connection in busy:
+        for _ in range(PIECES - 1):
+            connection.sendall(b" {%d+}\r\n" % len(PIECE) + PIECE)
     wait_for(lambda: "worker-memory-limit" in store.log_text(), 60, lambda: "nobody notices")
     assert "replaced=yes" in store.log_text() and f"pid={before}" in store.log_text()
     wait_for(lambda: len(set(store.worker_pids("imapd")) - {before}) == 1, 30, lambda: "no new worker")

@@ -7,7 +7,7 @@ import re
 from tests.kit.clients import Imap, raw
 from tests.kit.imapgrammar import check_response
 from tests.kit.instance import PASSWORD, Instance
-from tests.system.test_delivery import bounded_memory
+from tests.system.test_delivery import LIMIT_S, bounded_memory
 
 LINE = b"0123456789" * 7 + b"\r\n"
 HEAD = b"From: Joe <joe@example.org>\r\nSubject: monster\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
@@ -44,6 +44,7 @@ def test_a_hundred_megabytes_come_and_go_in_little_memory(store: Instance) -> No
     assert len(message) == SIZE
     with bounded_memory(store, "imapd"):
         client = store.imap("joe")
+        client.socket.settimeout(LIMIT_S)
         client.append(message)
         assert client.select() == 1
         for form in FORMS:

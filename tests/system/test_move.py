@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import statistics
 import threading
 import time
 from collections.abc import Callable
 
 from bench.corpus import message
 from tests.kit.clients import WrongAnswer
-from tests.kit.instance import Instance
+from tests.kit.instance import Instance, wait_for
 
 MESSAGE_BYTES = 4000
 LONGEST_REFUSAL_S = 3.0
-"""Of the three moves, but for one: others may have the machine for a while."""
+"""In the median of the moves: others may have the machine for a while."""
+MOVES = ("second", "main", "second", "main", "second", "main", "second")
+LEAST_TAKEN = 20
 
 
 class Hand:
@@ -71,10 +74,15 @@ def test_an_account_is_moved_back_and_forth_while_mail_comes_in(make_store: Call
         return lambda text: client.deliver(["joe"], text)
 
     hands = [Hand(1, by_lmtp), Hand(100_001, by_lmtp), Hand(200_001, lambda: store.imap("joe").append)]
-    for mailstore in ("second", "main", "second"):
+    for mailstore in MOVES:
         time.sleep(0.4)
         assert "moved joe" in store.msadm("user", "move", "joe", mailstore).stdout
     time.sleep(0.4)
+    wait_for(
+        lambda: all(len(hand.taken) > LEAST_TAKEN for hand in hands),
+        60,
+        lambda: f"taken were {[len(hand.taken) for hand in hands]}",
+    )
     for hand in hands:
         hand.stop()
 
@@ -87,9 +95,8 @@ def test_an_account_is_moved_back_and_forth_while_mail_comes_in(make_store: Call
     assert len(found) == len(set(found)) == count
     assert not set(taken) - set(found), "acknowledged and lost"
     for hand in hands:
-        assert len(hand.taken) > 20
-        longest_s = sorted(hand.pauses_s)[-3:]
-        assert longest_s[1] < LONGEST_REFUSAL_S, longest_s
+        longest_s = sorted(hand.pauses_s)[-len(MOVES) :]
+        assert statistics.median(longest_s) < LONGEST_REFUSAL_S, longest_s
     refused = [text for hand in hands[:2] for text in hand.refusals]
     assert all(re.search(r"got b'45[01] 4\.", text) for text in refused), refused
     client.logout()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.kit.dovecot import dovecot, needs_dovecot
-from tests.kit.instance import PASSWORD, Instance
+from tests.kit.instance import PASSWORD, Instance, wait_for
 
 FLAGS = ("", r"(\Seen)", r"(\Answered \Flagged)", "(urgent $Label1)", r"(\Seen \Draft)")
 NAMES = ("INBOX", "Sent", "Work/2024")
@@ -60,8 +60,14 @@ def account(address: tuple[str, int], password: str, separator: str = "/") -> di
     return found
 
 
-def export_twice(store: Instance, server: str, *options: str) -> list[dict[str, Any]]:
-    """Export, killed somewhere on the way; then to the end; gives what a third time finds to do."""
+def export_twice(
+    store: Instance, server: str, *options: str, is_in: Callable[[], bool]
+) -> list[dict[str, Any]]:
+    """Export, killed somewhere on the way; then to the end; gives what a third time finds to do.
+
+    ``is_in`` tells whether the server has a session of joe: one whose client is gone may still be at its last
+    message.
+    """
     command = [
         sys.executable, "-m", "mstore.cli.msadm", "-f", str(store.config), "export", "imap", "joe", server,
         "--password-stdin", *options,
@@ -73,6 +79,7 @@ def export_twice(store: Instance, server: str, *options: str) -> list[dict[str, 
     time.sleep(1.0)  # Somewhere, before the beginning or behind the end too.
     process.send_signal(signal.SIGKILL)
     process.wait(20)
+    wait_for(lambda: not is_in(), 60, lambda: "the session of an export that is gone goes on")
     done = subprocess.run(
         command, input=b"secret\n", env=store.environment(), capture_output=True, check=False, timeout=240
     )
@@ -92,7 +99,9 @@ class TestIntoDovecot:
             fill(store)
             ours = account(store.imap_address, PASSWORD)
             ca = str(remote.path / "cert.pem")
-            again = export_twice(store, f"localhost:{remote.tls_port}", "--ca", ca)
+            again = export_twice(
+                store, f"localhost:{remote.tls_port}", "--ca", ca, is_in=lambda: remote.has_session("joe")
+            )
             assert sum(each["already"] for each in again) == COUNT
             assert sum(each["messages"] for each in again) == 0
             theirs = account(("127.0.0.1", remote.port), "secret", ".")
@@ -107,7 +116,11 @@ def test_into_another_of_ours(make_store: Callable[..., Instance]) -> None:
     fill(store)
     ours = account(store.imap_address, PASSWORD)
     server = f"127.0.0.1:{other.imap_address[1]}"
-    again = export_twice(store, server, "--security", "none")
+
+    def is_in() -> bool:
+        return json.loads(other.msadm("who", "joe", "--json").stdout) != []
+
+    again = export_twice(store, server, "--security", "none", is_in=is_in)
     assert sum(each["already"] for each in again) == COUNT and not any(each["messages"] for each in again)
     assert account(other.imap_address, PASSWORD) == ours
     store.stop()

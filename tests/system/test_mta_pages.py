@@ -147,6 +147,8 @@ def test_exim(debian: Debian) -> None:
     for commands in blocks(page, "sh"):
         debian.run(f"set -e\n{commands}")
     debian.run("/usr/sbin/exim4 -bV && /usr/sbin/exim4 -bd -q30m")
+    for port in (25, 587):  # The daemon goes into the background before it listens.
+        debian.wait(f"""python3 -c 'import socket; socket.create_connection(("127.0.0.1", {port}))'""")
     check_what_the_pages_have_in_common(mta)
     debian.wait("grep -q '452 4.2.2' /var/log/exim4/mainlog")
     debian.run(f"{MSADM} quota set eve@example.net --messages none; exim4 -qff")

@@ -324,6 +324,25 @@ def test_what_goes_on_in_the_background_is_finished_within_a_limit() -> None:
     assert out == ""
 
 
+def test_at_the_end_who_begins_to_sleep_only_then_is_woken_too() -> None:
+    out = run("""
+        from workers.connections import drain
+        class Sessions(list):
+            stop_accepting = stop = lambda self: None
+            def cut(self):
+                print("cut")
+                self.clear()
+        sessions = Sessions(["one whose login is being judged"])
+        def refuse():
+            gevent.sleep(0.1)
+            print(blocking.sleep(60))
+            sessions.clear()
+        gevent.spawn(refuse)
+        drain(sessions, 20, lambda: None, waiting.wake)
+    """)
+    assert out.split() == ["False"]
+
+
 def test_errors_of_the_loop_are_logged_in_one_line() -> None:
     out = run("""
         def fail():
