@@ -1,6 +1,7 @@
 """rc.m-store install and uninstall: the places of a message store on a machine of its own.
 
     /etc/md/store/ms.conf             from the sample, where there is none
+    /etc/md/store/*.sample            the sample, and the boot script
     /usr/local/md/bin                 links to the programs of this environment
     /usr/local/md/lib/plugins         for plugins of the site's
     /var/md/store                     belongs to the runtime user
@@ -24,8 +25,8 @@ from pathlib import Path
 from mstore.base.config import ConfigErrors, Parser, load
 from mstore.base.generate import format_sample
 from mstore.base.options import DEFAULT_CONFIG, Settings
-from mstore.cli.control import ROOT, Failed
-from mstore.cli.extras import extras
+from mstore.cli.control import Failed
+from mstore.cli.extras import BOOT_SCRIPT, extras
 from mstore.cli.service import look_up
 from mstore.cli.unit import MARK, format_socket, format_unit
 
@@ -37,7 +38,6 @@ UNIT = Path("/etc/systemd/system/m-store.service")
 SOCKET_UNIT = UNIT.with_suffix(".socket")
 SOCKET_ENABLED = UNIT.parent / "sockets.target.wants" / SOCKET_UNIT.name
 INIT_SCRIPT = Path("/etc/init.d/m-store")
-OURS = ROOT / "rc" / "rc.m-store"
 """Has the LSB header, and so is the init script."""
 DIRECTORIES = (DEFAULT_CONFIG.parent, BIN, BASE / "lib" / "plugins", STATE)
 STATE_DIRECTORIES = ("db", "etc", "ipc", "log", "run", "spool")
@@ -140,7 +140,7 @@ class Installation:
                 self._systemctl("disable", place.name)
                 self._remove(unit)
                 self._systemctl("daemon-reload")
-        if script.is_symlink() and script.readlink() == OURS:
+        if script.is_symlink() and script.readlink() == BOOT_SCRIPT:
             self._remove(script)
             if self.is_real and shutil.which("update-rc.d"):
                 self._run(["update-rc.d", script.name, "remove"])  # The links of its runlevels.
@@ -249,11 +249,11 @@ class Installation:
             self._write_unit(SOCKET_UNIT, format_socket(settings))
             self._systemctl("daemon-reload")
         if not has_systemd or not self.is_real:
-            if OURS.is_file():
+            if BOOT_SCRIPT.is_file():
                 self.at(INIT_SCRIPT.parent).mkdir(parents=True, exist_ok=True)
-                self._link(self.at(INIT_SCRIPT), OURS)
+                self._link(self.at(INIT_SCRIPT), BOOT_SCRIPT)
             else:
-                self._note("missing:", OURS, "; there is no init script")
+                self._note("missing:", BOOT_SCRIPT, "; there is no init script")
         if has_systemd or not self.is_real:
             return ["systemctl enable --now m-store"]
         return ["update-rc.d m-store defaults", f"{INIT_SCRIPT} start"]

@@ -37,7 +37,7 @@ def names(root: Path) -> set[str]:
 
 
 EVERYTHING = {
-    "etc/md/store/ms.conf", "etc/init.d/m-store",
+    "etc/md/store/ms.conf", "etc/md/store/ms.sample", "etc/md/store/rc.m-store.sample", "etc/init.d/m-store",
     "etc/systemd/system/m-store.service", "etc/systemd/system/m-store.socket",
     *(f"usr/local/md/bin/{name}" for name in install.PROGRAMS),
     *(f"usr/local/md/share/man/man8/{name}.8" for name in install.PROGRAMS),
@@ -61,6 +61,8 @@ def test_install_lays_everything_out(root: Path, programs: Path, capsys: pytest.
     assert 'ExecStart="/usr/local/md/bin/storemgr" -f "/etc/md/store/ms.conf"' in unit
     assert "systemctl enable --now m-store" in out and f"made {root}/etc/md/store/ms.conf" in out
     assert load(root / "etc/md/store/ms.conf").runtime_user == "root"
+    assert "### BEGIN INIT INFO" in (root / "etc/md/store/rc.m-store.sample").read_text()
+    assert "\n#imapd-workers " in (root / "etc/md/store/ms.sample").read_text()
 
 
 def test_the_user_need_not_exist(root: Path) -> None:
