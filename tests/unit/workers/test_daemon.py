@@ -36,7 +36,8 @@ ECHO = "tests.unit.workers.echo"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    return Site(tmp_path, "imapd-workers 2", "shutdown-grace 2")
+    limits = ("unauthenticated-per-address 0", "connections-per-address 0")  # All come from this machine.
+    return Site(tmp_path, "imapd-workers 2", "shutdown-grace 2", *limits)
 
 
 @pytest.fixture
@@ -106,6 +107,7 @@ def test_a_killed_worker_is_replaced_and_no_connection_refused(site: Site, echo:
         if len(pids) == 2 and victim not in pids:
             break
         assert time.monotonic() - killed < 40
+        time.sleep(0.02)
     fresh = spread(site.port, 2)
     assert victim not in fresh and len(fresh.keys() & before.keys()) == 1
     survivor = next(iter(fresh.keys() & before.keys()))
@@ -164,13 +166,15 @@ def test_sigterm_says_goodbye_and_ends_cleanly(site: Site, echo: Running) -> Non
     assert "level=error" not in echo.text() and "Traceback" not in echo.text()
 
 
-def test_a_command_under_way_is_finished_before_the_end(site: Site, echo: Running) -> None:
-    sock, _ = greet(site.port)
-    sock.sendall(b"slow\n")
-    assert read_line(sock) == b"begun\n"
-    echo.process.send_signal(signal.SIGTERM)
-    assert read_line(sock) == b"slow\n"
-    assert echo.process.wait(40) == 0
+def test_a_command_under_way_is_finished_before_the_end(tmp_path: Path) -> None:
+    site = Site(tmp_path, "imapd-workers 2", "shutdown-grace 60")
+    with started(site, ECHO) as running:
+        sock, _ = greet(site.port)
+        sock.sendall(b"slow\n")
+        assert read_line(sock) == b"begun\n"
+        running.process.send_signal(signal.SIGTERM)
+        assert read_line(sock) == b"slow\n"
+        assert running.process.wait(40) == 0
 
 
 def test_who_only_waits_is_not_waited_for(tmp_path: Path) -> None:
@@ -294,6 +298,8 @@ def test_each_worker_has_a_slot_of_its_own_even_when_the_oldest_is_slow_to_end(t
             if generation < GENERATIONS - 1:
                 running.process.send_signal(signal.SIGUSR1)
                 wait_for(lambda n=generation: running.text().count("event=ready") == n + 2)
+                # Only then does the one before accept nothing any more.
+                wait_for(lambda n=generation: running.text().count("event=retired") == n + 1)
         assert len(old) == GENERATIONS
         oldest, *_, newest = old
         running.process.send_signal(signal.SIGUSR1)
