@@ -26,6 +26,7 @@ from mstore.store.mailbox import Mailbox
 from tests.kit.between import Between
 from tests.kit.dying import Quick, close_files_under, run_and_die
 from tests.kit.mail import make_message, make_messages
+from tests.kit.yardstick import allow
 
 ANN = AccountId("00000000000000a1")
 BOX = "0123456789abcdef"
@@ -369,6 +370,7 @@ def test_a_million_rows_hold_no_writer_up(million: Path, monkeypatch: pytest.Mon
     """By what this thread has to do: others on the machine may keep it waiting."""
     mailbox, other = Mailbox(million), Mailbox(million, None, ANN)
     held: list[float] = []
+    most_held_s, most_pause_s = allow(0.05), allow(0.5)
     begun = 0.0
     acquire, release = Lock.acquire, Lock.release
 
@@ -409,8 +411,8 @@ def test_a_million_rows_hold_no_writer_up(million: Path, monkeypatch: pytest.Mon
     table = (million / "index.2").stat().st_size
     assert table > 80 * MILLION
     assert len(held) == 1
-    assert held[0] < 0.05, f"writers were held for {held[0] * 1000:.0f} ms"
-    assert sorted(pauses)[-1] < 0.5, "other sessions run meanwhile"
+    assert held[0] < most_held_s, f"writers were held for {held[0] * 1000:.0f} ms"
+    assert sorted(pauses)[-1] < most_pause_s, "other sessions run meanwhile"
     assert len(pauses) > 100
     extra = max(sizes) - before
     assert extra < table // 2, f"the table is in memory twice: {extra >> 20} of {table >> 20} MiB more"
