@@ -18,6 +18,7 @@ from mstore.base.ids import AccountId
 from mstore.files import raw
 from mstore.files.checkpoint import read_index, write_index
 from mstore.files.lock import Lock
+from mstore.store import generation as generations
 from mstore.store.append import append
 from mstore.store.check import check_mailbox
 from mstore.store.checkpointer import PASSING_INDEX, PASSING_JOURNAL
@@ -326,6 +327,31 @@ def test_who_lags_behind_never_waits_while_it_reads_anew(
     for table in late:
         assert table.refresh()
     assert state_of(late[0]) == state_of(mailbox)
+
+
+def test_a_listing_of_two_moments_is_not_taken_for_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of several reads may have the new journal without its index, before the old one is sealed."""
+    mailbox = Mailbox.create(tmp_path / BOX, 7)
+    append(mailbox, make_messages(3))
+    listed, found = raw.list_directory, list[int]()
+
+    class Looking(Quick):
+        def sync_directory(self, path: raw.PathLike) -> None:
+            super().sync_directory(path)
+            names = listed(path)
+            if "journal.2" in names and not found:
+                torn = [[name for name in names if name != "index.2"]]
+                monkeypatch.setattr(raw, "list_directory", lambda path: torn.pop() if torn else listed(path))
+                index, journal = generations.load(mailbox.path)
+                journal.close()
+                found.extend((index.generation, index.messages))
+
+    before = raw.install(Looking())
+    mailbox.checkpoint()
+    raw.install(before)
+    assert found == [2, 3] and mailbox.index.generation == 2
 
 
 # -- a million messages
