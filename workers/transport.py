@@ -91,7 +91,15 @@ class Transport:
             except BlockingIOError:
                 if self._timeout_s == 0.0:
                     raise
-            self._wait_readable()
+            try:
+                self._wait_readable()
+            except TimeoutError:
+                # When we were held up, both are due, and the timer comes before what was sent in time.
+                try:
+                    return self._socket.recv(size)
+                except BlockingIOError:
+                    pass
+                raise
 
     def sendall(self, data: bytes | memoryview) -> None:
         """Send all of it.
@@ -174,11 +182,16 @@ class Transport:
         if timeout_s == 0.0:
             raise TimeoutError("timed out")
         while data:
-            self._wait_writable(timeout_s)
+            late = None
+            try:
+                self._wait_writable(timeout_s)
+            except TimeoutError as error:
+                late = error  # unless there is room by now, as above
             try:
                 data = data[self._socket.send(data) :]
             except BlockingIOError:
-                pass
+                if late is not None:
+                    raise late from None
 
     def _wait_writable(self, seconds: float | None) -> None:
         if self._writer is not None:

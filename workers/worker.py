@@ -266,8 +266,8 @@ def run_worker(work: Work) -> int:
     connections.start()
     work.parent.tell(f"ready {os.getpid()}")
     if ending.wait_any():
-        log.info("retired", sessions=len(connections))
         connections.stop_accepting()
+        log.info("retired", sessions=len(connections))
         if memory_limit.exceeded:
             connections.stop()  # Its sessions are what holds the memory; none is cut in a command.
         while len(connections) and not ending.told:

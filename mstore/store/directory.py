@@ -6,6 +6,7 @@ finds that it has been deleted, and a crash leaves what is plainly trash.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -32,6 +33,7 @@ MOVED = "moved-"
 """What is left of an account's directory that was moved to another mailstore."""
 
 _NOTE = "deleted"
+_ATTEMPTS = 5
 _ID = re.compile(r"[0-9a-f]{16}\Z")
 
 
@@ -220,15 +222,26 @@ def remove_trash(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory and all it holds; nothing happens when there is none."""
-    try:
-        found = raw.list_directory(path)
-    except FileNotFoundError:
-        return
-    for name in found:
-        file = path / name
-        if file.is_dir() and not file.is_symlink():
-            remove_tree(file)
-        else:
-            raw.unlink(file)
-    raw.rmdir(path)
+    """Remove a directory and all it holds; nothing happens when there is none.
+
+    What another process adds meanwhile goes as well.
+    Raises: StorageFailed.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            found = raw.list_directory(path)
+        except FileNotFoundError:
+            return
+        for name in found:
+            file = path / name
+            if file.is_dir() and not file.is_symlink():
+                remove_tree(file)
+            else:
+                raw.unlink(file)
+        try:
+            raw.rmdir(path)
+            return
+        except StorageFailed as error:
+            is_filled = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOTEMPTY
+            if not is_filled or attempt == _ATTEMPTS - 1:
+                raise

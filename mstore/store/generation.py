@@ -73,7 +73,9 @@ def load(
                 return _load_from(directory, generation, max(journal_numbers), reader, patient, retains)
             except (Corrupt, FileNotFoundError) as error:
                 problem = error
-        if not isinstance(problem, FileNotFoundError):
+        # A long listing may be of two moments, one of them amidst a switch; a second one tells.
+        is_steady = not isinstance(problem, FileNotFoundError)
+        if is_steady and list_generations(directory) == (indexes, journal_numbers):
             break
     if isinstance(problem, Corrupt):
         raise problem

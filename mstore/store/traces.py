@@ -171,7 +171,8 @@ class Traces:
     def _unwatch(self, trace: Trace) -> None:
         number, trace.number = trace.number, None
         self._noted.pop(trace, None)
-        if number is not None:
+        # A directory that got another name and is followed by that as well has one watch, that of the latter.
+        if number is not None and self._by_watch.get(number) is trace:
             del self._by_watch[number]
             inotify = self._open_inotify()
             if inotify is not None:

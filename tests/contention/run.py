@@ -20,6 +20,8 @@ from tests.kit.instance import ROOT
 from tests.kit.mail import make_content
 
 PROCESSES, SESSIONS, TURNS = 3, 4, 60
+FINISH_S = 600
+"""Only against a hang: the processes themselves tell of sessions that get nowhere."""
 BOXES = ("INBOX", "one", "two", "three")
 
 
@@ -39,7 +41,7 @@ def contend(path: Path, seed: str, processes: int, sessions: int, turns: int) ->
             process.stdout.readline()
         problems = []
         for process in running:
-            _, errors = process.communicate("go\n", timeout=150)
+            _, errors = process.communicate("go\n", timeout=FINISH_S)
             problems += [errors] if errors or process.returncode else []
     finally:
         for process in running:

@@ -42,7 +42,7 @@ class Session:
         self.view: View
         self.uids: list[int] = []
         self.flags: list[int] = []
-        self.done = 0
+        self.done = self.turns = 0
 
     # -- what a client does and believes
 
@@ -134,6 +134,7 @@ class Session:
             if self.mailbox is None or self.mailbox.deleted:
                 self.select()
             self.hear(expunges=self.random.random() < 0.6)
+            self.turns += 1
             gevent.sleep(0)
 
     def note(self, *what: Any) -> None:

@@ -35,6 +35,7 @@ from tests.kit.record import Record
 from workers.cooperative import Cooperative
 
 LIMIT_S = 60.0
+"""Who gets nowhere for so long hangs; a slow machine may take longer for all of it."""
 OWNER = Record(AccountId("00000000000000ac"), "main", 1 << 30, 1_000_000)
 RETAINING = "r"
 """Ends the seeds of runs in which what is expunged is retained."""
@@ -99,7 +100,11 @@ def main(directory: str, seed: str, number: int, sessions: int, turns: int) -> i
             failures.append(traceback.format_exc())
 
     def all_of(jobs: list[Any]) -> None:
+        turns, before = sum(worker.turns for worker in workers), -1
         done = gevent.joinall(jobs, timeout=LIMIT_S)
+        while len(done) < len(jobs) and len(done) + turns > before:
+            before, done = len(done) + turns, gevent.joinall(jobs, timeout=LIMIT_S)
+            turns = sum(worker.turns for worker in workers)
         if len(done) < len(jobs):
             where = "\n".join(format_run_info(thread_stacks=False))
             failures.append(f"process {number}: {len(jobs) - len(done)} sessions hang\n{where}")

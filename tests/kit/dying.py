@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextvars
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,20 @@ class Quick(raw.System):
         return self.boot
 
 
+def open_files(beginning: str) -> dict[int, str]:
+    """The files that this process has open whose paths begin so: others may be closed at any moment, when
+    what an earlier test left behind is collected."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # it was that of the listing, or of such a one
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return {fd: path for fd, path in found.items() if path.startswith(beginning)}
+
+
 def close_files_under(path: Path) -> None:
     """Close what mailboxes that were abandoned in a test have left open."""
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if os.readlink(f"/proc/self/fd/{name}").startswith(f"{path}/"):
-                os.close(int(name))
-        except FileNotFoundError:
-            continue  # it was that of the listing
+    for fd in open_files(f"{path}/"):
+        os.close(fd)
 
 
 class Mortal(Quick):

@@ -27,12 +27,17 @@ def test_logfmt_gives_back_what_was_put_in(pairs: dict[str, object]) -> None:
     assert parse(line) == {key: to_text(value) for key, value in pairs.items()}
 
 
+def joined(text: str) -> str:
+    """With the halves of a character that are side by side as that character, which JSON makes of them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
 @given(PAIRS)
 def test_json_gives_back_what_was_put_in(pairs: dict[str, object]) -> None:
     line = format_json(pairs)
     assert line.isascii() and line.isprintable()
     expected = {k: v if isinstance(v, bool | int) else to_text(v) for k, v in pairs.items()}
-    assert json.loads(line) == expected
+    assert json.loads(line) == {k: joined(v) if isinstance(v, str) else v for k, v in expected.items()}
 
 
 @given(PAIRS)

@@ -144,6 +144,8 @@ class _Parser:
         self._rev2 = cursor.rev2
         self._uid_only = uid_only
         self._count = 0
+        self._now_s = int(clock.now())
+        """One moment for all ages that are asked for."""
         self.charset = "utf-8"
 
     def at_word(self) -> bool:
@@ -230,7 +232,7 @@ class _Parser:
             return Column("modseq", self._modseq(), None)
         aged = AGES.get(word)
         if aged is not None:
-            return aged(int(clock.now()) - cursor.nz_number())
+            return aged(self._now_s - cursor.nz_number())
         return self._set(Uids)
 
     def _set(self, kind: type[Seqs] | type[Uids]) -> SearchKey:

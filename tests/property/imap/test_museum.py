@@ -21,6 +21,7 @@ from mstore.store.mailbox import Mailbox
 from mstore.store.view import View
 from tests.kit import museum
 from tests.kit.imapgrammar import check_response
+from tests.kit.yardstick import allow
 
 PEOPLE = b"(DATE FROM Subject TO X-Nothing)"
 FORMS = (
@@ -161,13 +162,13 @@ def test_exhibits_are_told_legally_in_every_form(mailbox: Mailbox, name: str) ->
 
 @pytest.mark.parametrize("name", LARGE)
 def test_monsters_are_told_legally_and_soon_in_every_form(mailbox: Mailbox, name: str) -> None:
-    begun = time.process_time()
+    most_s, begun = allow(MOST_S), time.process_time()
     view = store(mailbox, LARGE[name])
-    assert time.process_time() - begun < MOST_S
+    assert time.process_time() - begun < most_s
     for form in forms(LARGE[name], 3):
         begun = time.process_time()
         response = fetch(view, form)
-        assert time.process_time() - begun < MOST_S, form
+        assert time.process_time() - begun < most_s, form
         if response:
             check_response(response)
 

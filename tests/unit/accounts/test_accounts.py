@@ -3,7 +3,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -154,14 +153,21 @@ def test_known_answers_are_given_while_a_commit_is_under_way(
     writer.close()
 
 
-def test_an_unknown_answer_waits_for_the_commit(accounts: Accounts, db: Path) -> None:
+def test_an_unknown_answer_waits_for_the_commit(
+    accounts: Accounts, db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     accounts.add("joe", "main")
-    writer = sqlite3.connect(db / "accounts.db", isolation_level=None, check_same_thread=False)
+    writer = sqlite3.connect(db / "accounts.db", isolation_level=None)
     writer.execute("BEGIN EXCLUSIVE")
-    ending = threading.Timer(0.2, lambda: writer.execute("ROLLBACK"))
-    ending.start()
-    assert accounts.find("joe") is not None
-    ending.join()
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            writer.execute("ROLLBACK")
+
+    monkeypatch.setattr("mstore.accounts.database.blocking.sleep", pause)
+    assert accounts.find("joe") is not None and len(pauses) == 3
     writer.close()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mstore.base import measure
+from mstore.base import blocking, measure
 from mstore.base.errors import Busy, NotFound
 from mstore.files.lock import RANK_ACCOUNT, RANK_MAILBOX, RANK_UPKEEP, UPKEEP_BYTE, Lock, LockOrder
 
@@ -189,35 +189,59 @@ def test_who_takes_it_again_and_again_leaves_it_to_others_in_between(path: Path)
     turns, enough = context.Value("q", 0), context.Event()
     other = context.Process(target=hammer, args=(path, turns, enough))
     other.start()
-    lock, waited, before = Lock(path, RANK_MAILBOX), list[int](), 0
-    for _ in range(11):
-        while turns.value == before:
-            time.sleep(0.0005)
-        before = turns.value
-        lock.acquire(40)
-        waited.append(turns.value - before)
-        before = turns.value
-        lock.release(keep_open=True)
-    assert other.is_alive()
-    # Now and then this process is kept from its turn by others on the machine.
-    assert sorted(waited)[5] <= 3, waited
-    enough.set()
-    other.join()
+    lock, before, end = Lock(path, RANK_MAILBOX), 0, time.monotonic() + 20
+    series: list[list[int]] = []
+    try:
+        # Now and then this process is kept from its turn by others on the machine.
+        while not series or (sorted(series[-1])[5] > 3 and time.monotonic() < end):
+            waited = list[int]()
+            for _ in range(11):
+                while turns.value == before and other.is_alive():
+                    time.sleep(0.0005)
+                before = turns.value
+                lock.acquire(40)
+                waited.append(turns.value - before)
+                before = turns.value
+                lock.release(keep_open=True)
+            series.append(waited)
+        assert other.is_alive()
+        assert sorted(series[-1])[5] <= 3, series
+    finally:
+        enough.set()
+        other.join()
 
 
-def test_the_deadline_is_one_for_sessions_and_processes_together(path: Path) -> None:
-    outer, lock = Lock(path, RANK_MAILBOX, "a"), Lock(path, RANK_MAILBOX, "b")
+class TakenForASecond:
+    """A mutex that another session of this process gives back a second after one has begun to wait for it."""
 
-    def wait() -> None:
-        with pytest.raises(Busy):
-            lock.acquire(2)
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if blocking:
+            time.sleep(1)
+        return blocking
 
+    def release(self) -> None:
+        pass
+
+
+class Counting(blocking.Plain):
+    """Sums how long it was asked to sleep: the clock goes on as well while others have the machine."""
+
+    slept_s = 0.0
+
+    def sleep(self, seconds: float) -> bool:
+        self.slept_s += seconds
+        return super().sleep(seconds)
+
+    def mutex(self) -> blocking.Mutex:
+        return TakenForASecond()
+
+
+def test_the_deadline_is_one_for_sessions_and_processes_together(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outer, counting = Lock(path, RANK_MAILBOX, "a"), Counting()
     with outer.hold():
-        waiting = threading.Thread(target=wait)
-        waiting.start()
-        time.sleep(0.05)
-        started = time.monotonic()
-        with pytest.raises(Busy):
-            lock.acquire(3)
-        assert time.monotonic() - started < 4.5
-        waiting.join()
+        monkeypatch.setattr(blocking, "_waiting", counting)
+        with pytest.raises(Busy, match="another process"):
+            Lock(path, RANK_MAILBOX, "b").acquire(3)
+        assert counting.slept_s < 2.5

@@ -15,6 +15,7 @@ import pytest
 from mstore.base.errors import StorageFailed, TooBig
 from mstore.files import spool as subject
 from mstore.files.spool import MEMORY_BYTES, Spool
+from tests.kit.dying import open_files
 
 
 @contextmanager
@@ -29,12 +30,7 @@ def file_size_limit(size_bytes: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def open_descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
-
-
 def test_small_message_stays_in_memory(tmp_path: Path) -> None:
-    before = open_descriptors()
     with Spool(tmp_path) as spool:
         spool.append(b"abc")
         spool.append(b"defg")
@@ -43,7 +39,7 @@ def test_small_message_stays_in_memory(tmp_path: Path) -> None:
         assert type(spool.buffer()) is bytes
         assert b"".join(spool.chunks(2)) == b"abcdefg"
         assert list(spool.chunks()) == [b"abcdefg"]
-        assert open_descriptors() == before
+        assert not open_files(f"{tmp_path}/")
 
 
 def test_empty_spool_is_an_empty_buffer(tmp_path: Path) -> None:
@@ -88,16 +84,15 @@ def test_memory_held_stays_small(tmp_path: Path) -> None:
 
 
 def test_close_gives_the_descriptor_back_and_may_be_repeated(tmp_path: Path) -> None:
-    before = open_descriptors()
     spool = Spool(tmp_path)
     spool.append(b"z" * (MEMORY_BYTES + 1))
     held = spool.buffer()
-    assert open_descriptors() != before
+    assert open_files(f"{tmp_path}/")
     spool.close()
     spool.close()
     assert held[:2] == b"zz"
     del held
-    assert open_descriptors() == before
+    assert not open_files(f"{tmp_path}/")
 
 
 def test_more_than_the_limit_is_refused(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import errno
+import itertools
 import os
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ from mstore.files.lock import RANK_ACCOUNT, Lock
 from mstore.store.account import Account
 from mstore.store.append import NewMessage, append
 from mstore.store.catalog import Catalog
+from mstore.store.directory import remove_tree
 from mstore.store.store import Store
 from tests.kit.record import Record
 
@@ -494,3 +497,29 @@ def test_that_an_account_was_furnished_outlives_a_catalog_written_anew(account: 
     other = other_process(account)
     other.furnish()
     assert "Junk" not in names(other)
+
+
+def test_what_another_process_adds_to_a_tree_that_is_being_removed_goes_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, rmdir, turns = tmp_path / "tree", os.rmdir, itertools.count()
+
+    def add_before(path: Path) -> None:
+        if next(turns) in (0, 2):
+            (path / "late").touch()
+        rmdir(path)
+
+    (tree / "inner").mkdir(parents=True)
+    (tree / "file").touch()
+    monkeypatch.setattr(os, "rmdir", add_before)
+    remove_tree(tree)
+    assert not tree.exists() and next(turns) == 4
+
+
+def test_a_tree_that_never_becomes_empty_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+
+    monkeypatch.setattr(os, "rmdir", refuse)
+    with pytest.raises(StorageFailed, match="not empty"):
+        remove_tree(tmp_path)

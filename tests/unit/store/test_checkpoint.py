@@ -18,6 +18,7 @@ from mstore.base.ids import AccountId
 from mstore.files import raw
 from mstore.files.checkpoint import read_index, write_index
 from mstore.files.lock import Lock
+from mstore.store import generation as generations
 from mstore.store.append import append
 from mstore.store.check import check_mailbox
 from mstore.store.checkpointer import PASSING_INDEX, PASSING_JOURNAL
@@ -26,6 +27,7 @@ from mstore.store.mailbox import Mailbox
 from tests.kit.between import Between
 from tests.kit.dying import Quick, close_files_under, run_and_die
 from tests.kit.mail import make_message, make_messages
+from tests.kit.yardstick import allow
 
 ANN = AccountId("00000000000000a1")
 BOX = "0123456789abcdef"
@@ -327,6 +329,31 @@ def test_who_lags_behind_never_waits_while_it_reads_anew(
     assert state_of(late[0]) == state_of(mailbox)
 
 
+def test_a_listing_of_two_moments_is_not_taken_for_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of several reads may have the new journal without its index, before the old one is sealed."""
+    mailbox = Mailbox.create(tmp_path / BOX, 7)
+    append(mailbox, make_messages(3))
+    listed, found = raw.list_directory, list[int]()
+
+    class Looking(Quick):
+        def sync_directory(self, path: raw.PathLike) -> None:
+            super().sync_directory(path)
+            names = listed(path)
+            if "journal.2" in names and not found:
+                torn = [[name for name in names if name != "index.2"]]
+                monkeypatch.setattr(raw, "list_directory", lambda path: torn.pop() if torn else listed(path))
+                index, journal = generations.load(mailbox.path)
+                journal.close()
+                found.extend((index.generation, index.messages))
+
+    before = raw.install(Looking())
+    mailbox.checkpoint()
+    raw.install(before)
+    assert found == [2, 3] and mailbox.index.generation == 2
+
+
 # -- a million messages
 
 MILLION = 1_000_000
@@ -369,6 +396,7 @@ def test_a_million_rows_hold_no_writer_up(million: Path, monkeypatch: pytest.Mon
     """By what this thread has to do: others on the machine may keep it waiting."""
     mailbox, other = Mailbox(million), Mailbox(million, None, ANN)
     held: list[float] = []
+    most_held_s, most_pause_s = allow(0.05), allow(0.5)
     begun = 0.0
     acquire, release = Lock.acquire, Lock.release
 
@@ -409,8 +437,8 @@ def test_a_million_rows_hold_no_writer_up(million: Path, monkeypatch: pytest.Mon
     table = (million / "index.2").stat().st_size
     assert table > 80 * MILLION
     assert len(held) == 1
-    assert held[0] < 0.05, f"writers were held for {held[0] * 1000:.0f} ms"
-    assert sorted(pauses)[-1] < 0.5, "other sessions run meanwhile"
+    assert held[0] < most_held_s, f"writers were held for {held[0] * 1000:.0f} ms"
+    assert sorted(pauses)[-1] < most_pause_s, "other sessions run meanwhile"
     assert len(pauses) > 100
     extra = max(sizes) - before
     assert extra < table // 2, f"the table is in memory twice: {extra >> 20} of {table >> 20} MiB more"

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextvars
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ from mstore.store.searchkeys import Text
 from mstore.store.store import Store
 from mstore.store.undelete import open_deleted, open_expunged
 from tests.kit.backups import back_up
-from tests.kit.dying import Quick
+from tests.kit.dying import Quick, open_files
 from tests.kit.faults import Faults
 from tests.kit.mail import make_content, make_messages
 from tests.kit.record import Record
@@ -335,15 +334,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     raw.install(real)
 
 
-def open_files(path: Path) -> list[str]:
-    """The files in a directory that this process has open."""
-    found = []
-    for fd in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):  # it was that of the listing
-            found.append(os.readlink(f"/proc/self/fd/{fd}"))
-    return [name for name in found if name.startswith(f"{path}/")]
-
-
 def at_every_moment(path: Path, how: str, work: Callable[[Scene], Any]) -> Iterator[tuple[Scene, Any]]:
     """Do some work again and again while mail goes a moment later each time; gives what came of it."""
     at, is_gone = 0, True
@@ -363,7 +353,7 @@ def at_every_moment(path: Path, how: str, work: Callable[[Scene], Any]) -> Itera
             yield scene, result
             _check_left(going, how)
         scene.close()
-        assert open_files(path) == [], f"at call {at}"
+        assert not open_files(f"{path}/"), f"at call {at}"
         at += 1
 
 

@@ -32,12 +32,21 @@ from workers.cooperative import Cooperative, FairMutex
 
 
 @pytest.fixture(autouse=True)
-def cooperative(tmp_path: Path) -> Iterator[None]:
+def cooperative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     plain = blocking._waiting
     read, write = os.pipe()
-    blocking.install(Cooperative(Log(write), threads=2))
+    waiting, later, spawn_later = Cooperative(Log(write), threads=2), list[Any](), gevent.spawn_later
+
+    def note_later(*arguments: Any) -> Any:
+        later.append(spawn_later(*arguments))
+        return later[-1]
+
+    monkeypatch.setattr(gevent, "spawn_later", note_later)
+    blocking.install(waiting)
     before = raw.install(Quick())
     yield
+    gevent.killall(later)  # Else what is to be synced a second later would be so amidst another test.
+    assert waiting.finish(60)
     raw.install(before)
     blocking.install(plain)
     close_files_under(tmp_path)
@@ -106,10 +115,12 @@ class SlowCalls(Cooperative):
 @pytest.fixture
 def slow() -> Iterator[Slow]:
     slow = Slow()
-    waiting = blocking._waiting
-    blocking.install(SlowCalls(slow))
+    waiting, calls = blocking._waiting, SlowCalls(slow)
+    blocking.install(calls)
     before = raw.install(slow)
     yield slow
+    slow.goes.set()
+    assert calls.finish(60)
     raw.install(before)
     blocking.install(waiting)
 

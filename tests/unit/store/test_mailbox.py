@@ -15,6 +15,7 @@ from mstore.store.mailbox import Mailbox
 from mstore.store.pool import Pool
 from mstore.store.search import find
 from mstore.store.searchkeys import Text
+from tests.kit.dying import open_files
 from tests.kit.mail import make_content, make_message, make_messages
 
 
@@ -129,9 +130,9 @@ def test_long_journal_becomes_a_checkpoint(mailbox: Mailbox) -> None:
 
 def test_resting_mailbox_comes_back(mailbox: Mailbox) -> None:
     append(mailbox, make_messages(2))
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_files(f"{mailbox.path}/"))
     mailbox.rest()
-    assert len(os.listdir("/proc/self/fd")) < before
+    assert len(open_files(f"{mailbox.path}/")) < before
     other = Mailbox(mailbox.path)
     append(other, [make_message(3)])
     other.close()
@@ -141,14 +142,14 @@ def test_resting_mailbox_comes_back(mailbox: Mailbox) -> None:
 
 def test_no_descriptor_is_left_behind(mailbox: Mailbox) -> None:
     mailbox.rest()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_files(f"{mailbox.path}/"))
     other = Mailbox(mailbox.path)
     other.retain()
     append(other, make_messages(3))
     other.derived(np.arange(3), [0])
     other.checkpoint()
     other.release()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(open_files(f"{mailbox.path}/")) == before
 
 
 def test_a_deleted_mailbox_is_noticed(mailbox: Mailbox) -> None:

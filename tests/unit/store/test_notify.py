@@ -205,3 +205,38 @@ def test_objects_of_several_readers_are_all_woken(mailbox: Mailbox, instance: No
     for reader in readers:
         reader.close()
     notifier.close()
+
+
+class OneWatch:
+    """An inotify for which all that is followed is the same directory, under the names it has had."""
+
+    def __init__(self) -> None:
+        self.removed: list[int] = []
+
+    def add(self, path: str, mask: int) -> int:
+        return 7
+
+    def remove(self, watch: int) -> None:
+        self.removed.append(watch)
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_directory_followed_under_two_names_is_left_under_each(tmp_path: Path, is_gone: bool) -> None:
+    inotify = OneWatch()
+    traces = Traces(lambda: inotify)  # type: ignore[arg-type, return-value]
+    before, now = f"{tmp_path}/before", f"{tmp_path}/now"
+    bells: list[str] = []
+    for path in (before, now):
+        traces.follow(path, JOURNALS, bells.append)
+    if is_gone:
+        traces.note(7, "")
+        traces.ring()
+        assert bells == [now]
+    traces.unfollow(before, bells.append)
+    assert inotify.removed == [], "the other goes on by it"
+    traces.note(7, f"{JOURNALS}1")
+    traces.ring()
+    assert bells == [now]
+    traces.unfollow(now, bells.append)
+    assert inotify.removed == [] if is_gone else [7]
+    assert not len(traces)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from mstore.files import raw
 from mstore.store.append import append
 from mstore.store.mailbox import Mailbox
 from mstore.store.pool import Pool
+from tests.kit.dying import open_files
 from tests.kit.faults import Faults
 from tests.kit.mail import make_content, make_message
 
@@ -36,13 +36,6 @@ def test_closing_syncs_the_flags_of_the_last_second(
     assert faults.calls.count("sync") == 1
 
 
-def open_files(path: Path) -> int:
-    """How many files under a directory this process has open."""
-    links = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if name.isdigit()
-             and os.path.exists(f"/proc/self/fd/{name}")]  # fmt: skip
-    return sum(link.startswith(f"{path}/") for link in links)
-
-
 def test_mailboxes_in_use_rest_and_nobody_notices(tmp_path: Path) -> None:
     pool = Pool()
     mailboxes, told = [], []
@@ -53,12 +46,12 @@ def test_mailboxes_in_use_rest_and_nobody_notices(tmp_path: Path) -> None:
         append(mailbox, [make_message(number)])
         mailbox.listen(lambda number=number: told.append(number))
         mailboxes.append(mailbox)
-    assert open_files(tmp_path) > 40
+    assert len(open_files(f"{tmp_path}/")) > 40
     pool.rest()
-    assert open_files(tmp_path) == 0
+    assert not open_files(f"{tmp_path}/")
     for mailbox in mailboxes:
         assert not mailbox.refresh()
-    assert open_files(tmp_path) == 0, "looking whether something is new opens nothing"
+    assert not open_files(f"{tmp_path}/"), "looking whether something is new opens nothing"
     other = Mailbox(mailboxes[3].path)
     append(other, [make_message(77)])
     pool.notifier.poll_all()  # what there is where inotify has no instance left
@@ -74,7 +67,7 @@ def test_mailboxes_in_use_rest_and_nobody_notices(tmp_path: Path) -> None:
     for mailbox in mailboxes:
         mailbox.release()
     pool.close()
-    assert open_files(tmp_path) == 0
+    assert not open_files(f"{tmp_path}/")
 
 
 def test_those_opened_in_great_number_rest_sooner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,5 +77,5 @@ def test_those_opened_in_great_number_rest_sooner(tmp_path: Path, monkeypatch: p
         Mailbox.create(tmp_path / f"{number:016x}", 7).close()
         mailbox = pool.open(tmp_path / f"{number:016x}")
         mailbox.view(True)
-        assert open_files(tmp_path) <= 12
+        assert len(open_files(f"{tmp_path}/")) <= 12
     pool.close()

@@ -22,7 +22,7 @@ from mstore.store import frames
 from mstore.store.append import NewMessage, append
 from mstore.store.check import check_mailbox
 from mstore.store.mailbox import Mailbox
-from tests.kit.dying import Quick, close_files_under
+from tests.kit.dying import Quick, close_files_under, open_files
 from tests.kit.mail import make_message
 
 HERE, THERE = "00000000000000aa", "00000000000000bb"
@@ -239,16 +239,12 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
     assert check_mailbox(path) == []
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     mailbox, there = Mailbox.create(tmp_path / HERE, 1), Mailbox.create(tmp_path / THERE, 2)
     append(mailbox, [message("first", 900)])
     mailbox.close()
     there.close()
-    before = descriptors()
+    before = len(open_files(f"{tmp_path}/"))
     for turn in range(140):
         mailbox.retain()
         append(mailbox, [message(f"{turn}", 900), message("more")])
@@ -268,7 +264,7 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
         other.close()
         mailbox.release()
         there.rest()
-    assert descriptors() <= before + 2
+    assert len(open_files(f"{tmp_path}/")) <= before + 2
 
 
 def test_a_mailbox_that_is_deleted_while_it_is_open(tmp_path: Path) -> None:

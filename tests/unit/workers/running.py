@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +35,22 @@ def wait_for(find: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
             return found
         time.sleep(0.02)
     raise AssertionError(f"waited {patience_s} s in vain for {find}")
+
+
+@contextmanager
+def reachable_directory() -> Iterator[Path]:
+    """A directory that other users reach as well: pytest keeps its own from them, anew with each run."""
+    with tempfile.TemporaryDirectory(prefix="m-store-", ignore_cleanup_errors=True) as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+def may_empty_bounds() -> bool:
+    """Whether what is started here may let capabilities go for good (CAP_SETPCAP); not in each container."""
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"CapEff:\s+(\w+)", status)
+    return found is not None and bool(int(found[1], 16) >> 8 & 1)
 
 
 class Site:

@@ -22,9 +22,9 @@ def client_context() -> ssl.SSLContext:
     return made
 
 
-def test_a_session_is_resumed_by_every_worker_and_by_those_that_follow(tmp_path: Path) -> None:
-    site = make_site(tmp_path)
-    pair, port = make_pair(tmp_path, "mail.example"), free_port()
+def test_a_session_is_resumed_by_every_worker_and_by_those_that_follow(reachable: Path) -> None:
+    site = make_site(reachable)
+    pair, port = make_pair(reachable, "mail.example"), free_port()
     lines = [f"tls-certificate {pair.certificate}", f"tls-key {pair.key}"]
     text = site.config.read_text().replace("imapd-workers 1", "imapd-workers 2")
     site.config.write_text("\n".join([text, *lines, f"imapd-tls-listen 127.0.0.1:{port}", ""]))
@@ -59,9 +59,9 @@ def test_a_session_is_resumed_by_every_worker_and_by_those_that_follow(tmp_path:
         assert running.stop() == 0
 
 
-def test_a_reload_without_the_right_to_read_keys_keeps_what_there_is(tmp_path: Path) -> None:
-    site = make_site(tmp_path)
-    pair, other = make_pair(tmp_path, "mail.example"), make_pair(tmp_path, "other.example")
+def test_a_reload_without_the_right_to_read_keys_keeps_what_there_is(reachable: Path) -> None:
+    site = make_site(reachable)
+    pair, other = make_pair(reachable, "mail.example"), make_pair(reachable, "other.example")
     lines = [f"tls-certificate {pair.certificate}", f"tls-key {pair.key}"]
     site.config.write_text("\n".join([site.config.read_text(), *lines, ""]))
 

@@ -9,7 +9,14 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from tests.unit.workers.running import Running, free_port, started, try_connect, wait_for
+from tests.unit.workers.running import (
+    Running,
+    free_port,
+    reachable_directory,
+    started,
+    try_connect,
+    wait_for,
+)
 from tests.unit.workers.test_confine import make_site, with_landlock, with_networks, with_scopes, with_seccomp
 from workers import landlock
 from workers.scoreboard import Scoreboard
@@ -34,8 +41,12 @@ class Metricsd:
 
 
 @pytest.fixture(scope="module")
-def metricsd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Metricsd]:
-    path, port = tmp_path_factory.mktemp("metricsd"), free_port()
+def metricsd() -> Iterator[Metricsd]:
+    with reachable_directory() as path:
+        yield from serve(path, free_port())
+
+
+def serve(path: Path, port: int) -> Iterator[Metricsd]:
     site = make_site(path, f"metrics-listen 127.0.0.1:{port}")
     with started(site, "tests.unit.workers.confined_metricsd") as running:
         wait_for(lambda: try_connect(port)).close()

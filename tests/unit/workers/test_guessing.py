@@ -14,6 +14,8 @@ from tests.unit.workers.running import ROOT
 MOST_SLOWER = 1.10
 MOST_SLOWEST = 10
 """In one line, the guesses would take longer than 500 logins."""
+LEAST_CALM = 3
+"""One round that was calm before and after may have been disturbed in its middle."""
 LONGEST_S = 240
 """No further round is begun after that."""
 
@@ -40,6 +42,7 @@ def test_a_thousand_guesses_do_not_slow_down_the_logins_of_others(tmp_path: Path
     finally:
         process.kill()
         process.wait()
-    if all(max(before, after) > MOST_SLOWER * min(before, after) for before, _, after, *_ in rounds):
+    calm = [r for r in rounds if max(r[0], r[2]) <= MOST_SLOWER * min(r[0], r[2])]
+    if len(calm) < LEAST_CALM:
         pytest.skip("the machine is so busy that logins differ by more without an attack")
     pytest.fail(f"medians before, under and after, the slowest (in seconds), and guesses judged: {rounds}")

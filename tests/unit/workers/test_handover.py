@@ -1,12 +1,12 @@
 """What storemgr hands to daemons, and the watch over files that brings it about."""
 
-import os
 import socket
 from pathlib import Path
 
 import pytest
 
 from mstore.base.errors import Unavailable
+from tests.kit.dying import open_files
 from workers import handover, watch
 from workers.watch import Watch
 
@@ -17,12 +17,11 @@ def test_files_arrive_as_they_are_and_errors_as_words(tmp_path: Path) -> None:
     ours, theirs = handover.make_channel()
     with ours, theirs:
         assert handover.receive(theirs) is None
-        before = len(os.listdir("/proc/self/fd"))
         handover.send(ours, handover.RELOAD, handover.gather([here, none]))
         handover.send(ours, handover.RENEW, handover.gather([]))
         first, second = handover.receive(theirs), handover.receive(theirs)
         assert first is not None and second is not None
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert not open_files("/memfd:handover")
         assert (first.word, second.word) == (handover.RELOAD, handover.RENEW)
         data = here.read_bytes()
         here.write_text("later")

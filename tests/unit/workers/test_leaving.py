@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,11 +12,11 @@ import pytest
 
 from tests.unit.workers.running import wait_for
 from tests.unit.workers.test_crowd import ONE, OTHER, settings
-from workers.crowd import Crowd, find_key, new_key
+from workers.crowd import KEY_BYTES, Crowd, find_key, new_key
 from workers.leaving import Elders, Told, path_of
 from workers.scoreboard import Scoreboard
 
-KEY = new_key()
+KEY = bytes(KEY_BYTES)
 LIMITS = settings(connections_per_address=3, imapd_connections_per_user=2)
 
 
@@ -26,11 +27,15 @@ class Leaver:
         read, self._write = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            os.close(self._write)
-            crowd = Crowd(2, key)
-            told = Told(path_of(run_path, "imapd", os.getpid()), crowd)
-            work(crowd, told, read)
-            os._exit(0)
+            try:
+                os.close(self._write)
+                crowd = Crowd(2, key)
+                told = Told(path_of(run_path, "imapd", os.getpid()), crowd)
+                work(crowd, told, read)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(0)
         os.close(read)
         path = path_of(run_path, "imapd", self.pid)
         wait_for(lambda: path.exists() and path.stat().st_size > 0)  # it is locked by then

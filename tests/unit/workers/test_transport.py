@@ -285,6 +285,61 @@ def test_a_descriptor_used_again_is_watched_again() -> None:
     assert out == ["done"]
 
 
+HELD_UP = """
+import subprocess, sys
+def beside(code):
+    # What another process does to the other end while this one as a whole gets no further.
+    code = "import socket, sys, time\\ntheirs = socket.socket(fileno=int(sys.argv[1]))\\n" + code
+    command = [sys.executable, "-c", code, str(theirs.fileno())]
+    return subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE)
+def held_up(peer):
+    # Until that is done and the limit of who waits is over as well.
+    peer.wait(40)
+    time.sleep(0.5)
+"""
+
+
+def test_who_spoke_in_time_is_heard_though_this_process_was_held_up_beyond_the_limit() -> None:
+    out = run(
+        HELD_UP
+        + textwrap.dedent("""
+        ours.settimeout(0.4)
+        reader = gevent.spawn(outcome, ours.recv, 10)
+        gevent.sleep(0)
+        held_up(beside("theirs.sendall(b'in time')"))
+        print(reader.get())
+        reader = gevent.spawn(outcome, ours.recv, 10)
+        gevent.sleep(0)
+        held_up(beside("theirs.shutdown(socket.SHUT_WR)"))
+        print(reader.get())
+        """)
+    )
+    assert out == ["b'in time'", "b''"]
+
+
+def test_who_took_something_in_time_is_sent_the_rest_though_this_process_was_held_up() -> None:
+    out = run(
+        HELD_UP
+        + textwrap.dedent("""
+        ours.send_timeout_s = 0.4
+        writer = gevent.spawn(outcome, ours.sendall, b"x" * 300000)
+        gevent.sleep(0)
+        peer = beside("left = 300000\\nwhile left > 100000:\\n left -= len(theirs.recv(100000))")
+        held_up(peer)
+        theirs.setblocking(False)
+        def take():
+            while not writer.ready():
+                try:
+                    theirs.recv(100000)
+                except BlockingIOError:
+                    gevent.sleep(0.001)
+        gevent.spawn(take)
+        print(writer.get(timeout=40))
+        """)
+    )
+    assert out == ["None"]
+
+
 def test_under_a_stream() -> None:
     out = run("""
         stream = Stream(ours, timeout_s=60)

@@ -1,5 +1,7 @@
 """SEARCH keys: the grammar of RFC 3501 §9, and the tree it becomes."""
 
+import itertools
+
 import pytest
 
 from mstore.base.numset import NumSet
@@ -142,3 +144,11 @@ def test_bytes_that_are_not_in_the_charset_are_refused() -> None:
 def test_a_chain_of_hundreds_of_or_is_one_flat_node() -> None:
     key = parse(b"OR FROM a " * 500 + b"FROM b")
     assert isinstance(key, Or) and len(key.keys) == 501
+
+
+def test_all_ages_of_a_command_are_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a message might be neither older nor younger than a second."""
+    times = itertools.count(1_700_000_000, 5)
+    monkeypatch.setattr("mstore.base.clock.now", lambda: float(next(times)))
+    (older, younger) = parse(b"OR OLDER 1 YOUNGER 1").keys  # type: ignore[attr-defined]
+    assert older.high_s == younger.low_s + 1
