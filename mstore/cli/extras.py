@@ -19,7 +19,7 @@ COMPLETION = {
 }
 PROGRAMS = ("msadm", "rc.m-store")
 BOOT_SCRIPT = Path(__file__).parents[2] / "rc" / "rc.m-store"
-"""It is there in a checkout."""
+"""It has the LSB header, and so is the init script; it is there in a checkout."""
 
 
 @dataclass(frozen=True)

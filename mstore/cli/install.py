@@ -38,7 +38,6 @@ UNIT = Path("/etc/systemd/system/m-store.service")
 SOCKET_UNIT = UNIT.with_suffix(".socket")
 SOCKET_ENABLED = UNIT.parent / "sockets.target.wants" / SOCKET_UNIT.name
 INIT_SCRIPT = Path("/etc/init.d/m-store")
-"""Has the LSB header, and so is the init script."""
 DIRECTORIES = (DEFAULT_CONFIG.parent, BIN, BASE / "lib" / "plugins", STATE)
 STATE_DIRECTORIES = ("db", "etc", "ipc", "log", "run", "spool")
 """What M-Store makes below ``ms-path``, beside mailstores."""
