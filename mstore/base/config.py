@@ -43,9 +43,11 @@ class Problem:
 class ConfigErrors(MStoreError):
     """A configuration that cannot be used, with everything that is wrong with it."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[Problem], rest: Settings | None = None) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+        self.rest = rest
+        """What the lines without a fault say, where there is a text at all."""
 
 
 @dataclass
@@ -337,7 +339,8 @@ def parse(path: Path, text: str) -> Settings:
         for check in CHECKS:
             check(parser, settings)
     if parser.problems or settings is None:
-        raise ConfigErrors(sorted(parser.problems, key=lambda problem: (problem.line == 0, problem.line)))
+        problems = sorted(parser.problems, key=lambda problem: (problem.line == 0, problem.line))
+        raise ConfigErrors(problems, settings)
     return settings
 
 

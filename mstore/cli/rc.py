@@ -123,11 +123,12 @@ def run_start(given: Path | None, as_json: bool) -> int:
 def run_stop(given: Path | None, as_json: bool) -> int:
     """Stop all daemons.
 
-    It returns when no process is left. Having nothing to stop is fine.
+    It returns when no process is left. Having nothing to stop is fine. A configuration that has got an error
+    since stops nobody from stopping.
 
     Example: rc.m-store stop
     """
-    _tell(as_json, _stop(load(_choose_config(given))))
+    _tell(as_json, _stop(_load_in_part(given)))
     return 0
 
 
@@ -200,7 +201,7 @@ def run_status(given: Path | None, as_json: bool) -> int:
 
     Example: rc.m-store status; rc.m-store status --json
     """
-    processes = look_up_all(load(_choose_config(given)))
+    processes = look_up_all(_load_in_part(given))
     if as_json:
         write_json([_describe(process) for process in processes])
     else:
@@ -328,6 +329,21 @@ def _load_sound(given: Path | None) -> Settings | None:
     for problem in (problems := find_problems(settings)):
         click.echo(f"{config}: {problem}", err=True)
     return None if problems else settings
+
+
+def _load_in_part(given: Path | None) -> Settings:
+    """The configuration of what runs, also where it has errors by now, which are said.
+
+    Raises: ConfigErrors when it does not tell where M-Store's files are
+    """
+    try:
+        return load(_choose_config(given))
+    except ConfigErrors as errors:
+        if errors.rest is None or any(problem.option in ("", "ms-path") for problem in errors.problems):
+            raise
+        for problem in errors.problems:
+            click.echo(problem, err=True)
+        return errors.rest
 
 
 def _start(settings: Settings, config: Path) -> dict[str, Any]:

@@ -77,3 +77,17 @@ def test_a_socket_that_somebody_removed_does_not_disturb_the_end(make_store: Cal
     (store.ms_path / "ipc" / "authproxyd").unlink()
     store.rc("stop")
     assert "Traceback" not in (store.ms_path / "log" / "authproxyd.log").read_text()
+
+
+def test_what_runs_is_seen_and_stopped_whatever_its_configuration_says_by_now(
+    make_store: Callable[..., Instance],
+) -> None:
+    store = make_store()
+    store.start()
+    with store.config.open("a") as config:
+        config.write("nonsense on\n")
+    for verb, status in (("reload", 6), ("status", 0), ("stop", 0)):
+        done = store.rc(verb, check=False)
+        assert done.returncode == status, done
+        assert "nonsense: unknown option" in done.stderr
+    store.assert_gone()

@@ -150,9 +150,22 @@ def test_configtest_warns_of_passwords_in_clear_text(
 
 def test_other_verbs_refuse_a_bad_configuration(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     add(config, "nonsense on")
-    for verb in ("start", "stop", "restart", "reload", "status"):
+    for verb in ("start", "restart", "reload", "upgrade"):
         assert rc.main(["-f", str(config), verb]) == rc.NOT_CONFIGURED
         assert "nonsense: unknown option" in capsys.readouterr().err
+
+
+def test_a_bad_configuration_stops_nobody_from_looking_and_stopping(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(config, "nonsense on")
+    for verb, status, said in (("stop", 0, "not running\n"), ("status", rc.NOT_RUNNING, "DAEMON ")):
+        assert rc.main(["-f", str(config), verb]) == status
+        out, err = capsys.readouterr()
+        assert out.startswith(said) and "nonsense: unknown option" in err
+    add(config, "ms-path relative")
+    for verb in ("stop", "status"):
+        assert rc.main(["-f", str(config), verb]) == rc.NOT_CONFIGURED
 
 
 def test_status_of_what_does_not_run(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
