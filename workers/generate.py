@@ -72,6 +72,10 @@ SIGNALS = {
     "USR1": "Read the configuration and the certificates again; storemgr passes it on. rc.m-store reload does"
     " this, and waits until it is complete.",
 }
+UPGRADE = (
+    "Have the program and the configuration as they are on disk now take over, without ending a session."
+    " rc.m-store upgrade does this, and waits until it is complete."
+)
 FILES = {
     "storemgr": ["log/storemgr.log"],
     "authproxyd": ["ipc/authproxyd", "ipc/authproxyd-sasl", "db/accounts.db", "db/passwords/passwords.db"],
@@ -107,7 +111,7 @@ def format_page(name: str) -> Page:
         page.item(f"{flag.name} {flag.metavar}".rstrip(), f"{flag.what[0].upper()}{flag.what[1:]}.")
     page.heading("SIGNALS")
     page.prose(f"The process id is in `run/{name}.lock` below ms-path, which is locked while {name} runs.")
-    for signals, text in SIGNALS.items():
+    for signals, text in (SIGNALS | {"USR2": UPGRADE} if name == "storemgr" else SIGNALS).items():
         if name == "metricsd" and signals == "HUP":
             continue  # It keeps no statistics of its own.
         page.item(signals, text.replace("DAEMON", name if name != "storemgr" else "DAEMON"))

@@ -64,9 +64,9 @@ VERBS = {
 def msadm(ctx: click.Context, config: Path, keep_going: bool) -> None:
     """Administer a message store.
 
-    Every verb takes --json for output that programs read, and --help. Without a verb, msadm reads command
-    lines: at a terminal it asks for them, with completion; otherwise it runs those of standard input, and
-    stops at the first that fails.
+    Every verb but talk, which is a session, takes --json for output that programs read; each has --help.
+    Without a verb, msadm reads command lines: at a terminal it asks for them, with completion; otherwise it
+    runs those of standard input, and stops at the first that fails.
 
     Example: msadm user add joe; msadm; msadm < script; msadm --keep-going < script
     """

@@ -298,7 +298,9 @@ def run_uninstall(given: Path | None, root: Path | None, purge: bool, yes: bool,
 
 
 @rc.command("quickstart")
-@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), required=False)
+@click.argument(
+    "directory", metavar="[DIR]", type=click.Path(file_okay=False, path_type=Path), required=False
+)
 @as_json
 @click.pass_obj
 def run_quickstart(given: Path | None, directory: Path | None, as_json: bool) -> int:
