@@ -341,7 +341,7 @@ class Settings(LogSettings, LimitSettings, LoginSettings):
         readers=("lmtpd",), section="Delivery", default_text="runtime-user's group", example="postfix",
     )  # fmt: skip
     lmtp_shared_name: str = option(
-        "lmtp-shared-name", values.WORD,
+        "lmtp-shared-name", values.LOCAL_NAME,
         "The local name that stands for shared mailboxes in plus-addressing (shared+bugreports).",
         readers=("lmtpd",), section="Delivery", default="shared",
     )  # fmt: skip

@@ -91,6 +91,13 @@ def one(words: Sequence[str]) -> str:
     return words[0]
 
 
+def _parse_local_name(words: Sequence[str]) -> str:
+    name = one(words)
+    if not name or not {"+", "@", "/"}.isdisjoint(name):
+        raise ValueError("is what stands before the + of an address, and has none of + @ /")
+    return name
+
+
 TRUE = ("yes", "on", "t", "1")
 FALSE = ("no", "off", "f", "0")
 
@@ -494,6 +501,7 @@ NAMED_CERTIFICATE = Kind("NAME CERTIFICATE KEY", _parse_named_certificate, _show
 EIGHT_BIT = Kind("[on|off|utf8]", _parse_8bit)
 PATH = Kind("PATH", _parse_path)
 WORD = Kind("NAME", one)
+LOCAL_NAME = Kind("NAME", _parse_local_name)
 URL = Kind("URL", _parse_url)
 WORDS = Kind("NAME …", _parse_words, _show_words)
 REMOTE_HOST = Kind("HOST[/PORT]", _parse_remote_host)

@@ -138,6 +138,12 @@ def test_assignment_rules_that_are_none(text: str, says: str) -> None:
     assert problem.line == 2 and says in problem.text
 
 
+@pytest.mark.parametrize("name", ["a+b", "shared/x", "a@b", '""'])
+def test_the_name_of_shared_mailboxes_is_one_that_an_address_can_have(name: str) -> None:
+    (problem,) = problems(f"mailstore a /a\nlmtp-shared-name {name}")
+    assert problem.option == "lmtp-shared-name" and "before the +" in problem.text
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1800), ("2 h", 7200), ("1d", 86400)]
 )
