@@ -3,7 +3,16 @@
 from mstore.mail.casemap import casemap
 from mstore.mail.date import NO_DATE
 from mstore.mail.decode import decode_words
-from mstore.mail.summary import BASE_SUBJECT, BODY, BODYSTRUCTURE, ENVELOPE, PARTS, SEARCH, SLOT_COUNT, summarize
+from mstore.mail.summary import (
+    BASE_SUBJECT,
+    BODY,
+    BODYSTRUCTURE,
+    ENVELOPE,
+    PARTS,
+    SEARCH,
+    SLOT_COUNT,
+    summarize,
+)
 from tests.kit.museum import crlf
 
 
@@ -63,7 +72,8 @@ def test_addresses_that_are_written_in_pieces_are_searched_as_the_envelope_has_t
 
 def test_every_subject_is_searched_and_the_first_is_shown() -> None:
     """RFC 3501 §6.4.4."""
-    slots = summarize(b"Subject: one\r\nFrom: a@b\r\nSUBJECT: =?utf-8?q?tw=C3=B6?=\r\n\r\nSubject: no\r\n").slots
+    header = b"Subject: one\r\nFrom: a@b\r\nSUBJECT: =?utf-8?q?tw=C3=B6?=\r\n\r\n"
+    slots = summarize(header + b"Subject: no\r\n").slots
     assert slots[SEARCH].split(b"\0")[4] == b"ONE\n" + "TWO\u0308".encode()
     assert slots[ENVELOPE].startswith(b'(NIL "one" ')
     assert slots[BASE_SUBJECT] == b"ONE"
