@@ -187,6 +187,15 @@ def _store_errors() -> Iterator[tuple[str, str, str]]:
         yield code.decode("ascii"), f"{kind.__name__}: {about}", "the store"
 
 
+OF_COMMANDS = (
+    "",
+    "EXPUNGE leaves a message with `\\Deleted` that is there but that its client has not been told of yet:",
+    "a client cannot have meant a message that it does not know. CLOSE removes all that are marked so.",
+    "",
+)
+"""What is said below the table of commands."""
+
+
 def format_manual() -> str:
     """The whole page."""
     dialogues = read_dialogues()
@@ -209,7 +218,7 @@ def format_manual() -> str:
         name = command.name.decode("ascii")
         lines.append(f"| {name} | {STATES[command.states]} | {command.rfc} | `{module}` | {tests} |")
     lines += [
-        "",
+        *OF_COMMANDS,
         "## Extensions",
         "",
         "As they are announced. Each can be switched off (`imapd-disable-capability`); "

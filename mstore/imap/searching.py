@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from mstore.imap.grammar.returnoptions import ReturnOptions
 from mstore.imap.render.columns import join_decimals
 from mstore.imap.render.esearch import format_esearch
 from mstore.imap.selected import NO_UIDS, Selected
-from mstore.store.searchkeys import SearchKey, asks_modseq
+from mstore.store.searchkeys import SearchKey, asks_modseq, asks_numbers
 
 if TYPE_CHECKING:
     from mstore.imap.grammar.fetchitems import FetchItem
@@ -51,6 +52,12 @@ def note_modseq(session: Session, key: SearchKey) -> bool:
     return asks
 
 
+def note_numbers(session: Session, key: SearchKey) -> None:
+    """Message numbers in a search for UIDs: no VANISHED may be told during it (RFC 7162 §3.2.10)."""
+    if session.mailbox.uids_vanish and session.command.seqs != "uses" and asks_numbers(key):
+        session.command = replace(session.command, seqs="uses")
+
+
 def highest_modseq(mailbox: Mailbox, view: View, found: Array) -> int:
     """The highest MODSEQ of the messages found (RFC 7162 §3.1.5), 0 when there is none."""
     rows = view.rows[found]
@@ -84,15 +91,16 @@ def send_results(
         session.send(format_esearch(correlator, uid, options, numbers, modseq))
 
 
-def completion(selected: Selected, name: bytes, uid: bool) -> bytes | None:
+def completion(session: Session) -> bytes | None:
     """The reply to a search that has answered; by number, it says if there are messages that it left out.
 
     Those are expunged and yet to be told; the numbers of the others hold (RFC 3501 §7.4.1, RFC 5530 §3).
-    Where UIDs are asked for, the EXPUNGE goes before the reply itself.
+    Where numbers are neither asked for nor given, the EXPUNGE goes before the reply itself.
     """
-    if uid or not selected.view.held_back():
+    command = session.command
+    if command.seqs != "uses" or not session.mailbox.view.held_back():
         return None
-    return b"[EXPUNGEISSUED] " + name + b" completed for the messages that are left"
+    return b"[EXPUNGEISSUED] " + command.name + b" completed for the messages that are left"
 
 
 def check_tag(selected: Selected | None, options: ReturnOptions | None, tag: bytes) -> None:

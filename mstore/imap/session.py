@@ -116,7 +116,10 @@ class Session:
         self.pace = pace_of(service.settings.imapd_commands_per_second)
         """How fast commands may come; None where that is not limited."""
         self.command: Command
-        """The command that runs, and whose reply is still to be sent: that of its ``tag``."""
+        """The command that runs, and whose reply is still to be sent: that of its ``tag``.
+
+        A search may have put a row of its own here, in which it uses numbers.
+        """
         self.tag = b"*"
         self._bad = 0
         self._faults = 0
@@ -456,7 +459,7 @@ class Session:
                     self.mailbox.follow_rights(stream)
             text = row.run(self, tag, cursor)
             if row.seqs != "none" and self.selected is not None:
-                self.selected.report(stream, row.seqs != "uses", row.uid)
+                self.selected.report(stream, self.command.seqs != "uses", row.uid)
             if self.notifying is not None and row.seqs == "may-expunge":
                 self.notifying.tell_others()
         except CommandFailed as failure:
@@ -565,7 +568,7 @@ class Session:
     def _report_after_failure(self, row: Command) -> None:
         try:
             if self.selected is not None:
-                self.selected.report(self.stream, row.seqs != "uses", row.uid)
+                self.selected.report(self.stream, self.command.seqs != "uses", row.uid)
         except StreamFailed:
             raise
         except MStoreError:

@@ -27,6 +27,7 @@ import numpy as np
 from mstore.mail.header import HEADER_LIMIT_BYTES, Buffer, field_pairs, header_end, unfold
 from mstore.mail.params import (
     Params,
+    find_charset,
     find_param,
     parse_content_type,
     parse_disposition,
@@ -51,6 +52,9 @@ _UNCHANGED = frozenset((b"7BIT", b"8BIT", b"BINARY"))
 _ADDRESSES = frozenset((b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc"))
 
 Fields = dict[bytes, bytes]
+
+MORE_SUBJECTS = b"subject:"
+"""Stands among the fields where there is more than one Subject: no field can have this name."""
 
 
 class Part:
@@ -153,6 +157,8 @@ def collect_fields(header: bytes) -> Fields:
             found[name] = value
         elif name in _ADDRESSES:
             found[name] = found[name].rstrip() + b"," + value
+        elif name == b"subject":
+            found[MORE_SUBJECTS] = b""
     found.pop(b"", None)
     return found
 
@@ -180,7 +186,7 @@ def read_header(header: bytes, default: bytes) -> Header:
             return Header(fields, default, b"PLAIN", _TEXT_DEFAULT, encoding)
         return Header(fields, default, b"RFC822", (), encoding)
     kind, subtype, params = found
-    if kind == b"TEXT" and subtype == b"PLAIN" and find_param(params, b"CHARSET") is None:
+    if kind == b"TEXT" and subtype == b"PLAIN" and find_charset(params) is None:
         params += _TEXT_DEFAULT
     return Header(fields, kind, subtype, params, encoding)
 

@@ -6,6 +6,7 @@ wants of IMAP servers; if a piece of one is percent-encoded, the whole is, and i
 
 import re
 from itertools import islice
+from urllib.parse import unquote_to_bytes
 
 from mstore.mail.header import strip_comments, unescape
 
@@ -69,6 +70,16 @@ def find_param(params: Params, name: bytes) -> bytes | None:
         if key == name:
             return value
     return None
+
+
+def find_charset(params: Params) -> bytes | None:
+    """The charset, also where it is written as an extended value, which is decoded (RFC 2231 §4)."""
+    value = find_param(params, b"CHARSET")
+    if value is None:
+        value = find_param(params, b"CHARSET*")
+        if value is not None:
+            value = unquote_to_bytes(value.split(b"'", 2)[-1])
+    return value
 
 
 def _parse_params(value: bytes, position: int) -> Params:

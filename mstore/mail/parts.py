@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mstore.mail.mime import Part
-from mstore.mail.params import find_param
+from mstore.mail.params import find_charset
 
 LEAF, TEXT, MULTIPART, MESSAGE = range(4)
 IDENTITY, BASE64, QUOTED_PRINTABLE, UNKNOWN = range(4)
@@ -85,7 +85,7 @@ def encode_parts(root: Part) -> bytes:
             queue += part.parts
         elif part.type == b"TEXT":
             kind = TEXT
-            charset = _number_charset(charsets, find_param(part.params, b"CHARSET"))
+            charset = _number_charset(charsets, find_charset(part.params))
         else:
             kind = LEAF
         kind |= _ENCODINGS.get(part.encoding, UNKNOWN) << 4
@@ -99,7 +99,7 @@ def encode_parts(root: Part) -> bytes:
 def _encode_leaf(root: Part) -> bytes:
     """The slot of a message of one part, as most are; the same as the loop gives."""
     is_text = root.type == b"TEXT"
-    charset = find_param(root.params, b"CHARSET") if is_text else None
+    charset = find_charset(root.params) if is_text else None
     kind = (TEXT if is_text else LEAF) | _ENCODINGS.get(root.encoding, UNKNOWN) << 4
     if not charset or len(charset) > _CHARSET_LIMIT_BYTES or b"\0" in charset:
         charset = None

@@ -1,15 +1,16 @@
 """All that the store keeps about a message beside the message, computed once, when it arrives."""
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mstore.mail.address import parse_addresses
 from mstore.mail.casemap import casemap
 from mstore.mail.date import NO_DATE, parse_sent_date
 from mstore.mail.decode import decode_words
-from mstore.mail.header import Buffer, unfold
+from mstore.mail.header import HEADER_LIMIT_BYTES, Buffer, field_pairs, unescape, unfold
 from mstore.mail.kept import format_kept
-from mstore.mail.mime import Fields, parse
+from mstore.mail.mime import MORE_SUBJECTS, Fields, parse
 from mstore.mail.parts import encode_parts
 from mstore.mail.sortkeys import address_keys, subject_keys, thread_keys
 from mstore.mail.structure import format_envelope, format_structure
@@ -52,7 +53,7 @@ def summarize(buffer: Buffer | bytearray | memoryview) -> Summary:
         structure,
         body,
         encode_parts(root),
-        _format_search(fields),
+        _format_search(fields, _subjects(buffer, root.body_start) if MORE_SUBJECTS in fields else ()),
         subject,
         address_keys(fields),
         thread_keys(fields, is_reply),
@@ -63,23 +64,38 @@ def summarize(buffer: Buffer | bytearray | memoryview) -> Summary:
     return Summary(root.body_start, sent.utc_s, slots, sent.zone_s)
 
 
-def _format_search(fields: Fields) -> bytes:
-    """From, To, Cc, Bcc and Subject, decoded and case-mapped, in UTF-8, with a zero byte between."""
+def _subjects(buffer: Buffer | bytearray | memoryview, end: int) -> list[bytes]:
+    """The raw values of all Subject fields of a header."""
+    header = bytes(buffer[: min(end, HEADER_LIMIT_BYTES)])
+    return [value for name, value in field_pairs(header) if name.lower() == b"subject"]
+
+
+def _format_search(fields: Fields, subjects: Sequence[bytes]) -> bytes:
+    """From, To, Cc, Bcc and Subject, decoded and case-mapped, in UTF-8, with a zero byte between.
+
+    ``subjects`` are those of a message that has several, which are lines of one text here.
+    """
     values = [_fold_addresses(fields[name]) if name in fields else b"" for name in _ADDRESS_FIELDS]
-    subject = fields.get(b"subject")
-    values.append(_fold_case(subject) if subject is not None else b"")
+    if subjects:
+        values.append(b"\n".join(map(_fold_case, subjects)))
+    else:
+        values.append(_fold_case(fields[b"subject"]) if b"subject" in fields else b"")
     return b"\0".join(values)
 
 
 def _fold_addresses(value: bytes) -> bytes:
     """The field, and on further lines the addresses that do not stand in it as ``local@domain``.
 
-    RFC 3501 §6.4.4: what counts is the envelope, in which comments and white space are gone.
+    RFC 3501 §6.4.4: what counts is the envelope, in which comments and white space are gone, and the
+    backslashes of quoted strings.
     """
     text = _fold_case(value)
-    if _ROUNDABOUT(value) is None:
-        return text
     lines = [text]
+    if b"\\" in value:
+        text = _fold_case(unescape(value))
+        lines.append(text)
+    if _ROUNDABOUT(value) is None:
+        return b"\n".join(lines)
     for address in parse_addresses(unfold(value)):
         if address.mailbox and address.host:
             plain = _fold_case(b"%b@%b" % (address.mailbox, address.host))

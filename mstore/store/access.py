@@ -206,7 +206,7 @@ class Access:
         """Take a name off the subscriptions (RFC 3501 §6.3.7).
 
         Durable: the removal.
-        Raises: Denied for somebody anonymous, NotFound when it was not subscribed, Invalid.
+        Raises: Denied for somebody anonymous, Invalid, LimitReached, Busy, StorageFailed.
         """
         self.account.unsubscribe(self.normalize(name))
 

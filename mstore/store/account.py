@@ -337,15 +337,15 @@ class Account:
         self._tell("subscribed", name)
 
     def unsubscribe(self, name: str) -> None:
-        """Take a name off the subscriptions.
+        """Take a name off the subscriptions; it need not have been there.
 
         RFC 3501 §6.3.7. Durable: the removal.
-        Raises: NotFound when it was not subscribed, Invalid, Busy, StorageFailed.
+        Raises: Invalid, LimitReached, Busy, StorageFailed.
         """
         name = names.normalize_new(name)
         with self._changing():
             if name not in self._catalog.state.subscriptions:
-                raise NotFound(f"{name} is not subscribed")
+                return
             self._catalog.commit([namestate.unsubscribed(name)])
         self._tell("unsubscribed", name)
 

@@ -24,7 +24,7 @@ from mstore.store.room import PIECE_BYTES, Room, room
 if TYPE_CHECKING:
     from mstore.store.mailbox import Mailbox
 
-BLOB_VERSION = 5
+BLOB_VERSION = 6
 MOST_BLOB_BYTES = 4 << 20
 _WINDOW_BYTES = PIECE_BYTES
 FEW_ROWS = 64

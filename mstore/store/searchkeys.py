@@ -163,6 +163,15 @@ def asks_modseq(key: SearchKey) -> bool:
     return isinstance(key, Column) and key.name == "modseq"
 
 
+def asks_numbers(key: SearchKey) -> bool:
+    """Whether message numbers stand anywhere in the tree (RFC 7162 §3.2.10); ``$`` has become UIDs."""
+    if isinstance(key, Not):
+        return asks_numbers(key.key)
+    if isinstance(key, And | Or):
+        return any(map(asks_numbers, key.keys))
+    return isinstance(key, Seqs)
+
+
 def replace_keys(key: SearchKey, replace: Callable[[SearchKey], SearchKey]) -> SearchKey:
     """The tree with each of its leaves replaced."""
     if isinstance(key, Not):

@@ -33,8 +33,8 @@ class Threads(blocking.Plain):
 
     def spawn(self, function: Callable[..., object], *args: Any) -> None:
         thread = threading.Thread(target=function, args=args, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)  # only now: another thread may be in join, which is for those that run
 
     def join(self) -> None:
         """Wait for everything that was spawned."""

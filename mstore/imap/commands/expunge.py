@@ -22,7 +22,7 @@ _DELETED = np.uint64(DELETED)
 
 
 def run_expunge(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
-    """Remove all messages that have \\Deleted.
+    """Remove all messages that have \\Deleted, of those that the client has been told of.
 
     RFC 3501 §6.4.3.
     Locks: takes the mailbox lock; nothing is sent while it is held.
@@ -61,7 +61,8 @@ def _finish(selected: Selected, modseq: int, name: bytes) -> bytes | None:
 def expunge_deleted(selected: Selected, rows: Array | None = None) -> int:
     """Remove messages that have \\Deleted, of all those the client knows or of some rows.
 
-    Gives the MODSEQ of the removal, 0 when there was nothing to remove. Which have it is decided
+    A message that the client has not been told of stays, though it has \\Deleted: the client cannot have
+    meant it. Gives the MODSEQ of the removal, 0 when there was nothing to remove. Which have it is decided
     under the lock: another session may just have taken it back.
     """
     mailbox = selected.mailbox

@@ -14,7 +14,16 @@ from mstore.imap.grammar.searchkeys import parse_search
 from mstore.imap.grammar.sources import Source, parse_sources
 from mstore.imap.progress import Progress
 from mstore.imap.render.esearch import format_correlator
-from mstore.imap.searching import check_tag, follow, note_modseq, save, saving, send_results
+from mstore.imap.searching import (
+    check_tag,
+    completion,
+    follow,
+    note_modseq,
+    note_numbers,
+    save,
+    saving,
+    send_results,
+)
 from mstore.store.names import SEPARATOR
 from mstore.store.search import find
 from mstore.store.searchkeys import SearchKey, asks_modseq
@@ -28,7 +37,7 @@ SELECTED = b"SELECTED"
 MAX_MAILBOXES = 10_000
 
 
-def run_esearch(session: Session, tag: bytes, cursor: Cursor) -> None:
+def run_esearch(session: Session, tag: bytes, cursor: Cursor) -> bytes | None:
     """Send the UIDs of the messages that match, mailbox by mailbox. RFC 7377 §2."""
     cursor.space()
     sources = parse_sources(cursor)
@@ -44,9 +53,11 @@ def run_esearch(session: Session, tag: bytes, cursor: Cursor) -> None:
     with saving(selected if only_selected else None, options):
         saved = selected.saved if selected is not None and only_selected else None
         key = parse_search(cursor, saved, session.uid_only)
+        if session.selected is not None:
+            note_numbers(session, key)
         if only_selected:
             _search_selected(session, tag, key, options)
-            return
+            return completion(session)
         names = list(dict.fromkeys(_resolve(session, sources)))
         if len(names) > MAX_MAILBOXES:
             raise LimitReached("too many mailboxes to search")
@@ -56,6 +67,7 @@ def run_esearch(session: Session, tag: bytes, cursor: Cursor) -> None:
             pulse.count(number, len(names))
             _search_named(session, tag, name, key, options, pulse, done)
             pulse()
+    return None
 
 
 def _search_selected(session: Session, tag: bytes, key: SearchKey, options: ReturnOptions) -> None:

@@ -16,6 +16,7 @@ from mstore.imap.searching import (
     format_numbers,
     highest_modseq,
     note_modseq,
+    note_numbers,
     save,
     saving,
     send_results,
@@ -63,16 +64,17 @@ def _run(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | Non
     with saving(selected, options):
         key = parse_search(cursor, selected.saved, session.uid_only)
         asks = note_modseq(session, key)
+        note_numbers(session, key)
         modseq = view.modseq
         found = find(selected.mailbox, view, key, Progress(session, tag))
     if options is None:
         numbers = view.uids[found] if uid else found + 1
         modseq_found = highest_modseq(selected.mailbox, view, found) if asks else 0
         session.send(format_numbers(b"SEARCH", numbers, modseq_found))
-        return completion(selected, b"SEARCH", uid)
+        return completion(session)
     correlator = format_correlator(tag)
     save(selected, options, found)
     send_results(session, selected.mailbox, view, options, found, correlator, uid, asks)
     if options.updates:
         follow(session, selected, tag, key, found, correlator, uid, modseq, options.items)
-    return completion(selected, b"SEARCH", uid)
+    return completion(session)

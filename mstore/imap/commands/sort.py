@@ -18,6 +18,7 @@ from mstore.imap.searching import (
     format_numbers,
     highest_modseq,
     note_modseq,
+    note_numbers,
     refuse_updates,
     save,
     saving,
@@ -98,6 +99,7 @@ def _sort(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | No
         cursor.space()
         key = parse_criteria(cursor, selected.saved, session.uid_only)
         asks = note_modseq(session, key)
+        note_numbers(session, key)
         pulse = Progress(session, tag)
         view = selected.view
         found = find(selected.mailbox, view, key, pulse)
@@ -106,12 +108,12 @@ def _sort(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | No
         numbers = view.uids[found] if uid else found + 1
         modseq = highest_modseq(selected.mailbox, view, found) if asks else 0
         session.send(format_numbers(b"SORT", numbers, modseq))
-        return completion(selected, b"SORT", uid)
+        return completion(session)
     save(selected, options, found)
     send_results(session, selected.mailbox, view, options, found, format_correlator(tag), uid, asks)
     if options.updates:
         refuse_updates(session, tag)
-    return completion(selected, b"SORT", uid)
+    return completion(session)
 
 
 def _thread(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | None:
@@ -123,9 +125,10 @@ def _thread(session: Session, tag: bytes, cursor: Cursor, uid: bool) -> bytes | 
     selected = session.mailbox
     key = parse_criteria(cursor, selected.saved, session.uid_only)
     note_modseq(session, key)
+    note_numbers(session, key)
     pulse = Progress(session, tag)
     view = selected.view
     found = find(selected.mailbox, view, key, pulse)
     threads = threads_of(selected.mailbox, view.rows[found], algorithm.decode().lower(), pulse)
     session.send(format_threads(threads, view.uids[found] if uid else found + 1))
-    return completion(selected, b"THREAD", uid)
+    return completion(session)

@@ -20,6 +20,14 @@ _UTF16 = codecs.lookup("utf-16-be")
 _PLAIN = re.compile(rb"[\x20-\x25\x27-\x7e]*")
 _SHIFTED = re.compile(rb"&([A-Za-z0-9+,]*)-")
 _OTHERS = re.compile(r"[^\x20-\x7e]+|&")
+INBOX = "INBOX"
+_MARKS = "".join(map(chr, range(0xD800, 0xD800 + len(INBOX))))
+"""Stands for INBOX where any spelling of it is looked for: half surrogates, which no pattern holds."""
+_SPELLINGS = {
+    letter: f"[{letter}{mark}]"
+    for mark, capital in zip(_MARKS, INBOX, strict=True)
+    for letter in (capital, capital.lower())
+}
 _ATOM = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]&]+")
 
 
@@ -80,16 +88,35 @@ def format_mailbox(name: str, utf8: bool) -> bytes:
 
 
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
-    """A predicate for names, from a LIST pattern with ``%`` and ``*`` (RFC 3501 §6.3.8)."""
+    """A predicate for names, from a LIST pattern with ``%`` and ``*`` (RFC 3501 §6.3.8).
+
+    INBOX, alone or as first level, matches where any spelling of it does (RFC 3501 §5.1). A pattern that has
+    no wildcard, or one behind the whole word, is expected with INBOX in capitals.
+    """
     if pattern == "*":
         return lambda name: True
     if "*" not in pattern and "%" not in pattern:
         return pattern.__eq__
-    match = re.compile(_pattern_source(pattern)).fullmatch
-    return lambda name: match(name) is not None
+    match = re.compile(_pattern_source(pattern, re.escape)).fullmatch
+    head = re.split("[*%]", pattern, maxsplit=1)[0]
+    if not INBOX.startswith(head.upper()) or not any(letter in pattern for letter in "inbox"):
+        return lambda name: match(name) is not None
+    match_marked = re.compile(_pattern_source(pattern, _any_spelling)).fullmatch
+
+    def matches(name: str) -> bool:
+        if name[:5] == INBOX and name[5:6] in ("", SEPARATOR):
+            return match_marked(_MARKS + name[5:]) is not None
+        return match(name) is not None
+
+    return matches
 
 
-def _pattern_source(pattern: str) -> str:
+def _any_spelling(text: str) -> str:
+    """A regular expression for a text in which letters may be those of INBOX, marked."""
+    return "".join([_SPELLINGS.get(letter) or re.escape(letter) for letter in text])
+
+
+def _pattern_source(pattern: str, quote: Callable[[str], str]) -> str:
     """A regular expression without backtracking over wildcards, whatever the pattern.
 
     The text behind a wildcard is taken where it comes first, for good (atomic groups): a later wildcard of
@@ -99,7 +126,7 @@ def _pattern_source(pattern: str) -> str:
     stars: list[str] = []
     for head in heads:
         first, *others = re.split("%+", head)
-        stars.append(re.escape(first) + "".join(f"(?>[^/]*?{re.escape(other)}" + ")" for other in others))
+        stars.append(quote(first) + "".join(f"(?>[^/]*?{quote(other)}" + ")" for other in others))
     if len(stars) == 1:
         return _anchor(stars[0])
     middle = "".join(f"(?>.*?{step})" for step in stars[1:-1])

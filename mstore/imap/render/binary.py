@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mstore.base.errors import UnknownEncoding
 from mstore.imap.grammar.fetchitems import FetchItem, Section, format_item
-from mstore.mail.parts import IDENTITY, MESSAGE, MULTIPART, TEXT, UNKNOWN, PartOffsets, find_part
+from mstore.mail.parts import IDENTITY, MULTIPART, TEXT, UNKNOWN, PartOffsets, find_part
 from mstore.mail.transfer import decode_pieces
 
 SMALL_BYTES = 256 << 10
@@ -47,11 +47,12 @@ class BinaryItem:
         part = find_part(root, self._path)
         if part is None:
             return Rendered(b"0" if self._is_size else b"NIL")
-        if part.kind in (MULTIPART, MESSAGE) or not self._path:
-            start, encoding, is_text = part.body_start, IDENTITY, False
-            start = start if self._path else part.header_start
+        if not self._path:
+            start, encoding, is_text = part.header_start, IDENTITY, False
         else:
-            start, encoding, is_text = part.body_start, part.encoding, part.kind == TEXT
+            # RFC 2045 §6.4: what a multipart says of an encoding is not so.
+            encoding = IDENTITY if part.kind == MULTIPART else part.encoding
+            start, is_text = part.body_start, part.kind == TEXT
         if encoding == UNKNOWN:
             raise UnknownEncoding("the encoding of the part is not known")
 

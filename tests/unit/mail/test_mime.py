@@ -132,6 +132,8 @@ def test_defaults_and_attributes() -> None:
     assert (bare.type, bare.params, bare.encoding) == (b"TEXT", ((b"CHARSET", b"US-ASCII"),), b"7BIT")
     assert (bare.id, bare.disposition, bare.language) == (None, None, ())
     assert parse(b"Content-Type: text/plain; x=y\r\n\r\n").params == ((b"X", b"y"), (b"CHARSET", b"US-ASCII"))
+    extended = parse(b"Content-Type: text/plain; charset*=''koi8-r\r\n\r\n")
+    assert extended.params == ((b"CHARSET*", b"''koi8-r"),)
 
 
 def test_the_same_header_says_another_thing_elsewhere() -> None:

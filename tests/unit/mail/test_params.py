@@ -2,7 +2,14 @@
 
 import pytest
 
-from mstore.mail.params import PARAM_LIMIT, parse_content_type, parse_disposition, parse_word, parse_words
+from mstore.mail.params import (
+    PARAM_LIMIT,
+    find_charset,
+    parse_content_type,
+    parse_disposition,
+    parse_word,
+    parse_words,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +54,25 @@ def test_disposition() -> None:
     assert found == (b"ATTACHMENT", ((b"FILENAME", b"a b.txt"), (b"SIZE", b"3")))
     assert parse_disposition(b'"inline"') == (b"INLINE", ())
     assert parse_disposition(b"; filename=x") is None
+
+
+@pytest.mark.parametrize(
+    ("params", "charset"),
+    [
+        (b"charset=koi8-r", b"koi8-r"),
+        (b"charset*=us-ascii'en'koi8%2Dr", b"koi8-r"),
+        (b"charset*0*=''koi; charset*1=8-r", b"koi8-r"),
+        (b"charset*0=koi; charset*1=8-r", b"koi8-r"),
+        (b"charset*=koi8-r", b"koi8-r"),
+        (b"charset*=us-ascii''one; charset=koi8-r", b"koi8-r"),
+        (b"x=y", None),
+    ],
+)
+def test_a_charset_may_be_an_extended_value(params: bytes, charset: bytes | None) -> None:
+    """RFC 2231 §4."""
+    found = parse_content_type(b"a/b; " + params)
+    assert found is not None
+    assert find_charset(found[2]) == charset
 
 
 def test_words() -> None:

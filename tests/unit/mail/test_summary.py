@@ -3,7 +3,16 @@
 from mstore.mail.casemap import casemap
 from mstore.mail.date import NO_DATE
 from mstore.mail.decode import decode_words
-from mstore.mail.summary import BODY, BODYSTRUCTURE, ENVELOPE, PARTS, SEARCH, SLOT_COUNT, summarize
+from mstore.mail.summary import (
+    BASE_SUBJECT,
+    BODY,
+    BODYSTRUCTURE,
+    ENVELOPE,
+    PARTS,
+    SEARCH,
+    SLOT_COUNT,
+    summarize,
+)
 from tests.kit.museum import crlf
 
 
@@ -59,3 +68,22 @@ def test_addresses_that_are_written_in_pieces_are_searched_as_the_envelope_has_t
     assert sender == b"REAL <USER-FROM (COMMENT)@ (COMMENT) DOMAIN.ORG>\nUSER-FROM@DOMAIN.ORG"
     assert to.split(b"\n")[1:] == [b"ODD NAME@EXAMPLE.ORG"]
     assert (cc, bcc, subject) == (b"(ONLY A COMMENT)", b"", b"")
+
+
+def test_every_subject_is_searched_and_the_first_is_shown() -> None:
+    """RFC 3501 §6.4.4."""
+    header = b"Subject: one\r\nFrom: a@b\r\nSUBJECT: =?utf-8?q?tw=C3=B6?=\r\n\r\n"
+    slots = summarize(header + b"Subject: no\r\n").slots
+    assert slots[SEARCH].split(b"\0")[4] == b"ONE\n" + "TWO\u0308".encode()
+    assert slots[ENVELOPE].startswith(b'(NIL "one" ')
+    assert slots[BASE_SUBJECT] == b"ONE"
+
+
+def test_names_are_searched_as_quoted_strings_say_them() -> None:
+    """RFC 3501 §6.4.4: FROM, TO, CC and BCC look in the envelope."""
+    message = rb'To: "J \"Q\" P" <jqp@z.org>, "a\b" <o\p@z.org>' + b"\r\n\r\n"
+    to = summarize(message).slots[SEARCH].split(b"\0")[1]
+    assert to.split(b"\n")[:2] == [
+        rb'"J \"Q\" P" <JQP@Z.ORG>, "A\B" <O\P@Z.ORG>',
+        b'"J "Q" P" <JQP@Z.ORG>, "AB" <OP@Z.ORG>',
+    ]

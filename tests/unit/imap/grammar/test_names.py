@@ -2,9 +2,10 @@
 
 import re
 import time
+from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mstore.base.errors import Invalid
@@ -137,6 +138,19 @@ def test_patterns(pattern: str, name: str, expected: bool) -> None:
 @given(st.text("ab/%*", max_size=10), st.text("ab/", max_size=12))
 def test_patterns_match_what_the_plain_expression_matches(pattern: str, name: str) -> None:
     assert compile_pattern(pattern)(name) is slow_match(pattern, name)
+
+
+@given(st.text("iNX/%*", max_size=8), st.sampled_from(["", "/", "/i", "/N/x", "X"]))
+@example("inbox%", "")
+@example("%box/i", "/i")
+def test_patterns_match_inbox_in_any_spelling(pattern: str, rest: str) -> None:
+    """RFC 3501 §5.1: INBOX alone or as first level; other names, and further levels, have one spelling."""
+    pattern = fold_inbox(pattern)
+    spellings = ["INBOX"] if rest == "X" else map("".join, product(*zip("INBOX", "inbox", strict=True)))
+    expected = any(slow_match(pattern, spelling + rest) for spelling in spellings)
+    if "%" in pattern or "*" in pattern:
+        assert compile_pattern(pattern)("INBOX" + rest) is expected
+    assert not compile_pattern("i*")("Ideas")
 
 
 def test_no_pattern_takes_for_ever() -> None:
