@@ -151,14 +151,18 @@ def parse(buffer: Buffer | bytearray | memoryview) -> Part:
 def collect_fields(header: bytes) -> Fields:
     """Raw values by lower-case name: the first of a repeated field, all of address fields as one list."""
     found: Fields = {}
+    lists: dict[bytes, list[bytes]] = {}
     for name, value in field_pairs(header):
         name = name.lower()
         if name not in found:
             found[name] = value
         elif name in _ADDRESSES:
-            found[name] = found[name].rstrip() + b"," + value
+            lists.setdefault(name, []).append(value)
         elif name == b"subject":
             found[MORE_SUBJECTS] = b""
+    for name, values in lists.items():  # Joined once, however many there are.
+        first = [value.rstrip() for value in (found[name], *values[:-1])]
+        found[name] = b",".join([*first, values[-1]])
     found.pop(b"", None)
     return found
 

@@ -2,12 +2,13 @@
 
 import mmap
 import tempfile
+import time
 from typing import Any
 
 import pytest
 
 from mstore.mail.header import HEADER_LIMIT_BYTES
-from mstore.mail.mime import DEPTH_LIMIT, HEADERS_LIMIT_BYTES, PART_LIMIT, Part, parse
+from mstore.mail.mime import DEPTH_LIMIT, HEADERS_LIMIT_BYTES, PART_LIMIT, Part, collect_fields, parse
 from tests.kit import museum
 from tests.kit.museum import crlf, multipart
 
@@ -146,6 +147,20 @@ def test_the_same_header_says_another_thing_elsewhere() -> None:
         assert (digest.type, digest.subtype, digest.params) == (b"MESSAGE", b"RFC822", ())
         assert digest.message is not None and digest.message.fields == {b"subject": b" within\r"}
         assert mixed.fields == digest.fields == {b"x-one": b" 1\r"}
+
+
+def test_repeated_fields_take_linear_time() -> None:
+    def seconds_for(count: int) -> float:
+        header = b"To: a\n" * count
+        times = []
+        for _ in range(3):
+            begun = time.thread_time()
+            collect_fields(header)
+            times.append(time.thread_time() - begun)
+        return min(times)
+
+    few_s, many_s = seconds_for(20_000), seconds_for(160_000)
+    assert many_s < 24 * few_s, "eight times as many"
 
 
 def test_repeated_fields() -> None:
