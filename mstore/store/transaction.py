@@ -263,6 +263,13 @@ class Transaction:
             if len(shared):
                 self._records.append(journals.flagged(*self._ranges(shared), set_bits, clear_bits))
 
+    def raise_modseq(self) -> None:
+        """Give the mailbox a higher HIGHESTMODSEQ, though none of its messages changes (RFC 7162 §3.2).
+
+        Durable: within a second, as a change of flags.
+        """
+        self._records.append(journals.flagged(_NONE, _NONE, 0, 0))
+
     def see_new(self, uids: npt.NDArray[Any], reader: int | None = None) -> None:
         """Of messages added in this transaction, or just before it, these (ascending UIDs) a reader has seen:
         who adds them, if no other is named."""
