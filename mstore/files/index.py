@@ -346,7 +346,8 @@ class Index:
     def _change_flags(
         self, payload: bytes, at: int, count: int, set_bits: int, clear_bits: int, modseq: int
     ) -> None:
-        """Change the flags of the rows in UID ranges; without any bits, their MODSEQ alone."""
+        """Change the flags of the rows in UID ranges; without any bits, their MODSEQ alone, without any range
+        that of the mailbox."""
         full = self.columns.full
         if count == 1:
             first, last = _PAIR.unpack_from(payload, at)
@@ -359,6 +360,8 @@ class Index:
                 return
         rows = self._rows_of(payload, at, count)
         if not len(rows):
+            if not count:
+                self._note("M", modseq, rows)  # nothing to tell, but what views were told moves on
             return
         full.modseq[rows] = modseq
         if not set_bits | clear_bits:

@@ -207,7 +207,7 @@ APPENDED = Layout(
 )
 FLAGGED = Layout(
     "Flagged",
-    "flags := flags & ~clear | set for every row in the ranges",
+    "flags := flags & ~clear | set for every row in the ranges; without any, only HIGHESTMODSEQ moves on",
     [
         Field("set", "Q", "bits to set"),
         Field("clear", "Q", "bits to clear first"),

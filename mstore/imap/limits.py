@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mstore.base.flags import MOST_KEYWORDS
 from mstore.base.limitoptions import LINE_BYTES, LITERALS_BYTES
 from mstore.base.numset import MAX_NUMBER
 from mstore.imap import contexts, reader, session
@@ -86,6 +87,7 @@ LIMITS = (
     Limit("levels of a mailbox name", names.MAX_DEPTH, "NO [LIMIT]"),
     Limit("mailboxes of an account", namespace.MAX_MAILBOXES, "NO [LIMIT]"),
     Limit("subscriptions", namespace.MAX_SUBSCRIPTIONS, "NO [LIMIT]"),
+    Limit("keywords of a mailbox (messages that bring more come without)", MOST_KEYWORDS, "NO [LIMIT]"),
     Limit("entries of an access control list", acl.MAX_ENTRIES, "NO [LIMIT]"),
     Limit("bytes of an annotation", annotation.MAX_VALUE_BYTES, "NO [METADATA MAXSIZE]"),
     Limit("annotations of a mailbox", annotation.MAX_ENTRIES, "NO [METADATA TOOMANY]"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mstore.base.errors import Denied, Moved, ReadOnly
-from mstore.base.flags import FIRST_KEYWORD_BIT, SYSTEM_FLAGS, USER_BITS
+from mstore.base.flags import FIRST_KEYWORD_BIT, MOST_KEYWORDS, SYSTEM_FLAGS
 from mstore.base.numset import format_numset
 from mstore.imap.arrivals import Arrivals
 from mstore.imap.errors import Bye
@@ -278,18 +278,21 @@ class Selected:
         return self.view.recent_count
 
     def flags_lines(self) -> bytes:
-        """FLAGS and PERMANENTFLAGS: which flags there are, and which can be set (RFC 3501 §7.2.6, §7.1)."""
+        """FLAGS and PERMANENTFLAGS: which flags there are, and which can be set (RFC 3501 §7.2.6, §7.1).
+
+        Where no keyword can be made any more, ``\\*`` is not among them.
+        """
         keywords = self.mailbox.keywords
         names = b" ".join((*SYSTEM_FLAGS, *keywords))
         self._keywords_told = len(keywords)
         mask = 0 if self.read_only else self.mask
         if not mask:
             return b"* FLAGS (%s)\r\n* OK [PERMANENTFLAGS ()] Nothing can be changed\r\n" % names
-        if mask == USER_BITS:
-            return b"* FLAGS (%s)\r\n* OK [PERMANENTFLAGS (%s \\*)] Flags are permanent\r\n" % (names, names)
         permanent = [name for bit, name in enumerate(SYSTEM_FLAGS) if mask >> bit & 1]
         if mask >> FIRST_KEYWORD_BIT:
-            permanent += [*keywords, b"\\*"]
+            permanent += keywords
+            if len(keywords) < MOST_KEYWORDS:
+                permanent.append(b"\\*")
         return b"* FLAGS (%s)\r\n* OK [PERMANENTFLAGS (%s)] Flags are permanent\r\n" % (
             names,
             b" ".join(permanent),

@@ -8,7 +8,7 @@ it is the special uses of one of the user's mailboxes (RFC 6154 §4).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from mstore.store.specialuse import parse_uses
 if TYPE_CHECKING:
     from mstore.store.access import Access
     from mstore.store.account import Account
+    from mstore.store.mailbox import Mailbox
     from mstore.store.place import Place
 
 MAX_VALUE_BYTES = 32 << 10
@@ -79,11 +80,14 @@ def read(access: Access, name: str) -> dict[str, bytes]:
     return found
 
 
-def write(access: Access, name: str, changes: Changes) -> None:
+def write(
+    access: Access, name: str, changes: Changes, note: Callable[[Mailbox], object] = lambda mailbox: None
+) -> None:
     """Set annotations, or remove those whose value is None; all or none of them.
 
-    Shared ones of a mailbox need ``w``, those of the site an administrator.
-    Durable: the annotations.
+    Shared ones of a mailbox need ``w``, those of the site an administrator. Once they are set, the mailbox
+    gets a higher HIGHESTMODSEQ (RFC 7162 §3.2); ``note`` is then told of the mailbox.
+    Locks: takes the account's, and then that of the mailbox. Durable: the annotations.
     Raises: NotFound, Denied, Invalid, UseRefused, TooLong, TooMany, Busy, StorageFailed.
     """
     if any(value is not None and len(value) > MAX_VALUE_BYTES for value in changes.values()):
@@ -104,13 +108,32 @@ def write(access: Access, name: str, changes: Changes) -> None:
     own = Subject(0, int(place.entry.id, 16))
     if place.personal:
         access.account.annotate(own, changes, place.entry)
-        return
-    if private:
-        access.account.check_annotations(_private_subject(place), private)
-    if shared:
-        place.account.annotate(own, shared, place.entry)
-    if private:
-        access.account.annotate(_private_subject(place), private)
+    else:
+        if private:
+            access.account.check_annotations(_private_subject(place), private)
+        if shared:
+            place.account.annotate(own, shared, place.entry)
+        if private:
+            access.account.annotate(_private_subject(place), private)
+    _raise_modseq(access, place, note)
+
+
+def _raise_modseq(access: Access, place: Place, note: Callable[[Mailbox], object]) -> None:
+    """Let clients that resume by MODSEQ see that something has changed about a mailbox."""
+    assert place.entry is not None
+    reader = None if place.personal or access.is_anonymous else access.account.id
+    try:
+        mailbox = place.account.open_entry(place.entry, reader)
+    except NotFound:
+        return  # it was deleted meanwhile, and its annotations with it
+    try:
+        with mailbox.transaction() as tx:
+            tx.raise_modseq()
+        note(mailbox)
+    except NotFound:
+        pass
+    finally:
+        mailbox.release()
 
 
 def _write_site(access: Access, shared: Changes, private: Changes) -> None:

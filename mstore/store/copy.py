@@ -180,7 +180,7 @@ def _copy_rows(
 
 
 def _translate(tx: Transaction, flags: Array, source: Mailbox) -> Array:
-    """The same flags in the bits of another mailbox."""
+    """The same flags in the bits of another mailbox, without keywords for which it has no room."""
     if source is tx.mailbox:
         return flags
     used = int(np.bitwise_or.reduce(flags)) >> FIRST_KEYWORD_BIT
@@ -188,7 +188,7 @@ def _translate(tx: Transaction, flags: Array, source: Mailbox) -> Array:
     for number, keyword in enumerate(source.index.keywords):
         if used >> number & 1:
             had = flags & np.uint64(1 << FIRST_KEYWORD_BIT + number) != 0
-            result[had] |= np.uint64(tx.keyword_bits([keyword]))
+            result[had] |= np.uint64(tx.keyword_bits([keyword], needed=False))
     return result
 
 

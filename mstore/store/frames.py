@@ -140,10 +140,11 @@ class FrameWriter:
             self._tx.add(journals.uid_next_moved(uid_next))
 
     def add_messages(self, messages: Sequence[NewMessage]) -> list[Uid]:
-        """Write frames for new messages, and their blobs; gives the UIDs."""
+        """Write frames for new messages, and their blobs; gives the UIDs. Keywords without room stay out."""
         now, count = int(time.time()), len(messages)
         bits = [
-            message.flags & 0x1F | (self._tx.keyword_bits(message.keywords) if message.keywords else 0)
+            message.flags & 0x1F
+            | (self._tx.keyword_bits(message.keywords, needed=False) if message.keywords else 0)
             for message in messages
         ]
         uids = self._uids_for(messages)

@@ -171,18 +171,25 @@ class Transaction:
 
     # -- changes
 
-    def keyword_bits(self, names: Iterable[bytes], create: bool = True) -> int:
+    def keyword_bits(self, names: Iterable[bytes], create: bool = True, needed: bool = True) -> int:
         """The flag bits of system flags and keywords; unknown keywords get a bit, or are left out.
 
+        Those that come with a message are not ``needed``: where the mailbox has no bit left for one, the
+        message comes without it.
         Durable: the definition of a new keyword, before any message can use it.
-        Raises: LimitReached when the mailbox has no bit left, Invalid for a name that can be no keyword.
+        Raises: LimitReached when no bit is left for one needed, Invalid for a name that can be no keyword.
         """
         bits, new = keyword_bits(self.mailbox, names)
         if not new or not create:
             return bits
         keywords = self.mailbox.index.keywords
-        if len(keywords) + len(new) > MOST_KEYWORDS:
-            raise LimitReached(f"a mailbox has at most {MOST_KEYWORDS} keywords")
+        room = MOST_KEYWORDS - len(keywords)
+        if len(new) > room:
+            if needed:
+                raise LimitReached(f"a mailbox has at most {MOST_KEYWORDS} keywords")
+            new = new[:room]
+            if not new:
+                return bits
         records = []
         for number, name in enumerate(new, len(keywords)):
             bit = FIRST_KEYWORD_BIT + number
@@ -262,6 +269,13 @@ class Transaction:
             shared = rows if differs is None else rows[differs & ~_SEEN != 0]
             if len(shared):
                 self._records.append(journals.flagged(*self._ranges(shared), set_bits, clear_bits))
+
+    def raise_modseq(self) -> None:
+        """Give the mailbox a higher HIGHESTMODSEQ, though none of its messages changes (RFC 7162 §3.2).
+
+        Durable: within a second, as a change of flags.
+        """
+        self._records.append(journals.flagged(_NONE, _NONE, 0, 0))
 
     def see_new(self, uids: npt.NDArray[Any], reader: int | None = None) -> None:
         """Of messages added in this transaction, or just before it, these (ascending UIDs) a reader has seen:

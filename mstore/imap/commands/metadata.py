@@ -55,7 +55,7 @@ def run_getmetadata(session: Session, tag: bytes, cursor: Cursor) -> bytes | Non
 
 
 def run_setmetadata(session: Session, tag: bytes, cursor: Cursor) -> None:
-    """RFC 5464 §4.3.
+    """RFC 5464 §4.3; the mailbox gets a higher HIGHESTMODSEQ (RFC 7162 §3.2), which this client is not told.
 
     Durable: the annotations, all or none of them.
     """
@@ -68,7 +68,9 @@ def run_setmetadata(session: Session, tag: bytes, cursor: Cursor) -> None:
     if session.notifying is not None:
         session.notifying.note_own_annotations(name, changes)
     try:
-        annotation.write(session.mailstore, name, changes)
+        annotation.write(
+            session.mailstore, name, changes, lambda mailbox: session.note_own_messages(mailbox, ())
+        )
     except TooLong as error:
         raise No(str(error), b"METADATA MAXSIZE %d" % MAX_VALUE_BYTES) from None
     except TooMany as error:

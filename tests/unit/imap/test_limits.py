@@ -61,6 +61,9 @@ COMMANDS: dict[str, Make] = {
     "bytes of a field's name in ID": lambda n: b'ID ("' + b"x" * n + b'" "x")',
     "bytes of a field's value in ID": lambda n: b'ID ("name" "' + b"x" * n + b'")',
     "bytes of a keyword": lambda n: b"STORE 1 +FLAGS (" + b"k" * n + b")",
+    "keywords of a mailbox (messages that bring more come without)": lambda n: (
+        b"STORE 1 +FLAGS (" + each(n, lambda m: b"k%d" % m) + b")"
+    ),
     "bytes of what ends IDLE": lambda n: b"IDLE\r\n" + b"DONE".ljust(n),
     "bytes of a mailbox name": lambda n: b"CREATE " + b"/".join([b"x" * 99] * 20)[:n],
     "levels of a mailbox name": lambda n: b"CREATE " + b"/".join([b"x"] * n),

@@ -11,8 +11,10 @@ from mstore.base.flags import SEEN
 from mstore.base.ids import AccountId
 from mstore.files.segment import HEADER_BYTES
 from mstore.store.append import append
+from mstore.store.copy import copy, move
 from mstore.store.mailbox import Mailbox
 from mstore.store.pool import Pool
+from mstore.store.replace import replace
 from mstore.store.search import find
 from mstore.store.searchkeys import Text
 from tests.kit.dying import open_files
@@ -75,8 +77,26 @@ def test_the_fifty_seventh_keyword_is_refused(mailbox: Mailbox) -> None:
         assert bits == ((1 << 56) - 1) << 8
         with pytest.raises(LimitReached):
             tx.keyword_bits([b"one-more"])
+        assert tx.keyword_bits([b"one-more", b"K1"], needed=False) == 1 << 9
     append(mailbox, [make_message(1, keywords=(b"k55",))])
     assert mailbox.columns.flags.tolist() == [1 << 63]
+
+
+def test_messages_come_without_the_keywords_that_find_no_room(mailbox: Mailbox, make_mailbox) -> None:
+    with mailbox.transaction() as tx:
+        tx.keyword_bits([b"k%d" % n for n in range(55)])
+    append(mailbox, [make_message(1, keywords=(b"new", b"K0", b"newer"))])
+    append(mailbox, [make_message(2, flags=1, keywords=(b"newest",))])
+    assert mailbox.keywords[55:] == [b"new"] and Mailbox(mailbox.path).keywords == mailbox.keywords
+    assert mailbox.columns.flags.tolist() == [1 << 63 | 1 << 8, 1]
+    other = make_mailbox()
+    append(other, [make_message(3, flags=4, keywords=(b"unheard", b"k7"))])
+    append(other, [make_message(4, keywords=(b"unheard",))])
+    copy(np.array([0, 1]), other, mailbox)
+    move(np.array([0]), other, mailbox)
+    replace(1, other, mailbox, make_message(5, flags=2, keywords=(b"later", b"k8")))
+    assert mailbox.columns.flags[2:].tolist() == [4 | 1 << 15, 0, 4 | 1 << 15, 2 | 1 << 16]
+    assert other.status().messages == 0 and len(mailbox.keywords) == 56
 
 
 def test_rows_keep_their_numbers_across_a_checkpoint(mailbox: Mailbox) -> None:
