@@ -179,6 +179,7 @@ EVENTS = _table("""
     mailbox-made | lmtpd | info | user mailbox | a recipient's address made a mailbox
     default-mailboxes-failed | imapd | error | session user error | they could not be made; the next login tries again
     maildrop-failed | pop3d | error | session user step peer error | a maildrop could not be opened, read or written
+    maildrop-gone | pop3d | info | session user step peer error | a maildrop has just been moved or deleted
     session-failed | imapd pop3d lmtpd | error | session user peer error at | a session was ended by an error
     news-failed | imapd | error | session user error | a session could not be told what changed
     list-status-failed | imapd | error | session error | the STATUS of a mailbox in a LIST could not be told

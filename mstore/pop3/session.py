@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from mstore.auth.client import Accepted
 from mstore.base import blocking, clock
-from mstore.base.errors import MStoreError
+from mstore.base.errors import Moved, MStoreError, NotFound
 from mstore.base.ids import make_session_id
 from mstore.net.nologin import read_nologin
 from mstore.net.pace import pace_of
@@ -156,12 +156,15 @@ class Session:
         self.ended = self._is_cut = True
 
     def report(self, step: str, error: MStoreError) -> None:
-        """Let the administrator know of something that failed on our side."""
+        """Let the administrator know of something that failed on our side, or that he has taken away."""
+        about = {
+            "session": self.id, "user": self.user, "step": step, "peer": self.stream.peer, "error": str(error)
+        }  # fmt: skip
+        if isinstance(error, Moved | NotFound):
+            self.service.log.info("maildrop-gone", **about)
+            return
         self.service.counters.add("errors")
-        self.service.log.error(
-            "maildrop-failed", session=self.id, user=self.user, step=step, peer=self.stream.peer,
-            error=str(error),
-        )  # fmt: skip
+        self.service.log.error("maildrop-failed", **about)
 
     def ok(self, text: str) -> None:
         """Answer +OK."""
