@@ -7,7 +7,6 @@ import pwd
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from bench import meter
 from bench.clients import Imap, Lmtp, Pop3, WrongAnswer
+from bench.ports import next_free
 
 PASSWORD = "secret"
 
@@ -206,14 +206,7 @@ def mail_user() -> pwd.struct_passwd:
 
 def free_port() -> int:
     """A port nobody listens on, below those that the system gives to clients; none is given twice."""
-    for port in _PORTS:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise Failed("no port is left")
+    return next_free(_PORTS)
 
 
 _PORTS = iter(random.sample(range(10_000, 15_000), 5_000))

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from bench.ports import next_free
 from mstore.accounts.accounts import Accounts
 from mstore.accounts.login import LoginRules
 from mstore.accounts.passwords import Passwords
@@ -370,14 +371,7 @@ def title(pid: int) -> str:
 
 def free_port() -> int:
     """A port nobody listens on; none is given twice, nor to a process that runs tests beside this one."""
-    for port in _PORTS:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no port is left")
+    return next_free(_PORTS)
 
 
 def _ports() -> Iterator[int]:
