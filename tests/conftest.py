@@ -7,12 +7,18 @@ are others for each selection of tests and each worker of pytest: not so where e
 
 A shell that starts them in the background has them ignore SIGINT, and so would every program that they start
 and end by it.
+
+Thousands of tests run in one process, whose stores keep files open; an ordinary user may have 1,024 of them
+unless he asks for more.
 """
 
+import resource
 import signal
 from typing import Any
 
 from hypothesis import HealthCheck, settings
+
+FILES = 20_000
 
 try:
     from hypothesis.internal.conjecture import providers
@@ -33,6 +39,10 @@ if hasattr(providers, "_get_local_constants") and hasattr(providers, "_local_con
         return providers._local_constants if settings.default.derandomize else find_constants()
 
     providers._get_local_constants = constants_of_none
+
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+if 0 <= soft < FILES:  # negative where there is no limit
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES if hard < 0 else min(FILES, hard), hard))
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

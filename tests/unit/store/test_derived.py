@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -51,11 +52,13 @@ def test_damage_anywhere_is_noticed(mailbox: Mailbox) -> None:
     for at in range(0, len(sound), 13):
         mailbox.rest()
         path.write_bytes(sound[:at] + bytes([sound[at] ^ 0x11]) + sound[at + 1 :])
-        assert Mailbox(mailbox.path).derived(np.arange(4), [ENVELOPE, PARTS]) == wanted
+        with closing(Mailbox(mailbox.path)) as other:
+            assert other.derived(np.arange(4), [ENVELOPE, PARTS]) == wanted
     for size in (0, 10, 64, 70, 130, len(sound) - 1):
         mailbox.rest()
         path.write_bytes(sound[:size])
-        assert Mailbox(mailbox.path).derived(np.arange(4), [ENVELOPE, PARTS]) == wanted
+        with closing(Mailbox(mailbox.path)) as other:
+            assert other.derived(np.arange(4), [ENVELOPE, PARTS]) == wanted
 
 
 def test_damage_is_noticed_in_copies_as_well(mailbox: Mailbox, make_mailbox) -> None:
