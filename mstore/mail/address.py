@@ -19,12 +19,14 @@ ADDRESS_LIMIT = 10_000
 TOKEN_LIMIT = 50_000
 """Where the plain forms end, a field is read up to this many tokens."""
 
+# Before Python 3.11.5 a possessive group does not go back when a repetition within it fails: the group's own
+# repetition is an ordinary one where that can be.
 _ATEXT = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]"
 # The forms nearly all addresses have: "Name" <a@b>, Name <a@b>, <a@b> and a@b, then a comma or the end.
 # Groups: quoted name, plain name, mailbox, host, and the last two again for a bare address. None can hold
 # what an IMAP quoted string may not hold, or would have to escape.
 match_plain = re.compile(
-    rb'\s*+(?:(?:"([^"\\\r\n\x00\x80-\xff]++)"|(' + _ATEXT + rb"++(?: " + _ATEXT + rb"++)*+))?\s*+"
+    rb'\s*+(?:(?:"([^"\\\r\n\x00\x80-\xff]++)"|(' + _ATEXT + rb"++(?: " + _ATEXT + rb"++)*))?\s*+"
     rb"<(" + _ATEXT + rb"++)@([A-Za-z0-9.-]++)>|(" + _ATEXT + rb"++)@([A-Za-z0-9.-]++))\s*+(?:,|\Z)"
 ).match
 _TOKEN = re.compile(

@@ -13,14 +13,14 @@ import re
 from collections import deque
 from urllib.parse import quote_from_bytes
 
-_FIELD = re.compile(rb"[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+\r?\n?")
+_FIELD = re.compile(rb"[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*\r?\n?")
 _PARAMETER = re.compile(
     rb';(\s*+)([!#$&\'+\-.^-~0-9A-Z]++)\s*+=\s*+("(?:[^"\\]|\\.)*+"|[^;\s"]++)', re.IGNORECASE | re.DOTALL
 )
 _QUOTED = re.compile(rb'"((?:[^"\\\r\n]|\\[^\r\n])*+)\\?(?:"|(?=[\r\n])|\Z)')
 _ATOM = rb'[^\s<>(),;:"@\[\]]++'
 _DOMAIN = re.compile(rb"@(" + _ATOM + rb")")
-_RUN = re.compile(_ATOM + rb"(?:[ \t]++" + _ATOM + rb")*+")
+_RUN = re.compile(_ATOM + rb"(?:[ \t]++" + _ATOM + rb")*")
 _WORD = re.compile(rb"[^ \t]++|[ \t]++")
 _WORD_BYTES = 42
 """So many bytes of text make an encoded word of at most 75 characters (RFC 2047 §2)."""

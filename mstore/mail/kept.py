@@ -72,7 +72,7 @@ MOST_FIELDS = 255
 
 _NUMBERS = {name: number for number, name in enumerate(KEPT)}
 # A field with its continuation lines, in two pieces, or a line that is none.
-_LINES = re.compile(rb"([!-9;-~]++)([ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)|[^\n]*+\n").findall
+_LINES = re.compile(rb"([!-9;-~]++)([ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*)|[^\n]*+\n").findall
 
 
 def format_kept(buffer: Buffer | bytearray | memoryview, end: int) -> bytes:

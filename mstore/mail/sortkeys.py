@@ -23,7 +23,7 @@ MAX_REFERENCES = 1000
 
 _ID_LIMIT_BYTES = 64 << 10
 _NONE, _REPLY = (number.to_bytes(8, "little") for number in range(2))
-_MESSAGE_ID = re.compile(rb'<[ \t]*+((?:[^\s"<>]|"(?:[^"\\]|\\[\s\S])*+")++)[ \t]*+>')
+_MESSAGE_ID = re.compile(rb'<[ \t]*+((?:[^\s"<>]++|"(?:[^"\\]|\\[\s\S])*+")+)[ \t]*+>')
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\[\s\S])*+)"')
 
 

@@ -7,8 +7,9 @@ from mstore.mail.decode import decode_words
 from mstore.mail.header import unfold
 
 _SPACES = re.compile(r"[ \t\r\n]+")
-_BLOBS = re.compile(r"(?:\[[^\[\]]*+\] *+)*+")
-_REFWD = re.compile(r"(?:re|fwd?) *+(?:\[[^\[\]]*+\] *+)?+:", re.IGNORECASE)
+# For Python before 3.11.5 the groups are not possessive (see address.py).
+_BLOBS = re.compile(r"(?:\[[^\[\]]*+\] *+)*")
+_REFWD = re.compile(r"(?:re|fwd?) *+(?:\[[^\[\]]*+\] *+)?:", re.IGNORECASE)
 _ODD = re.compile(r"[\[:\])]").search
 _FORWARDED = "(fwd)"
 _FORWARD_HEAD = "[fwd:"
