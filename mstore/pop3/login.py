@@ -80,6 +80,7 @@ def run_pass(session: Session, argument: bytes) -> None:
     if not name:
         raise Refusal("say USER first", wrong=True)
     _check_utf8(argument)
+    _check_open(session)
     try:
         found = session.service.authenticate.check_password(name, argument, _facts(session))
     except MStoreError as error:
@@ -140,6 +141,14 @@ def run_stls(session: Session, argument: bytes) -> None:
     session.stream.start_tls(session.service.tls)
 
 
+def _check_open(session: Session) -> None:
+    """Take leave of who was connected before the doors were closed; nobody is asked about a password."""
+    closed = read_nologin(session.service.settings.nologin_path)
+    if closed is not None:
+        session.cut()
+        raise Refusal(closed, ALERT)
+
+
 def _check_passwords(session: Session) -> None:
     if not may_send_passwords(session):
         raise Refusal("passwords are only accepted over TLS", wrong=True)
@@ -160,6 +169,7 @@ def _facts(session: Session) -> Facts:
 def _authenticate(
     session: Session, mechanism: str, initial: bytes | None, ask: Callable[[bytes], bytes | None]
 ) -> Accepted | Refused:
+    _check_open(session)
     try:
         found: Accepted | Refused = session.service.authenticate.authenticate(
             mechanism, _facts(session), initial, ask
@@ -228,10 +238,6 @@ def log_in(session: Session, found: Accepted | Refused, mechanism: str, name: by
     RFC 1939 §4.
     """
     service = session.service
-    closed = read_nologin(service.settings.nologin_path)
-    if closed is not None:
-        session.cut()
-        raise Refusal(closed, ALERT)
     if isinstance(found, Refused):
         raise _refuse(session, found, mechanism, name)
     try:

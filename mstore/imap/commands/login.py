@@ -68,6 +68,7 @@ def run_login(session: Session, tag: bytes, cursor: Cursor) -> bytes:
     cursor.end()
     if not may_send_password(session.service, session.stream.tls):
         raise No("LOGIN is disabled on connections without TLS", b"PRIVACYREQUIRED")
+    _check_open(session)
     try:
         found = session.service.authenticate.check_password(name, password, _facts(session))
     except Unavailable as error:
@@ -89,6 +90,7 @@ def run_authenticate(session: Session, tag: bytes, cursor: Cursor) -> bytes:
         if not private and service.authenticate.needs_privacy(mechanism):
             raise No(f"{mechanism} is disabled on connections without TLS", b"PRIVACYREQUIRED")
         raise No("no such authentication mechanism", b"CANNOT")
+    _check_open(session)
     # "=" stands for an initial response that is empty (RFC 4959 §3).
     response = None if initial is None else b"" if initial == b"=" else _parse_base64(initial)
 
@@ -122,16 +124,19 @@ def run_unauthenticate(session: Session, tag: bytes, cursor: Cursor) -> bytes | 
     return b""
 
 
+def _check_open(session: Session) -> None:
+    """Take leave of who was connected before the doors were closed; nobody is asked about a password."""
+    closed = read_nologin(session.service.settings.nologin_path)
+    if closed is not None:
+        raise Bye(closed, b"ALERT")
+
+
 def log_in(session: Session, found: Accepted | Refused, mechanism: str, name: bytes | None = None) -> bytes:
     """Open the account of somebody who may log in; gives the text of the tagged OK.
 
-    Raises: No, after a pause that grows with every failure; Bye after too many, and while nobody is let in;
-    Bad for what is no login.
+    Raises: No, after a pause that grows with every failure; Bye after too many; Bad for what is no login.
     """
     service = session.service
-    closed = read_nologin(service.settings.nologin_path)
-    if closed is not None:
-        raise Bye(closed, b"ALERT")
     if isinstance(found, Refused):
         raise _refuse(session, found, mechanism, name)
     if found.account is None:

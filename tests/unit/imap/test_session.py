@@ -72,6 +72,7 @@ def test_nologin_turns_away_who_was_connected_already(host: MailHost, login: byt
     client = connect(host)
     client.receive()
     host.settings.nologin_path.write_text("Back at six\n")
+    host.authority.reachable = False  # Nobody is asked, so nothing is judged or made.
     client.send(b"a " + login + b"\r\n")
     assert client.rest() == [b"* BYE [ALERT] Back at six"]
     client.served.join()

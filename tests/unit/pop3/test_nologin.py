@@ -18,6 +18,7 @@ def test_nologin_turns_away_who_was_connected_already(host: MailHost, password: 
     with host.connected(Session) as client, client.makefile("rb") as lines:
         assert lines.readline().startswith(b"+OK ")
         host.settings.nologin_path.write_text("back at noon\n")
+        host.authority.reachable = False  # Nobody is asked, so nothing is judged or made.
         client.sendall(b"USER joe\r\nPASS " + password + b"\r\n")
         assert lines.readline().startswith(b"+OK ")
         assert lines.read() == b"-ERR [ALERT] back at noon\r\n"
